@@ -1,0 +1,1 @@
+//! Multigres: tenant identity intrinsic to a PostgreSQL connection.

@@ -1,0 +1,2 @@
+//! The `multigres` daemon.
+fn main() {}
