@@ -1,0 +1,234 @@
+//! The second state: upstream asks, the client or Multigres answers, until AuthenticationOk.
+//! Knows nothing of the context that will be bound.
+
+use std::mem;
+use std::rc::Rc;
+
+use super::injecting::Injecting;
+use super::password::{Exchange, Request};
+use super::{Auth, Io, Outcome, Settings, State, Step};
+use crate::protocol::backend::{self, Authentication, tag};
+use crate::protocol::{Message, frontend, take_message};
+use crate::refusal::{Fault, Refusal, sqlstate};
+use crate::tenant::Login;
+
+/// Relays authentication messages one at a time, or answers them with the client's password.
+pub(super) struct Authenticating {
+    pub(super) login: Rc<Login>,
+    /// The client leg is such that a password may be asked for in clear.
+    private: bool,
+    owed: Owed,
+    exchange: Exchange,
+}
+
+/// The reply that is outstanding.
+enum Owed {
+    /// None: it is upstream's turn.
+    Nothing,
+    /// The client owes upstream an answer, which is passed on.
+    Reply,
+    /// Like `Reply`, but upstream may go on without it: the last step of GSSAPI has none.
+    PerhapsReply,
+    /// The client owes Multigres its password, with which to answer this request.
+    Password(Request),
+}
+
+impl Authenticating {
+    pub(super) fn new(login: Rc<Login>, private: bool) -> Self {
+        Authenticating { login, private, owed: Owed::Nothing, exchange: Exchange::default() }
+    }
+
+    pub(super) fn step(&mut self, io: &mut Io, settings: &Settings) -> Result<Step, Refusal> {
+        if let Some(step) = self.client_step(io)? {
+            return Ok(step);
+        }
+        match io.take_upstream()? {
+            None => Ok(Step::Wait),
+            Some(message) => self.upstream_message(&message, io, settings),
+        }
+    }
+
+    /// Takes the one message that the client owes. What it says without being asked stays where it
+    /// is, for the pipe.
+    fn client_step(&mut self, io: &mut Io) -> Result<Option<Step>, Refusal> {
+        if matches!(self.owed, Owed::Nothing) {
+            return Ok(None);
+        }
+        match io.from_client.first() {
+            None | Some(&frontend::AUTHENTICATION_REPLY) => {}
+            // Not a reply at all, and none has to come: the client speaks early.
+            Some(_) if matches!(self.owed, Owed::PerhapsReply) => return Ok(None),
+            Some(other) => {
+                let private = format!("a message of type {:?} for a reply", *other as char);
+                return Err(Refusal::protocol(Fault::Client, private));
+            }
+        }
+        let limit = frontend::AUTHENTICATION_REPLY_BYTES_MAX;
+        let message = take_message(&mut io.from_client, limit);
+        match message.map_err(Refusal::wire(Fault::Client))? {
+            None if io.client_ended => Ok(Some(Step::End(Outcome::ClientLeft))),
+            None => Ok(None),
+            Some(message) => {
+                match mem::replace(&mut self.owed, Owed::Nothing) {
+                    Owed::Password(request) => self.answer(request, &message, io)?,
+                    Owed::Reply | Owed::PerhapsReply | Owed::Nothing => {
+                        io.to_upstream.extend_from_slice(message.as_bytes());
+                    }
+                }
+                Ok(Some(Step::Again))
+            }
+        }
+    }
+
+    fn answer(
+        &mut self,
+        request: Request,
+        message: &Message,
+        io: &mut Io,
+    ) -> Result<(), Refusal> {
+        let password = frontend::parse_password(message.body())
+            .ok_or_else(|| Refusal::protocol(Fault::Client, "not a PasswordMessage"))?;
+        if password.is_empty() {
+            return Err(Refusal::new(
+                Fault::Client,
+                sqlstate::INVALID_PASSWORD,
+                "empty password returned by client",
+            ));
+        }
+        let user = match &*self.login {
+            Login::Bypass(user) => user,
+            Login::Tenant(tenant) => tenant.role(),
+        };
+        self.exchange.start(request, user, password, &mut io.to_upstream);
+        Ok(())
+    }
+
+    fn upstream_message(
+        &mut self,
+        message: &Message,
+        io: &mut Io,
+        settings: &Settings,
+    ) -> Result<Step, Refusal> {
+        match message.tag() {
+            tag::AUTHENTICATION => {
+                let authentication = backend::parse_authentication(message.body())
+                    .map_err(Refusal::wire(Fault::Upstream))?;
+                self.authentication(authentication, message, io, settings)
+            }
+            tag::ERROR_RESPONSE => Ok(Step::RefusedByUpstream(message.clone())),
+            tag::NOTICE_RESPONSE | tag::NEGOTIATE_PROTOCOL_VERSION => {
+                io.to_client.extend_from_slice(message.as_bytes());
+                Ok(Step::Again)
+            }
+            other => Err(Refusal::protocol(
+                Fault::Upstream,
+                format!("a message of type {:?} before AuthenticationOk", other as char),
+            )),
+        }
+    }
+
+    fn authentication(
+        &mut self,
+        authentication: Authentication,
+        message: &Message,
+        io: &mut Io,
+        settings: &Settings,
+    ) -> Result<Step, Refusal> {
+        if matches!(self.owed, Owed::Reply | Owed::Password(_)) {
+            return Err(Refusal::protocol(Fault::Upstream, "upstream did not wait for a reply"));
+        }
+        let (request, owed) = match authentication {
+            Authentication::Ok => return self.authenticated(message, io),
+            Authentication::CleartextPassword => (Some(Request::Cleartext), Owed::Reply),
+            Authentication::Md5Password(salt) => (Some(Request::Md5(salt)), Owed::Reply),
+            Authentication::Sasl(mechanisms) => {
+                (Some(Request::Sasl(mechanisms)), Owed::Reply)
+            }
+            Authentication::SaslContinue(data) if self.exchange.is_running() => {
+                self.exchange.proceed(&data, &mut io.to_upstream)?;
+                return Ok(Step::Again);
+            }
+            Authentication::SaslFinal(data) if self.exchange.is_running() => {
+                self.exchange.finish(&data)?;
+                return Ok(Step::Again);
+            }
+            Authentication::SaslContinue(_) => (None, Owed::Reply),
+            Authentication::SaslFinal(_) => (None, Owed::Nothing),
+            Authentication::Gss => (None, Owed::PerhapsReply),
+            Authentication::Unknown(code) => {
+                let private = format!("authentication request {code}");
+                return Err(Refusal::protocol(Fault::Upstream, private));
+            }
+        };
+        if self.exchange.has_started() {
+            return Err(Refusal::protocol(Fault::Upstream, "a second authentication request"));
+        }
+        self.owed = match request {
+            Some(request) if self.answers_itself(&request, settings.auth)? => {
+                let request = request.checked()?;
+                self.ask_password(io, settings)?;
+                Owed::Password(request)
+            }
+            Some(_) | None => {
+                io.to_client.extend_from_slice(message.as_bytes());
+                owed
+            }
+        };
+        Ok(Step::Again)
+    }
+
+    /// Whether Multigres answers upstream's request, or the client does.
+    fn answers_itself(&self, request: &Request, auth: Auth) -> Result<bool, Refusal> {
+        // The client hashes with the user name that it knows, upstream with the role.
+        let relay_fails = matches!(
+            (request, &*self.login),
+            (Request::Md5(_), Login::Tenant(_))
+        );
+        match auth {
+            Auth::Password => Ok(true),
+            Auth::Auto => Ok(relay_fails),
+            Auth::Relay if relay_fails => Err(Refusal::new(
+                Fault::Upstream,
+                sqlstate::INVALID_AUTHORIZATION,
+                "MD5 password authentication cannot be relayed",
+            )
+            .detail("An MD5 password is hashed with the user name, and the tenant is part of it.")
+            .hint(
+                "Set \"auth = auto\" in Multigres, or use scram-sha-256 in upstream's pg_hba.conf.",
+            )),
+            Auth::Relay => Ok(false),
+        }
+    }
+
+    fn ask_password(&self, io: &mut Io, settings: &Settings) -> Result<(), Refusal> {
+        if !self.private && !settings.allow_cleartext_password {
+            return Err(Refusal::new(
+                Fault::Client,
+                sqlstate::INVALID_AUTHORIZATION,
+                "a password cannot be asked for over an unencrypted connection",
+            )
+            .hint(
+                "Use scram-sha-256 in upstream's pg_hba.conf with \"auth = auto\", connect through \
+                 a unix socket or a loopback address, or set \"allow_cleartext_password = on\".",
+            ));
+        }
+        backend::put_cleartext_password_request(&mut io.to_client);
+        Ok(())
+    }
+
+    fn authenticated(&mut self, message: &Message, io: &mut Io) -> Result<Step, Refusal> {
+        if self.exchange.is_running() {
+            return Err(Refusal::protocol(Fault::Upstream, "SCRAM ended without its proof"));
+        }
+        let login = self.login.clone();
+        match &*login {
+            Login::Bypass(_) => {
+                io.to_client.extend_from_slice(message.as_bytes());
+                Ok(io.pipe(login))
+            }
+            Login::Tenant(_) => {
+                Ok(Step::Next(State::Injecting(Box::new(Injecting::new(login, message)))))
+            }
+        }
+    }
+}

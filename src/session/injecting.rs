@@ -1,0 +1,331 @@
+//! The third state: binds the context to the session and proves that the binding holds.
+//! Knows nothing of how upstream was authenticated.
+
+use std::rc::Rc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::{Io, Step};
+use crate::protocol::backend::{self, tag};
+use crate::protocol::{Message, frontend};
+use crate::refusal::{Fault, Refusal, sqlstate};
+use crate::tenant::{Login, Policy, Pooler, Tenant};
+
+/// Holds back what upstream says until the injected batch has been answered exactly right.
+pub(super) struct Injecting {
+    pub(super) login: Rc<Login>,
+    /// AuthenticationOk and all that follows, for the client, up to ReadyForQuery.
+    held: BytesMut,
+    backend_pid: Option<i32>,
+    progress: Progress,
+}
+
+enum Progress {
+    /// Upstream has still to say ReadyForQuery for its own start.
+    Starting,
+    /// The batch is sent; these are the messages of its answer that have still to come.
+    Injected(&'static [Expected]),
+}
+
+/// One message of the answer to the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expected {
+    ParseComplete,
+    BindComplete,
+    /// The session's defaults, which StartupMessage has set.
+    Defaults,
+    /// What the variables and the role were set to.
+    Bound,
+    /// The session as it now is.
+    Session,
+    CommandComplete,
+    CloseComplete,
+    ReadyForQuery,
+}
+
+impl Injecting {
+    pub(super) fn new(login: Rc<Login>, authentication_ok: &Message) -> Self {
+        let mut held = BytesMut::new();
+        held.extend_from_slice(authentication_ok.as_bytes());
+        Injecting { login, held, backend_pid: None, progress: Progress::Starting }
+    }
+
+    pub(super) fn step(&mut self, io: &mut Io, policy: &Policy) -> Result<Step, Refusal> {
+        let Some(message) = io.take_upstream()? else { return Ok(Step::Wait) };
+        match message.tag() {
+            tag::PARAMETER_STATUS => {
+                check_parameter_status(&message)?;
+                self.hold(&message)
+            }
+            tag::NOTICE_RESPONSE => self.hold(&message),
+            _ => match self.progress {
+                Progress::Starting => self.starting(&message, io, policy),
+                Progress::Injected(expected) => self.injected(expected, &message, io, policy),
+            },
+        }
+    }
+
+    fn hold(&mut self, message: &Message) -> Result<Step, Refusal> {
+        if self.held.len() + message.as_bytes().len() > HELD_BYTES_MAX {
+            return Err(Refusal::protocol(Fault::Upstream, "too much said before ReadyForQuery"));
+        }
+        self.held.extend_from_slice(message.as_bytes());
+        Ok(Step::Again)
+    }
+
+    fn tenant(&self) -> &Tenant {
+        match &*self.login {
+            Login::Tenant(tenant) => tenant,
+            Login::Bypass(_) => unreachable!("a bypass login is never injected"),
+        }
+    }
+
+    fn starting(
+        &mut self,
+        message: &Message,
+        io: &mut Io,
+        policy: &Policy,
+    ) -> Result<Step, Refusal> {
+        match message.tag() {
+            tag::BACKEND_KEY_DATA if self.backend_pid.is_none() => {
+                let pid = backend::parse_backend_pid(message.body())
+                    .map_err(Refusal::wire(Fault::Upstream))?;
+                self.backend_pid = Some(pid);
+                self.hold(message)
+            }
+            tag::READY_FOR_QUERY => {
+                check_idle(message)?;
+                put_batch(&mut io.to_upstream, self.tenant(), policy);
+                self.progress = Progress::Injected(match policy.upstream_pooler {
+                    Pooler::None => &ANSWER,
+                    Pooler::Session => &ANSWER[DEFAULTS_MESSAGES..],
+                });
+                Ok(Step::Again)
+            }
+            // Unknown database, role denied, bad parameter: upstream's own word on the login.
+            tag::ERROR_RESPONSE => Ok(Step::RefusedByUpstream(message.clone())),
+            other => Err(Refusal::protocol(
+                Fault::Upstream,
+                format!("a message of type {:?} before ReadyForQuery", other as char),
+            )),
+        }
+    }
+
+    fn injected(
+        &mut self,
+        expected: &'static [Expected],
+        message: &Message,
+        io: &mut Io,
+        policy: &Policy,
+    ) -> Result<Step, Refusal> {
+        let (&next, rest) = expected.split_first().expect("ReadyForQuery is the last");
+        if message.tag() == tag::ERROR_RESPONSE {
+            let (state, text) = backend::parse_error(message.body());
+            return Err(not_bound(format!("upstream said {state}: {}", text.escape_debug())));
+        }
+        if message.tag() != next.tag() {
+            let tag = message.tag() as char;
+            return Err(not_bound(format!("a message of type {tag:?} in place of {next:?}")));
+        }
+        self.check(next, message, policy)?;
+        if next == Expected::ReadyForQuery {
+            self.held.extend_from_slice(message.as_bytes());
+            io.to_client.unsplit(std::mem::take(&mut self.held));
+            return Ok(io.pipe(self.login.clone()));
+        }
+        self.progress = Progress::Injected(rest);
+        Ok(Step::Again)
+    }
+
+    fn check(&self, expected: Expected, message: &Message, policy: &Policy) -> Result<(), Refusal> {
+        let tenant = self.tenant();
+        match expected {
+            Expected::ParseComplete | Expected::BindComplete | Expected::CloseComplete => Ok(()),
+            Expected::CommandComplete if message.body() == ONE_ROW_SELECTED => Ok(()),
+            Expected::CommandComplete => Err(not_bound("not one row")),
+            Expected::ReadyForQuery => check_idle(message),
+            Expected::Defaults => match row(message)?.as_slice() {
+                values if are(values, tenant.values()) => Ok(()),
+                _ => Err(not_bound("the context did not become the session's default")),
+            },
+            Expected::Bound => match row(message)?.as_slice() {
+                [values @ .., role]
+                    if are(values, tenant.values()) && *role == Some(tenant.role()) =>
+                {
+                    Ok(())
+                }
+                _ => Err(not_bound("set_config answered with other values")),
+            },
+            Expected::Session => match row(message)?.as_slice() {
+                [values @ .., user, privileged, pid] => {
+                    self.check_session(values, user, privileged, pid, policy)
+                }
+                _ => Err(not_bound("not the columns that were asked for")),
+            },
+        }
+    }
+
+    fn check_session(
+        &self,
+        values: &[Option<&[u8]>],
+        user: &Option<&[u8]>,
+        privileged: &Option<&[u8]>,
+        pid: &Option<&[u8]>,
+        policy: &Policy,
+    ) -> Result<(), Refusal> {
+        let tenant = self.tenant();
+        if !are(values, tenant.values()) {
+            return Err(not_bound("the context does not read back"));
+        }
+        if *user != Some(tenant.role()) {
+            return Err(not_bound("current_user is another role"));
+        }
+        if *privileged != Some(b"0".as_slice()) {
+            return Err(is_privileged());
+        }
+        let announced = self.backend_pid.map(|pid| pid.to_string());
+        let is_own_backend = announced.is_some() && announced.as_deref().map(str::as_bytes) == *pid;
+        if policy.upstream_pooler == Pooler::None && !is_own_backend {
+            return Err(not_bound("pg_backend_pid() is not the pid of BackendKeyData")
+                .detail("Another proxy or pooler stands between Multigres and PostgreSQL.")
+                .hint(
+                    "Connect Multigres to PostgreSQL itself, or to a pooler in session mode with \
+                     \"upstream_pooler = session\".",
+                ));
+        }
+        Ok(())
+    }
+}
+
+impl Expected {
+    fn tag(self) -> u8 {
+        match self {
+            Expected::ParseComplete => tag::PARSE_COMPLETE,
+            Expected::BindComplete => tag::BIND_COMPLETE,
+            Expected::Defaults | Expected::Bound | Expected::Session => tag::DATA_ROW,
+            Expected::CommandComplete => tag::COMMAND_COMPLETE,
+            Expected::CloseComplete => tag::CLOSE_COMPLETE,
+            Expected::ReadyForQuery => tag::READY_FOR_QUERY,
+        }
+    }
+}
+
+/// Three statements in one implicit transaction: read the defaults, bind, read the session back.
+/// Every name is qualified and every value a bound parameter, so that neither `search_path` nor
+/// what a client sent can change what is said.
+fn put_batch(out: &mut BytesMut, tenant: &Tenant, policy: &Policy) {
+    let names: Vec<&[u8]> = policy.context_variables.iter().map(|name| name.as_bytes()).collect();
+    if policy.upstream_pooler == Pooler::None {
+        put_statement(out, &format!("SELECT {}", current_settings(names.len())), &names);
+    }
+    let role: &[u8] = b"role";
+    let bound: Vec<&[u8]> = names
+        .iter()
+        .copied()
+        .zip(tenant.values().iter().map(Bytes::as_ref))
+        .chain([(role, tenant.role())])
+        .flat_map(|(name, value)| [name, value])
+        .collect();
+    put_statement(out, &bind_sql(names.len() + 1), &bound);
+    let session = format!("SELECT {}, {SESSION_COLUMNS}", current_settings(names.len()));
+    put_statement(out, &session, &names);
+    frontend::put_close_statement(out);
+    frontend::put_sync(out);
+}
+
+fn put_statement(out: &mut BytesMut, sql: &str, parameters: &[&[u8]]) {
+    frontend::put_parse(out, sql, parameters.len());
+    frontend::put_bind(out, parameters);
+    frontend::put_execute(out);
+}
+
+fn current_settings(count: usize) -> String {
+    let columns: Vec<_> =
+        (1..=count).map(|at| format!("pg_catalog.current_setting(${at}, true)")).collect();
+    columns.join(", ")
+}
+
+fn bind_sql(count: usize) -> String {
+    let columns: Vec<_> = (0..count)
+        .map(|at| format!("pg_catalog.set_config(${}, ${}, false)", 2 * at + 1, 2 * at + 2))
+        .collect();
+    format!("SELECT {}", columns.join(", "))
+}
+
+fn row(message: &Message) -> Result<Vec<Option<&[u8]>>, Refusal> {
+    backend::parse_data_row(message.body()).map_err(Refusal::wire(Fault::Upstream))
+}
+
+fn are(columns: &[Option<&[u8]>], values: &[Bytes]) -> bool {
+    columns.len() == values.len()
+        && columns.iter().zip(values).all(|(column, value)| *column == Some(value.as_ref()))
+}
+
+fn check_idle(message: &Message) -> Result<(), Refusal> {
+    match backend::parse_transaction_status(message.body()) {
+        Ok(b'I') => Ok(()),
+        Ok(_) => Err(not_bound("the session is not idle")),
+        Err(error) => Err(Refusal::wire(Fault::Upstream)(error)),
+    }
+}
+
+/// PostgreSQL reports `is_superuser` of the session user at its start and of the current user
+/// whenever it changes.
+fn check_parameter_status(message: &Message) -> Result<(), Refusal> {
+    let (name, value) = backend::parse_parameter_status(message.body())
+        .map_err(Refusal::wire(Fault::Upstream))?;
+    if name == b"is_superuser" && value != b"off" { Err(is_privileged()) } else { Ok(()) }
+}
+
+fn not_bound(private: impl Into<String>) -> Refusal {
+    Refusal::new(
+        Fault::Upstream,
+        sqlstate::REJECTED_CONNECTION,
+        "the tenant context could not be bound to the session",
+    )
+    .private(private)
+}
+
+fn is_privileged() -> Refusal {
+    Refusal::new(
+        Fault::Client,
+        sqlstate::INVALID_AUTHORIZATION,
+        "a privileged role cannot log in as a tenant",
+    )
+    .detail("Row-level security does not bind a superuser, a role with BYPASSRLS, or its members.")
+    .hint("Use a role with NOSUPERUSER and NOBYPASSRLS that is no member of such a role.")
+}
+
+/// Current user; how many roles that row-level security does not bind the session can act as; pid.
+const SESSION_COLUMNS: &str = "current_user, \
+    (SELECT pg_catalog.count(*) FROM pg_catalog.pg_roles AS r \
+    WHERE (r.rolsuper OR r.rolbypassrls) \
+    AND (pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER') \
+    OR pg_catalog.pg_has_role(current_user, r.oid, 'MEMBER'))), \
+    pg_catalog.pg_backend_pid()";
+
+const ANSWER: [Expected; 14] = [
+    Expected::ParseComplete,
+    Expected::BindComplete,
+    Expected::Defaults,
+    Expected::CommandComplete,
+    Expected::ParseComplete,
+    Expected::BindComplete,
+    Expected::Bound,
+    Expected::CommandComplete,
+    Expected::ParseComplete,
+    Expected::BindComplete,
+    Expected::Session,
+    Expected::CommandComplete,
+    Expected::CloseComplete,
+    Expected::ReadyForQuery,
+];
+
+/// How many of them answer the first statement.
+const DEFAULTS_MESSAGES: usize = 4;
+
+/// Command tag of a SELECT of one row.
+const ONE_ROW_SELECTED: &[u8] = b"SELECT 1\0";
+
+/// Far above what PostgreSQL says at the start of a session: some 15 parameters and a key.
+const HELD_BYTES_MAX: usize = 256 * 1024;

@@ -1,0 +1,389 @@
+//! One client's way from its first byte to the pipe, as a state machine: bytes and actions, no I/O.
+//! Knows nothing of sockets, buffers of the pipe, clocks or other sessions.
+//!
+//! The driver ([`crate::relay`]) feeds what it reads with [`Session::receive`], writes what stands
+//! in [`Session::output`], and carries out what [`Session::next_action`] asks for:
+//!
+//! ```text
+//!                    SSLRequest, GSSENCRequest: N
+//!                       ┌──────┐
+//!                       ▼      │
+//!                   AwaitStartup ───────── CancelRequest ──────────► Cancelling
+//!                       │ StartupMessage of a known login                 │
+//!                       │ (Connect)                                       │
+//!                       ▼                                                 │
+//!                 Authenticating ◄─┐ one request, one reply               │
+//!                   │   │   └──────┘                                      │
+//!       bypass: ────┘   │ AuthenticationOk (held from here on)            │
+//!     Authentication-   ▼                                                 │
+//!           Ok      Injecting                                             │
+//!         │             │ the answer to the batch is exactly right        │
+//!         ▼             ▼ (what was held is let through)                  ▼
+//!      Piping ◄──── Piping                                              Ended
+//!
+//!   any login state ──── error, refusal, timeout ───► Refusing (ErrorResponse, DropUpstream)
+//! ```
+//!
+//! The first refusal is final. Nothing that upstream says between AuthenticationOk and the proof
+//! of the binding reaches the client, and no byte of the client's but its answers to
+//! authentication requests reaches upstream before it.
+
+mod authenticating;
+mod await_startup;
+mod injecting;
+mod password;
+
+use std::collections::VecDeque;
+use std::mem;
+use std::rc::Rc;
+
+use bytes::BytesMut;
+
+use crate::protocol::message::MESSAGE_HEADER_BYTES;
+use crate::protocol::{Message, backend, frontend, take_message};
+use crate::refusal::{Fault, Refusal, sqlstate};
+use crate::tenant::{Login, Policy};
+
+use authenticating::Authenticating;
+use await_startup::AwaitStartup;
+use injecting::Injecting;
+
+/// Settings of every session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How user names are read and what is bound.
+    pub policy: Policy,
+    /// Who answers upstream's authentication requests.
+    pub auth: Auth,
+    /// Whether a client may be asked for its password over an unencrypted network.
+    pub allow_cleartext_password: bool,
+}
+
+/// Who answers upstream's authentication requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// The client, and Multigres where a relay cannot succeed.
+    Auto,
+    /// Always the client.
+    Relay,
+    /// Always Multigres, with the password for which it asks the client.
+    Password,
+}
+
+/// One of the two network connections of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leg {
+    /// The one that the client opened.
+    Client,
+    /// The one that Multigres opens to PostgreSQL.
+    Upstream,
+}
+
+/// What a session knows of the world at its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The client leg is a unix socket or a loopback address: nobody can listen in.
+    pub private: bool,
+    /// Whether there is room for another session.
+    pub admission: Admission,
+}
+
+/// Whether there is room for another session. A CancelRequest is passed on in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// There is.
+    Open,
+    /// `max_connections` is reached.
+    Full,
+}
+
+/// What the driver is to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Open the upstream leg. What waits in its output is written once it is there.
+    Connect,
+    /// Write what the upstream output holds if that can be done at once, then close the leg.
+    DropUpstream,
+    /// Write both outputs, then move bytes without asking the session again.
+    Pipe,
+    /// Close both legs at once.
+    Close,
+}
+
+/// Where a session stands, as far as its driver treats it differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Before the pipe: the login deadline runs.
+    Login,
+    /// A CancelRequest is on its way.
+    Cancelling,
+    /// The context is bound; the session has no more say.
+    Piping,
+    /// The client is told why not; then its leg is shut down, drained and closed.
+    Refusing,
+    /// Nothing is left to do.
+    Ended,
+}
+
+/// The state machine of one connection.
+pub struct Session {
+    settings: Rc<Settings>,
+    state: State,
+    io: Io,
+    outcome: Option<Outcome>,
+}
+
+/// Why a session did not come to the pipe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Multigres refused it.
+    Refused(Refusal),
+    /// Upstream refused it, with this SQLSTATE and message; passed on unchanged.
+    RefusedByUpstream {
+        /// SQLSTATE of upstream's ErrorResponse.
+        sqlstate: String,
+        /// Its primary message.
+        message: String,
+    },
+    /// The client went away.
+    ClientLeft,
+    /// It was a CancelRequest, and that is done.
+    Cancelled,
+}
+
+enum State {
+    AwaitStartup(Box<AwaitStartup>),
+    Authenticating(Box<Authenticating>),
+    Injecting(Box<Injecting>),
+    Piping(Rc<Login>),
+    Cancelling,
+    Refusing(Option<Rc<Login>>),
+    Ended,
+}
+
+/// What a state makes of what has come so far.
+enum Step {
+    /// It needs more bytes.
+    Wait,
+    /// It moved without leaving the state; there may be more to do at once.
+    Again,
+    /// It moved on.
+    Next(State),
+    /// The session ends without a word to the client.
+    End(Outcome),
+    /// Upstream's own ErrorResponse ends the login.
+    RefusedByUpstream(Message),
+}
+
+/// Bytes in and out, shared by all login states.
+#[derive(Default)]
+struct Io {
+    from_client: BytesMut,
+    from_upstream: BytesMut,
+    to_client: BytesMut,
+    to_upstream: BytesMut,
+    client_ended: bool,
+    actions: VecDeque<Action>,
+}
+
+impl Session {
+    /// A session that waits for the client's first byte.
+    pub fn new(settings: Rc<Settings>, origin: Origin) -> Self {
+        Session {
+            settings,
+            state: State::AwaitStartup(Box::new(AwaitStartup::new(origin))),
+            io: Io::default(),
+            outcome: None,
+        }
+    }
+
+    /// How many bytes [`Session::receive`] takes from a leg now. Zero: do not read it.
+    ///
+    /// In [`Stage::Refusing`] and [`Stage::Cancelling`] what is received is thrown away.
+    pub fn room(&self, leg: Leg) -> usize {
+        match (&self.state, leg) {
+            (State::Piping(_) | State::Ended, _) => 0,
+            (State::Refusing(_), Leg::Upstream) => 0,
+            (State::Refusing(_), Leg::Client) | (State::Cancelling, _) => INBOX_BYTES_MAX,
+            (
+                State::AwaitStartup(_) | State::Authenticating(_) | State::Injecting(_),
+                Leg::Client,
+            ) => INBOX_BYTES_MAX - self.io.from_client.len(),
+            (
+                State::AwaitStartup(_) | State::Authenticating(_) | State::Injecting(_),
+                Leg::Upstream,
+            ) => INBOX_BYTES_MAX - self.io.from_upstream.len(),
+        }
+    }
+
+    /// Takes bytes that were read from a leg.
+    ///
+    /// # Panics
+    /// When they are more than [`Session::room`].
+    pub fn receive(&mut self, leg: Leg, bytes: &[u8]) {
+        assert!(bytes.len() <= self.room(leg), "more bytes than the session has room for");
+        if matches!(self.state, State::Refusing(_) | State::Cancelling) {
+            return;
+        }
+        match leg {
+            Leg::Client => self.io.from_client.extend_from_slice(bytes),
+            Leg::Upstream => self.io.from_upstream.extend_from_slice(bytes),
+        }
+        self.advance();
+    }
+
+    /// The leg has said its last byte: it was shut down, or it is broken.
+    pub fn ended(&mut self, leg: Leg) {
+        match (leg, &self.state) {
+            (_, State::Piping(_) | State::Ended) => {}
+            (Leg::Client, State::Refusing(_)) => self.end(None),
+            (Leg::Client, _) => {
+                self.io.client_ended = true;
+                self.advance();
+            }
+            (Leg::Upstream, State::Cancelling) => self.end(Some(Outcome::Cancelled)),
+            (Leg::Upstream, _) => self.refuse(
+                Refusal::new(
+                    Fault::Upstream,
+                    sqlstate::CONNECTION_FAILURE,
+                    "upstream closed the connection during login",
+                )
+                .private("end of stream from upstream"),
+            ),
+        }
+    }
+
+    /// Ends the login with an ErrorResponse. Without effect on a session that is past its login,
+    /// refused already or ended. A CancelRequest is never answered: it just ends.
+    pub fn refuse(&mut self, refusal: Refusal) {
+        match &self.state {
+            State::Piping(_) | State::Refusing(_) | State::Ended => {}
+            State::Cancelling => self.end(Some(Outcome::Refused(refusal))),
+            State::AwaitStartup(_) | State::Authenticating(_) | State::Injecting(_) => {
+                refusal.encode(&mut self.io.to_client);
+                self.start_refusing(Outcome::Refused(refusal));
+            }
+        }
+    }
+
+    /// Bytes to write to a leg. The driver takes from the front what it has written.
+    pub fn output(&mut self, leg: Leg) -> &mut BytesMut {
+        match leg {
+            Leg::Client => &mut self.io.to_client,
+            Leg::Upstream => &mut self.io.to_upstream,
+        }
+    }
+
+    /// The next thing to do, in order.
+    pub fn next_action(&mut self) -> Option<Action> {
+        self.io.actions.pop_front()
+    }
+
+    /// Where the session stands.
+    pub fn stage(&self) -> Stage {
+        match &self.state {
+            State::AwaitStartup(_) | State::Authenticating(_) | State::Injecting(_) => Stage::Login,
+            State::Cancelling => Stage::Cancelling,
+            State::Piping(_) => Stage::Piping,
+            State::Refusing(_) => Stage::Refusing,
+            State::Ended => Stage::Ended,
+        }
+    }
+
+    /// Whose session it is, as soon as the StartupMessage has been read.
+    pub fn login(&self) -> Option<&Login> {
+        match &self.state {
+            State::Authenticating(state) => Some(&state.login),
+            State::Injecting(state) => Some(&state.login),
+            State::Piping(login) => Some(login),
+            State::Refusing(login) => login.as_deref(),
+            State::AwaitStartup(_) | State::Cancelling | State::Ended => None,
+        }
+    }
+
+    /// Why the session did not come to the pipe, once that is certain.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        self.outcome.as_ref()
+    }
+
+    /// Lets the state work until it needs more bytes.
+    fn advance(&mut self) {
+        loop {
+            let stepped = match &mut self.state {
+                State::AwaitStartup(state) => state.step(&mut self.io, &self.settings),
+                State::Authenticating(state) => state.step(&mut self.io, &self.settings),
+                State::Injecting(state) => state.step(&mut self.io, &self.settings.policy),
+                State::Piping(_) | State::Cancelling | State::Refusing(_) | State::Ended => return,
+            };
+            match stepped {
+                Ok(Step::Wait) => return,
+                Ok(Step::Again) => {}
+                Ok(Step::Next(state)) => self.state = state,
+                Ok(Step::End(outcome)) => return self.end(Some(outcome)),
+                Ok(Step::RefusedByUpstream(message)) => return self.pass_error(&message),
+                Err(refusal) => return self.refuse(refusal),
+            }
+        }
+    }
+
+    /// Ends the login with an ErrorResponse of upstream's, unchanged.
+    fn pass_error(&mut self, message: &Message) {
+        let (sqlstate, text) = backend::parse_error(message.body());
+        self.io.to_client.extend_from_slice(message.as_bytes());
+        self.start_refusing(Outcome::RefusedByUpstream { sqlstate, message: text });
+    }
+
+    /// Forgets what either side has said. An upstream that is past authentication is told to end;
+    /// before, Terminate would only be a wrong answer to its question.
+    fn start_refusing(&mut self, outcome: Outcome) {
+        self.io.from_client = BytesMut::new();
+        self.io.from_upstream = BytesMut::new();
+        self.io.to_upstream.clear();
+        let login = match &self.state {
+            State::Authenticating(state) => Some(state.login.clone()),
+            State::Injecting(state) => {
+                frontend::put_terminate(&mut self.io.to_upstream);
+                Some(state.login.clone())
+            }
+            State::AwaitStartup(_) => None,
+            State::Piping(_) | State::Cancelling | State::Refusing(_) | State::Ended => {
+                unreachable!("only a login is refused")
+            }
+        };
+        self.state = State::Refusing(login);
+        self.io.actions.clear();
+        self.io.actions.push_back(Action::DropUpstream);
+        self.outcome = Some(outcome);
+    }
+
+    fn end(&mut self, outcome: Option<Outcome>) {
+        self.outcome = self.outcome.take().or(outcome);
+        self.state = State::Ended;
+        self.io = Io::default();
+        self.io.actions.push_back(Action::Close);
+    }
+}
+
+impl Io {
+    /// Opens the pipe: what the client said early goes first.
+    fn pipe(&mut self, login: Rc<Login>) -> Step {
+        self.to_upstream.unsplit(mem::take(&mut self.from_client));
+        self.to_client.unsplit(mem::take(&mut self.from_upstream));
+        self.actions.push_back(Action::Pipe);
+        Step::Next(State::Piping(login))
+    }
+
+    /// The next whole message from upstream.
+    fn take_upstream(&mut self) -> Result<Option<Message>, Refusal> {
+        take_message(&mut self.from_upstream, UPSTREAM_BODY_BYTES_MAX)
+            .map_err(Refusal::wire(Fault::Upstream))
+    }
+}
+
+/// Longest body of a message from upstream during a login.
+const UPSTREAM_BODY_BYTES_MAX: usize = 65_535;
+
+/// One whole message of the longest kind fits, and so much a client can say early.
+const INBOX_BYTES_MAX: usize = MESSAGE_HEADER_BYTES + UPSTREAM_BODY_BYTES_MAX;
+
+const _: () = assert!(UPSTREAM_BODY_BYTES_MAX >= frontend::AUTHENTICATION_REPLY_BYTES_MAX);

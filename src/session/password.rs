@@ -1,0 +1,122 @@
+//! Answers upstream's authentication requests with a password that the client has given.
+//! Knows nothing of how the password was asked for.
+
+use std::mem;
+
+use bytes::BytesMut;
+use postgres_protocol::authentication::md5_hash;
+use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
+
+use crate::protocol::frontend;
+use crate::refusal::{Fault, Refusal, sqlstate};
+
+/// An authentication request that a password answers.
+pub(super) enum Request {
+    /// The password itself.
+    Cleartext,
+    /// Its hash with the role's name and this salt.
+    Md5([u8; 4]),
+    /// A SASL exchange by one of these mechanisms.
+    Sasl(Vec<String>),
+}
+
+impl Request {
+    /// Refuses before the client is asked for a password that would not help.
+    pub(super) fn checked(self) -> Result<Self, Refusal> {
+        match &self {
+            Request::Sasl(offered) if !offered.iter().any(|name| name == SCRAM_SHA_256) => {
+                Err(Refusal::new(
+                    Fault::Upstream,
+                    sqlstate::INVALID_AUTHORIZATION,
+                    "upstream offers no authentication mechanism that Multigres knows",
+                )
+                .private(format!("offered: {}", offered.join(", ").escape_debug())))
+            }
+            Request::Sasl(_) | Request::Cleartext | Request::Md5(_) => Ok(self),
+        }
+    }
+}
+
+/// How far Multigres has come in answering upstream itself.
+#[derive(Default)]
+pub(super) enum Exchange {
+    /// It has not been asked to.
+    #[default]
+    Idle,
+    /// SCRAM-SHA-256 goes on; upstream has yet to prove that it knows the password too.
+    Scram(Box<ScramSha256>),
+    /// All has been said from this side.
+    Done,
+}
+
+impl Exchange {
+    /// Answers the first request; the password is not kept beyond what SCRAM needs.
+    pub(super) fn start(
+        &mut self,
+        request: Request,
+        user: &[u8],
+        password: &[u8],
+        to_upstream: &mut BytesMut,
+    ) {
+        *self = match request {
+            Request::Cleartext => {
+                frontend::put_password(to_upstream, password);
+                Exchange::Done
+            }
+            Request::Md5(salt) => {
+                let hash = md5_hash(user, password, salt);
+                frontend::put_password(to_upstream, hash.as_bytes());
+                Exchange::Done
+            }
+            Request::Sasl(_) => {
+                let scram = ScramSha256::new(password, ChannelBinding::unsupported());
+                let first = scram.message();
+                frontend::put_sasl_initial_response(to_upstream, SCRAM_SHA_256, first);
+                Exchange::Scram(Box::new(scram))
+            }
+        };
+    }
+
+    /// Whether a SCRAM exchange is under way.
+    pub(super) fn is_running(&self) -> bool {
+        matches!(self, Exchange::Scram(_))
+    }
+
+    /// Whether a password has been given.
+    pub(super) fn has_started(&self) -> bool {
+        !matches!(self, Exchange::Idle)
+    }
+
+    /// AuthenticationSASLContinue.
+    pub(super) fn proceed(
+        &mut self,
+        data: &[u8],
+        to_upstream: &mut BytesMut,
+    ) -> Result<(), Refusal> {
+        let Exchange::Scram(scram) = self else { return Err(out_of_turn()) };
+        scram.update(data).map_err(|error| failed(&error))?;
+        frontend::put_sasl_response(to_upstream, scram.message());
+        Ok(())
+    }
+
+    /// AuthenticationSASLFinal, with upstream's own proof.
+    pub(super) fn finish(&mut self, data: &[u8]) -> Result<(), Refusal> {
+        let Exchange::Scram(mut scram) = mem::replace(self, Exchange::Done) else {
+            return Err(out_of_turn());
+        };
+        scram.finish(data).map_err(|error| failed(&error))
+    }
+}
+
+fn out_of_turn() -> Refusal {
+    Refusal::protocol(Fault::Upstream, "a SASL message outside of an exchange")
+}
+
+fn failed(error: &std::io::Error) -> Refusal {
+    Refusal::new(
+        Fault::Upstream,
+        sqlstate::INVALID_AUTHORIZATION,
+        "SCRAM authentication with upstream failed",
+    )
+    .private(error.to_string().escape_debug().to_string())
+}

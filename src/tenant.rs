@@ -1,0 +1,260 @@
+//! Who a login is and what is bound to it: the user-name grammar and the parameters sent upstream.
+//! Knows nothing of messages that follow StartupMessage, nor of states.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::protocol::StartupMessage;
+use crate::protocol::startup::STARTUP_BYTES_MAX;
+use crate::refusal::{Fault, Refusal, sqlstate};
+
+/// The settings that say how a user name is read and what is bound.
+///
+/// [`crate::config`] holds what must be true of them: separators of at least one byte that do not
+/// contain each other, at least one variable, each a legal custom parameter name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Stands between role and values in the user name.
+    pub tenant_separator: String,
+    /// Stands between two values.
+    pub value_separator: String,
+    /// Custom parameters, one for each value, in the order of the values.
+    pub context_variables: Vec<String>,
+    /// Users that pass through untouched.
+    pub superuser_bypass: Vec<String>,
+    /// What stands between Multigres and PostgreSQL.
+    pub upstream_pooler: Pooler,
+}
+
+/// What stands between Multigres and PostgreSQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooler {
+    /// Nothing: context travels in StartupMessage too, and the backend's pid must fit its key.
+    None,
+    /// A pooler in session mode: it refuses startup parameters it does not know and makes up its
+    /// own cancel keys, so the context is bound by the injected batch alone.
+    Session,
+}
+
+/// Whose session this is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Login {
+    /// A user of the bypass list: no context, nothing rewritten.
+    Bypass(Bytes),
+    /// A role with a value for every context variable.
+    Tenant(Tenant),
+}
+
+/// A role and its context values. Made by [`Policy::identify`] alone, so a value of this type
+/// fits the policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tenant {
+    role: Bytes,
+    values: Vec<Bytes>,
+}
+
+impl Tenant {
+    /// The role that logs in upstream: 1 to 63 bytes without NUL.
+    pub fn role(&self) -> &[u8] {
+        &self.role
+    }
+
+    /// One value per context variable: 1 to 128 bytes of printable ASCII each.
+    pub fn values(&self) -> &[Bytes] {
+        &self.values
+    }
+}
+
+/// As it stands in log lines: `role=app_user context=app.current_tenant_id=acme`.
+pub struct Described<'a>(pub &'a Login, pub &'a Policy);
+
+impl fmt::Display for Described<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Described(login, policy) = self;
+        match login {
+            Login::Bypass(user) => write!(f, "role={} bypass", user.escape_ascii()),
+            Login::Tenant(tenant) => {
+                write!(f, "role={} context=", tenant.role.escape_ascii())?;
+                for (at, (name, value)) in
+                    policy.context_variables.iter().zip(&tenant.values).enumerate()
+                {
+                    let comma = if at == 0 { "" } else { "," };
+                    write!(f, "{comma}{name}={}", value.escape_ascii())?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Policy {
+    /// Reads the login out of a StartupMessage.
+    ///
+    /// # Errors
+    /// A [`Refusal`] for every user that is neither in the bypass list nor a role with exactly one
+    /// good value per context variable, and for a tenant that asks for what it may not have:
+    /// replication, or a parameter that Multigres binds.
+    pub fn identify(&self, startup: &StartupMessage) -> Result<Login, Refusal> {
+        let user = match startup.parameter("user") {
+            Some(user) if !user.is_empty() => user,
+            Some(_) | None => {
+                return Err(unauthorized("no PostgreSQL user name specified in startup packet"));
+            }
+        };
+        if self.bypasses(user) {
+            return Ok(Login::Bypass(user.clone()));
+        }
+        let tenant = self.tenant(user)?;
+        self.check_parameters(startup)?;
+        Ok(Login::Tenant(tenant))
+    }
+
+    /// The StartupMessage that goes upstream for a login.
+    ///
+    /// The client's parameters keep their order; context and role come last, so that they win over
+    /// `options` and become the session's defaults, to which RESET and DISCARD ALL return
+    /// (`process_startup_options` in `postinit.c`).
+    ///
+    /// # Errors
+    /// A [`Refusal`] when it would be too long for PostgreSQL.
+    pub fn upstream_startup(
+        &self,
+        mut startup: StartupMessage,
+        login: &Login,
+    ) -> Result<StartupMessage, Refusal> {
+        let Login::Tenant(tenant) = login else { return Ok(startup) };
+        let user = startup.parameter("user").cloned().unwrap_or_default();
+        for (name, value) in &mut startup.parameters {
+            // libpq's default for the database is the user name.
+            if name == "user" || (name == "database" && *value == user) {
+                *value = tenant.role.clone();
+            }
+        }
+        if self.upstream_pooler == Pooler::None {
+            for (name, value) in self.context_variables.iter().zip(&tenant.values) {
+                startup.parameters.push((Bytes::from(name.clone()), value.clone()));
+            }
+            startup.parameters.push((Bytes::from_static(b"role"), tenant.role.clone()));
+        }
+        if startup.encoded_len() > STARTUP_BYTES_MAX {
+            return Err(Refusal::new(
+                Fault::Client,
+                sqlstate::PROTOCOL_VIOLATION,
+                "startup packet too long to add the tenant context",
+            ));
+        }
+        Ok(startup)
+    }
+
+    fn bypasses(&self, user: &[u8]) -> bool {
+        self.superuser_bypass.iter().any(|name| name.as_bytes() == user)
+    }
+
+    /// `role<tenant_separator>value[<value_separator>value]…`, split at the first separator.
+    fn tenant(&self, user: &Bytes) -> Result<Tenant, Refusal> {
+        let private = || format!("user \"{}\"", user.escape_ascii());
+        let Some((role, values)) = split_once(user, self.tenant_separator.as_bytes()) else {
+            return Err(unauthorized("no tenant specified in user name")
+                .hint(self.grammar_hint())
+                .private(private()));
+        };
+        if role.is_empty() || role.len() > ROLE_BYTES_MAX {
+            return Err(unauthorized("invalid role in user name")
+                .detail(format!("A role name has 1 to {ROLE_BYTES_MAX} bytes."))
+                .private(private()));
+        }
+        if self.bypasses(&role) {
+            return Err(unauthorized("this role cannot log in as a tenant")
+                .detail("The role is configured to bypass tenant isolation.")
+                .private(private()));
+        }
+        let values = split_all(values, self.value_separator.as_bytes());
+        if values.len() != self.context_variables.len() {
+            return Err(unauthorized("wrong number of context values in user name")
+                .hint(self.grammar_hint())
+                .private(private()));
+        }
+        if !values.iter().all(|value| is_context_value(value)) {
+            return Err(unauthorized("invalid context value in user name")
+                .detail(format!(
+                    "A context value has 1 to {VALUE_BYTES_MAX} characters of printable ASCII."
+                ))
+                .private(private()));
+        }
+        Ok(Tenant { role, values })
+    }
+
+    fn check_parameters(&self, startup: &StartupMessage) -> Result<(), Refusal> {
+        for (name, _) in &startup.parameters {
+            if name == "replication" {
+                return Err(unauthorized("replication is not possible for a tenant"));
+            }
+            if let Some(reserved) = self.reserved_name(name) {
+                return Err(Refusal::new(
+                    Fault::Client,
+                    sqlstate::INVALID_PARAMETER_VALUE,
+                    format!("parameter \"{reserved}\" cannot be set at login"),
+                )
+                .detail("Multigres derives it from the user name."));
+            }
+            // Behind a pooler nothing of ours follows in StartupMessage that would win over it.
+            if name == "options" && self.upstream_pooler == Pooler::Session {
+                return Err(Refusal::new(
+                    Fault::Client,
+                    sqlstate::INVALID_PARAMETER_VALUE,
+                    "parameter \"options\" cannot be set at login behind a pooler",
+                )
+                .hint("Use SET after the login."));
+            }
+        }
+        Ok(())
+    }
+
+    /// The reserved name that `name` is, in the spelling of the settings. PostgreSQL compares
+    /// parameter names without regard to case (`guc_name_compare`).
+    fn reserved_name(&self, name: &[u8]) -> Option<String> {
+        let contexts = self.context_variables.iter().cloned();
+        let seals = self.context_variables.iter().map(|variable| format!("{variable}_seal"));
+        let fixed = ["role", "session_authorization"].map(String::from);
+        contexts
+            .chain(seals)
+            .chain(fixed)
+            .find(|reserved| reserved.as_bytes().eq_ignore_ascii_case(name))
+    }
+
+    fn grammar_hint(&self) -> String {
+        let values: Vec<_> =
+            self.context_variables.iter().map(|variable| format!("<{variable}>")).collect();
+        format!("Log in as ROLE{}{}", self.tenant_separator, values.join(&self.value_separator))
+    }
+}
+
+fn unauthorized(message: &'static str) -> Refusal {
+    Refusal::new(Fault::Client, sqlstate::INVALID_AUTHORIZATION, message)
+}
+
+/// Printable ASCII is the same in every client encoding and every log.
+fn is_context_value(value: &[u8]) -> bool {
+    (1..=VALUE_BYTES_MAX).contains(&value.len())
+        && value.iter().all(|byte| (b' '..=b'~').contains(byte))
+}
+
+fn split_once(text: &Bytes, separator: &[u8]) -> Option<(Bytes, Bytes)> {
+    let at = text.windows(separator.len()).position(|window| window == separator)?;
+    Some((text.slice(..at), text.slice(at + separator.len()..)))
+}
+
+fn split_all(mut text: Bytes, separator: &[u8]) -> Vec<Bytes> {
+    let mut parts = Vec::new();
+    while let Some((part, rest)) = split_once(&text, separator) {
+        parts.push(part);
+        text = rest;
+    }
+    parts.push(text);
+    parts
+}
+
+/// `NAMEDATALEN - 1`: PostgreSQL cuts a longer user name, and would log in another role.
+const ROLE_BYTES_MAX: usize = 63;
+const VALUE_BYTES_MAX: usize = 128;
