@@ -1,5 +1,15 @@
 //! Multigres: tenant identity intrinsic to a PostgreSQL connection.
+//!
+//! The library behind the daemon, in layers that know each other in one direction only; the code
+//! map with its invariants is in `docs/architecture.md`.
+
+pub mod config;
+pub mod logging;
+pub mod net;
 pub mod protocol;
+pub mod proxy;
 pub mod refusal;
+pub mod relay;
+pub mod server;
 pub mod session;
 pub mod tenant;

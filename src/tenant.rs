@@ -37,9 +37,18 @@ pub enum Pooler {
     Session,
 }
 
-/// Whose session this is to be.
+/// Whose session this is to be, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Login {
+pub struct Login {
+    /// Who logs in.
+    pub identity: Identity,
+    /// The database, by default the one that has the name of the upstream user.
+    pub database: Bytes,
+}
+
+/// Who logs in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
     /// A user of the bypass list: no context, nothing rewritten.
     Bypass(Bytes),
     /// A role with a value for every context variable.
@@ -66,25 +75,26 @@ impl Tenant {
     }
 }
 
-/// As it stands in log lines: `role=app_user context=app.current_tenant_id=acme`.
-pub struct Described<'a>(pub &'a Login, pub &'a Policy);
+/// As it stands in log lines: ` role=app_user context=app.current_tenant_id=acme database=crm`,
+/// with the space before it; nothing for a login that is not known.
+pub struct Described<'a>(pub Option<&'a Login>, pub &'a Policy);
 
 impl fmt::Display for Described<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Described(login, policy) = self;
-        match login {
-            Login::Bypass(user) => write!(f, "role={} bypass", user.escape_ascii()),
-            Login::Tenant(tenant) => {
-                write!(f, "role={} context=", tenant.role.escape_ascii())?;
+        let Described(Some(login), policy) = self else { return Ok(()) };
+        match &login.identity {
+            Identity::Bypass(user) => write!(f, " role={} bypass", user.escape_ascii())?,
+            Identity::Tenant(tenant) => {
+                write!(f, " role={} context=", tenant.role.escape_ascii())?;
                 for (at, (name, value)) in
                     policy.context_variables.iter().zip(&tenant.values).enumerate()
                 {
                     let comma = if at == 0 { "" } else { "," };
                     write!(f, "{comma}{name}={}", value.escape_ascii())?;
                 }
-                Ok(())
             }
         }
+        write!(f, " database={}", login.database.escape_ascii())
     }
 }
 
@@ -102,12 +112,16 @@ impl Policy {
                 return Err(unauthorized("no PostgreSQL user name specified in startup packet"));
             }
         };
+        let database = startup.parameter("database").filter(|name| !name.is_empty());
         if self.bypasses(user) {
-            return Ok(Login::Bypass(user.clone()));
+            let database = database.unwrap_or(user).clone();
+            return Ok(Login { identity: Identity::Bypass(user.clone()), database });
         }
         let tenant = self.tenant(user)?;
         self.check_parameters(startup)?;
-        Ok(Login::Tenant(tenant))
+        // libpq's default for the database is the user name.
+        let database = database.filter(|name| *name != user).unwrap_or(&tenant.role).clone();
+        Ok(Login { identity: Identity::Tenant(tenant), database })
     }
 
     /// The StartupMessage that goes upstream for a login.
@@ -123,12 +137,12 @@ impl Policy {
         mut startup: StartupMessage,
         login: &Login,
     ) -> Result<StartupMessage, Refusal> {
-        let Login::Tenant(tenant) = login else { return Ok(startup) };
-        let user = startup.parameter("user").cloned().unwrap_or_default();
+        let Identity::Tenant(tenant) = &login.identity else { return Ok(startup) };
         for (name, value) in &mut startup.parameters {
-            // libpq's default for the database is the user name.
-            if name == "user" || (name == "database" && *value == user) {
+            if name == "user" {
                 *value = tenant.role.clone();
+            } else if name == "database" {
+                *value = login.database.clone();
             }
         }
         if self.upstream_pooler == Pooler::None {

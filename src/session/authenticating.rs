@@ -10,7 +10,7 @@ use super::{Auth, Io, Outcome, Settings, State, Step};
 use crate::protocol::backend::{self, Authentication, tag};
 use crate::protocol::{Message, frontend, take_message};
 use crate::refusal::{Fault, Refusal, sqlstate};
-use crate::tenant::Login;
+use crate::tenant::{Identity, Login};
 
 /// Relays authentication messages one at a time, or answers them with the client's password.
 pub(super) struct Authenticating {
@@ -80,12 +80,7 @@ impl Authenticating {
         }
     }
 
-    fn answer(
-        &mut self,
-        request: Request,
-        message: &Message,
-        io: &mut Io,
-    ) -> Result<(), Refusal> {
+    fn answer(&mut self, request: Request, message: &Message, io: &mut Io) -> Result<(), Refusal> {
         let password = frontend::parse_password(message.body())
             .ok_or_else(|| Refusal::protocol(Fault::Client, "not a PasswordMessage"))?;
         if password.is_empty() {
@@ -95,9 +90,9 @@ impl Authenticating {
                 "empty password returned by client",
             ));
         }
-        let user = match &*self.login {
-            Login::Bypass(user) => user,
-            Login::Tenant(tenant) => tenant.role(),
+        let user = match &self.login.identity {
+            Identity::Bypass(user) => user,
+            Identity::Tenant(tenant) => tenant.role(),
         };
         self.exchange.start(request, user, password, &mut io.to_upstream);
         Ok(())
@@ -141,9 +136,7 @@ impl Authenticating {
             Authentication::Ok => return self.authenticated(message, io),
             Authentication::CleartextPassword => (Some(Request::Cleartext), Owed::Reply),
             Authentication::Md5Password(salt) => (Some(Request::Md5(salt)), Owed::Reply),
-            Authentication::Sasl(mechanisms) => {
-                (Some(Request::Sasl(mechanisms)), Owed::Reply)
-            }
+            Authentication::Sasl(mechanisms) => (Some(Request::Sasl(mechanisms)), Owed::Reply),
             Authentication::SaslContinue(data) if self.exchange.is_running() => {
                 self.exchange.proceed(&data, &mut io.to_upstream)?;
                 return Ok(Step::Again);
@@ -180,10 +173,8 @@ impl Authenticating {
     /// Whether Multigres answers upstream's request, or the client does.
     fn answers_itself(&self, request: &Request, auth: Auth) -> Result<bool, Refusal> {
         // The client hashes with the user name that it knows, upstream with the role.
-        let relay_fails = matches!(
-            (request, &*self.login),
-            (Request::Md5(_), Login::Tenant(_))
-        );
+        let relay_fails =
+            matches!((request, &self.login.identity), (Request::Md5(_), Identity::Tenant(_)));
         match auth {
             Auth::Password => Ok(true),
             Auth::Auto => Ok(relay_fails),
@@ -221,12 +212,12 @@ impl Authenticating {
             return Err(Refusal::protocol(Fault::Upstream, "SCRAM ended without its proof"));
         }
         let login = self.login.clone();
-        match &*login {
-            Login::Bypass(_) => {
+        match login.identity {
+            Identity::Bypass(_) => {
                 io.to_client.extend_from_slice(message.as_bytes());
                 Ok(io.pipe(login))
             }
-            Login::Tenant(_) => {
+            Identity::Tenant(_) => {
                 Ok(Step::Next(State::Injecting(Box::new(Injecting::new(login, message)))))
             }
         }

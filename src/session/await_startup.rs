@@ -30,7 +30,7 @@ impl AwaitStartup {
             Some(FirstPacket::GssEncRequest) => decline(&mut self.gss_asked, io),
             Some(FirstPacket::CancelRequest(packet)) => {
                 io.to_upstream.extend_from_slice(&packet);
-                io.actions.push_back(Action::Connect);
+                io.action = Some(Action::Connect);
                 Ok(Step::Next(State::Cancelling))
             }
             Some(FirstPacket::Startup(startup)) => self.start(startup, io, settings),
@@ -56,7 +56,7 @@ impl AwaitStartup {
         }
         let login = Rc::new(settings.policy.identify(&startup)?);
         settings.policy.upstream_startup(startup, &login)?.encode(&mut io.to_upstream);
-        io.actions.push_back(Action::Connect);
+        io.action = Some(Action::Connect);
         let next = Authenticating::new(login, self.origin.private);
         Ok(Step::Next(State::Authenticating(Box::new(next))))
     }
@@ -73,7 +73,9 @@ fn decline(asked: &mut bool, io: &mut Io) -> Result<Step, Refusal> {
 
 fn refusal(error: &StartupError) -> Refusal {
     let (state, message) = match error {
-        StartupError::Length(_) => (sqlstate::PROTOCOL_VIOLATION, "invalid length of startup packet"),
+        StartupError::Length(_) => {
+            (sqlstate::PROTOCOL_VIOLATION, "invalid length of startup packet")
+        }
         StartupError::RequestLength => {
             (sqlstate::PROTOCOL_VIOLATION, "invalid length of encryption request packet")
         }

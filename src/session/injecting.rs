@@ -9,7 +9,7 @@ use super::{Io, Step};
 use crate::protocol::backend::{self, tag};
 use crate::protocol::{Message, frontend};
 use crate::refusal::{Fault, Refusal, sqlstate};
-use crate::tenant::{Login, Policy, Pooler, Tenant};
+use crate::tenant::{Identity, Login, Policy, Pooler, Tenant};
 
 /// Holds back what upstream says until the injected batch has been answered exactly right.
 pub(super) struct Injecting {
@@ -74,9 +74,9 @@ impl Injecting {
     }
 
     fn tenant(&self) -> &Tenant {
-        match &*self.login {
-            Login::Tenant(tenant) => tenant,
-            Login::Bypass(_) => unreachable!("a bypass login is never injected"),
+        match &self.login.identity {
+            Identity::Tenant(tenant) => tenant,
+            Identity::Bypass(_) => unreachable!("a bypass login is never injected"),
         }
     }
 
@@ -272,8 +272,8 @@ fn check_idle(message: &Message) -> Result<(), Refusal> {
 /// PostgreSQL reports `is_superuser` of the session user at its start and of the current user
 /// whenever it changes.
 fn check_parameter_status(message: &Message) -> Result<(), Refusal> {
-    let (name, value) = backend::parse_parameter_status(message.body())
-        .map_err(Refusal::wire(Fault::Upstream))?;
+    let (name, value) =
+        backend::parse_parameter_status(message.body()).map_err(Refusal::wire(Fault::Upstream))?;
     if name == b"is_superuser" && value != b"off" { Err(is_privileged()) } else { Ok(()) }
 }
 

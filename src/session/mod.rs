@@ -33,7 +33,6 @@ mod await_startup;
 mod injecting;
 mod password;
 
-use std::collections::VecDeque;
 use std::mem;
 use std::rc::Rc;
 
@@ -183,7 +182,8 @@ struct Io {
     to_client: BytesMut,
     to_upstream: BytesMut,
     client_ended: bool,
-    actions: VecDeque<Action>,
+    /// At most one is open at a time; a later one takes the place of what has become pointless.
+    action: Option<Action>,
 }
 
 impl Session {
@@ -212,7 +212,15 @@ impl Session {
             (
                 State::AwaitStartup(_) | State::Authenticating(_) | State::Injecting(_),
                 Leg::Upstream,
-            ) => INBOX_BYTES_MAX - self.io.from_upstream.len(),
+            ) if self.io.to_client.len() < INBOX_BYTES_MAX => {
+                INBOX_BYTES_MAX - self.io.from_upstream.len()
+            }
+            // What upstream says before AuthenticationOk is passed on; a client that does not read
+            // it must not make it pile up.
+            (
+                State::AwaitStartup(_) | State::Authenticating(_) | State::Injecting(_),
+                Leg::Upstream,
+            ) => 0,
         }
     }
 
@@ -274,9 +282,9 @@ impl Session {
         }
     }
 
-    /// The next thing to do, in order.
+    /// What is to be done before anything else is fed.
     pub fn next_action(&mut self) -> Option<Action> {
-        self.io.actions.pop_front()
+        self.io.action.take()
     }
 
     /// Where the session stands.
@@ -351,8 +359,7 @@ impl Session {
             }
         };
         self.state = State::Refusing(login);
-        self.io.actions.clear();
-        self.io.actions.push_back(Action::DropUpstream);
+        self.io.action = Some(Action::DropUpstream);
         self.outcome = Some(outcome);
     }
 
@@ -360,7 +367,7 @@ impl Session {
         self.outcome = self.outcome.take().or(outcome);
         self.state = State::Ended;
         self.io = Io::default();
-        self.io.actions.push_back(Action::Close);
+        self.io.action = Some(Action::Close);
     }
 }
 
@@ -369,7 +376,7 @@ impl Io {
     fn pipe(&mut self, login: Rc<Login>) -> Step {
         self.to_upstream.unsplit(mem::take(&mut self.from_client));
         self.to_client.unsplit(mem::take(&mut self.from_upstream));
-        self.actions.push_back(Action::Pipe);
+        self.action = Some(Action::Pipe);
         Step::Next(State::Piping(login))
     }
 

@@ -1,0 +1,42 @@
+//! The layout of a settings file: `key = value` lines, `#` comments, blank lines.
+//! Knows the names of settings, not what their values mean.
+
+use super::settings::{SETTINGS, Setting};
+
+/// A setting and the text of its value.
+pub(super) type Entry<'a> = (&'static Setting, &'a str);
+
+/// The entries of a file by their line numbers, from 1: a setting with its value, or a mistake.
+///
+/// A comment stands on a line of its own, so that a value may hold any character.
+pub(super) fn entries(text: &str) -> Vec<(usize, Result<Entry<'_>, String>)> {
+    let mut seen: Vec<(&str, usize)> = Vec::new();
+    let mut entries = Vec::new();
+    for (line, content) in text.lines().enumerate().map(|(at, content)| (at + 1, content.trim())) {
+        if content.is_empty() || content.starts_with('#') {
+            continue;
+        }
+        entries.push((line, entry(content, line, &mut seen)));
+    }
+    entries
+}
+
+fn entry<'a>(
+    content: &'a str,
+    line: usize,
+    seen: &mut Vec<(&'a str, usize)>,
+) -> Result<Entry<'a>, String> {
+    let (key, value) = content
+        .split_once('=')
+        .map(|(key, value)| (key.trim(), value.trim()))
+        .ok_or_else(|| format!("not a line of the form key = value: \"{content}\""))?;
+    let setting = SETTINGS
+        .iter()
+        .find(|setting| setting.name == key)
+        .ok_or_else(|| format!("unknown key \"{key}\""))?;
+    if let Some((_, first)) = seen.iter().find(|(name, _)| *name == key) {
+        return Err(format!("{key} is set twice, first in line {first}"));
+    }
+    seen.push((key, line));
+    Ok((setting, value))
+}

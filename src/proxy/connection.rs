@@ -1,0 +1,208 @@
+//! What the loop keeps for one connection besides its relay: times, its dialling, its log lines.
+//! Knows nothing of the other connections.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use log::{debug, info, warn};
+
+use crate::net::{Address, Peer};
+use crate::refusal::Fault;
+use crate::relay::{Ending, Phase, Relay};
+use crate::session::{Leg, Outcome};
+use crate::tenant::{Described, Policy};
+
+/// One client connection with its upstream connection.
+pub(super) struct Connection<S> {
+    pub(super) relay: Relay<S>,
+    pub(super) generation: u32,
+    /// It stands in the run queue.
+    pub(super) queued: bool,
+    /// Its entry among the timers.
+    pub(super) deadline: Option<Instant>,
+    pub(super) dial: Option<Dial>,
+    pub(super) last_active: Instant,
+    /// The phase at the last look, and when it was entered.
+    pub(super) phase: Phase,
+    pub(super) phase_since: Instant,
+    /// Serial number for the log.
+    number: u64,
+    peer: Peer,
+    accepted: Instant,
+    /// When the pipe was opened, if it has been.
+    piped: Option<Instant>,
+}
+
+/// The way to an upstream leg that is connected.
+pub(super) enum Dial {
+    /// The host name is being looked up.
+    Resolving {
+        /// When to give up.
+        deadline: Instant,
+    },
+    /// An address is being tried.
+    Trying {
+        addresses: Rc<[Address]>,
+        /// The place of that address.
+        at: usize,
+        /// When to go on to the next.
+        deadline: Instant,
+        /// When to start the attempt again, if it could not be started.
+        again: Option<Instant>,
+    },
+}
+
+/// Why the loop ends a connection whose legs have not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    IdleTimeout,
+    Stop,
+    /// The client has not closed its side in the time that is given for it.
+    Lingered,
+}
+
+impl Dial {
+    pub(super) fn deadline(&self) -> Instant {
+        match self {
+            Dial::Resolving { deadline } => *deadline,
+            Dial::Trying { deadline, again, .. } => again.unwrap_or(*deadline).min(*deadline),
+        }
+    }
+}
+
+impl<S: crate::net::Stream> Connection<S> {
+    pub(super) fn new(
+        relay: Relay<S>,
+        generation: u32,
+        number: u64,
+        peer: Peer,
+        now: Instant,
+    ) -> Self {
+        Connection {
+            relay,
+            generation,
+            queued: false,
+            deadline: None,
+            dial: None,
+            last_active: now,
+            phase: Phase::Login,
+            phase_since: now,
+            number,
+            peer,
+            accepted: now,
+            piped: None,
+        }
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(super) fn accepted(&self) -> Instant {
+        self.accepted
+    }
+
+    /// Notes a change of phase, with a line in the log where a session comes up or is refused.
+    pub(super) fn note_phase(&mut self, now: Instant, policy: &Policy) {
+        let phase = self.relay.phase();
+        if phase == self.phase {
+            return;
+        }
+        self.phase = phase;
+        self.phase_since = now;
+        match phase {
+            Phase::Login => {}
+            Phase::Piping => self.log_up(now, policy),
+            // A pipe that opens and ends within one turn was up all the same.
+            Phase::Lingering
+                if self.piped.is_none() && self.relay.session().outcome().is_none() =>
+            {
+                self.log_up(now, policy);
+            }
+            Phase::Lingering => {
+                self.dial = None;
+                if self.piped.is_none() {
+                    self.log_refused(policy);
+                }
+            }
+        }
+    }
+
+    fn log_up(&mut self, now: Instant, policy: &Policy) {
+        self.piped = Some(now);
+        self.last_active = now;
+        info!(
+            "session={} up peer={}{} login={}ms",
+            self.number,
+            self.peer,
+            self.described(policy),
+            millis(now, self.accepted),
+        );
+    }
+
+    fn log_refused(&self, policy: &Policy) {
+        let (number, peer, who) = (self.number, self.peer, self.described(policy));
+        match self.relay.session().outcome() {
+            Some(Outcome::Refused(refusal)) if refusal.fault == Fault::Client => {
+                info!("session={number} refused peer={peer}{who} {refusal}");
+            }
+            Some(Outcome::Refused(refusal)) => {
+                warn!("session={number} refused peer={peer}{who} {refusal}");
+            }
+            Some(Outcome::RefusedByUpstream { sqlstate, message }) => info!(
+                "session={number} refused peer={peer}{who} fault=upstream sqlstate={sqlstate} \
+                 reason=\"upstream said: {}\"",
+                message.escape_debug()
+            ),
+            Some(Outcome::ClientLeft) => {
+                debug!("session={number} left peer={peer}{who} during login");
+            }
+            Some(Outcome::Cancelled) => debug!("session={number} passed a cancel request on"),
+            None => {}
+        }
+    }
+
+    /// The line at the end: for a session that was up how it ended, for others what is not said
+    /// yet.
+    pub(super) fn log_end(&mut self, now: Instant, cut: Option<Cut>, policy: &Policy) {
+        self.note_phase(now, policy);
+        let Some(piped) = self.piped else {
+            if self.phase != Phase::Lingering {
+                self.log_refused(policy);
+            }
+            return;
+        };
+        let (ended_by, reason) = match (self.relay.ending(), cut) {
+            (_, Some(Cut::IdleTimeout)) => ("multigres", String::from("idle_timeout")),
+            (_, Some(Cut::Stop)) => ("multigres", String::from("stop")),
+            (Some(Ending::Closed(leg)), _) => (name(leg), String::from("closed")),
+            (Some(Ending::Failed(leg, kind)), _) => (name(leg), kind.to_string()),
+            (None, Some(Cut::Lingered) | None) => ("multigres", String::from("unknown")),
+        };
+        let (from_client, from_upstream) = self.relay.piped_bytes();
+        info!(
+            "session={} end peer={}{} duration={}ms client_bytes={from_client} \
+             upstream_bytes={from_upstream} ended_by={ended_by} reason=\"{reason}\"",
+            self.number,
+            self.peer,
+            self.described(policy),
+            millis(now, piped),
+        );
+    }
+
+    fn described<'a>(&'a self, policy: &'a Policy) -> impl std::fmt::Display + 'a {
+        Described(self.relay.session().login(), policy)
+    }
+}
+
+fn name(leg: Leg) -> &'static str {
+    match leg {
+        Leg::Client => "client",
+        Leg::Upstream => "upstream",
+    }
+}
+
+fn millis(now: Instant, since: Instant) -> u128 {
+    let elapsed: Duration = now.saturating_duration_since(since);
+    elapsed.as_millis()
+}

@@ -1,0 +1,323 @@
+//! The event loop above poll(): connections in a slab, readiness, deadlines, budgets, limits.
+//! Knows no operating system and no clock: streams come from [`Net`], the time is an argument.
+//!
+//! One [`Proxy::turn`] takes a batch of events and the time, and says how long to sleep:
+//!
+//! 1. Events only set hints on connections and queue them, so a stale event does no harm.
+//! 2. Deadlines that have come refuse, close, or try the next address.
+//! 3. New connections are accepted, a bounded number.
+//! 4. Every queued connection is pumped once, up to its budget; one that has more to do goes to
+//!    the back of the queue and the sleep is zero.
+
+mod accept;
+mod connection;
+mod dial;
+mod timers;
+mod token;
+mod upstream;
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use log::info;
+use slab::Slab;
+
+use crate::net::{Net, Readiness, Token};
+use crate::refusal::{Fault, Refusal, sqlstate};
+use crate::relay::{BufferPool, Phase, Pumped};
+use crate::session::{self, Stage};
+
+pub use token::DRIVER_TOKENS;
+pub use upstream::Upstream;
+
+use accept::Acceptor;
+use connection::{Connection, Cut};
+use timers::Timers;
+use token::{Key, Target};
+use upstream::Directory;
+
+/// Settings of the loop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Settings of every session.
+    pub session: Rc<session::Settings>,
+    /// Where PostgreSQL is.
+    pub upstream: Upstream,
+    /// From accepting a connection to its pipe.
+    pub login_timeout: Duration,
+    /// For one attempt to connect to one address, and for a look-up of the host name.
+    pub upstream_connect_timeout: Duration,
+    /// Without a byte in either direction; `None` for ever.
+    pub idle_timeout: Option<Duration>,
+    /// Connections beyond these are refused; cancel requests are not.
+    pub connections_max: usize,
+}
+
+/// What an operator or a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// Take no more connections, refuse logins under way, let sessions end.
+    Drain,
+    /// End everything now.
+    Stop,
+}
+
+/// Figures of the loop, for the log and for tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Slots in use.
+    pub connections: usize,
+    /// Of these, open pipes.
+    pub piping: usize,
+    /// Deadlines that are set.
+    pub deadlines: usize,
+    /// Connections that wait for their next turn.
+    pub run_queue: usize,
+    /// Buffers lent to connections.
+    pub buffers: usize,
+}
+
+/// The event loop.
+pub struct Proxy<N: Net> {
+    net: N,
+    settings: Settings,
+    acceptor: Acceptor<N::Listener>,
+    connections: Slab<Connection<N::Stream>>,
+    run_queue: VecDeque<Key>,
+    timers: Timers,
+    directory: Directory,
+    pool: BufferPool,
+    generation: u32,
+    /// Connections accepted so far.
+    accepted: u64,
+    draining: bool,
+}
+
+impl<N: Net> Proxy<N> {
+    /// A loop without connections. The listeners are registered already, each under the token that
+    /// [`Proxy::listener_token`] gives for its place.
+    pub fn new(net: N, settings: Settings, listeners: Vec<N::Listener>) -> Self {
+        Proxy {
+            net,
+            acceptor: Acceptor::new(listeners),
+            connections: Slab::new(),
+            run_queue: VecDeque::new(),
+            timers: Timers::default(),
+            directory: Directory::new(settings.upstream.clone()),
+            pool: BufferPool::new(BUFFER_BYTES),
+            generation: 0,
+            accepted: 0,
+            draining: false,
+            settings,
+        }
+    }
+
+    /// The token under which the listener at this place of the list is to be registered.
+    pub fn listener_token(at: usize) -> Token {
+        token::listener_token(at)
+    }
+
+    /// One turn of the loop. Returns how long the driver may sleep unless an event comes; `None`
+    /// for ever.
+    pub fn turn(
+        &mut self,
+        now: Instant,
+        events: impl IntoIterator<Item = (Token, Readiness)>,
+    ) -> Option<Duration> {
+        for (token, readiness) in events {
+            match Target::of(token) {
+                Target::Listener(at) => self.acceptor.ready(at),
+                Target::Connection(key, leg) => {
+                    if let Some(connection) = self.connection(key) {
+                        connection.relay.ready(leg, readiness);
+                        self.enqueue(key);
+                    }
+                }
+            }
+        }
+        while let Some(key) = self.timers.expired(now) {
+            self.expire(key, now);
+        }
+        self.accept(now);
+        for _ in 0..self.run_queue.len() {
+            if let Some(key) = self.run_queue.pop_front() {
+                self.drive(key, now);
+            }
+        }
+        self.sleep(now)
+    }
+
+    /// Carries out what an operator asks for. Take a turn afterwards.
+    pub fn control(&mut self, control: Control, now: Instant) {
+        self.draining = true;
+        self.acceptor.close();
+        let keys: Vec<Key> = self
+            .connections
+            .iter()
+            .map(|(slot, connection)| Key { slot, generation: connection.generation })
+            .collect();
+        for key in keys {
+            if let Some(connection) = self.connection(key)
+                && connection.relay.session().stage() == Stage::Login
+            {
+                connection.relay.session_mut().refuse(
+                    Refusal::new(
+                        Fault::Multigres,
+                        sqlstate::CANNOT_CONNECT_NOW,
+                        "the database system is shutting down",
+                    )
+                    .private("draining"),
+                );
+                self.drive(key, now);
+            }
+            if control == Control::Stop {
+                self.close(key, Some(Cut::Stop), now);
+            }
+        }
+    }
+
+    /// Whether a drain has come to its end.
+    pub fn is_drained(&self) -> bool {
+        self.draining && self.connections.is_empty()
+    }
+
+    /// Figures of this moment.
+    pub fn status(&self) -> Status {
+        let piping = self.connections.iter().filter(|(_, it)| it.phase == Phase::Piping);
+        Status {
+            connections: self.connections.len(),
+            piping: piping.count(),
+            deadlines: self.timers.len(),
+            run_queue: self.run_queue.len(),
+            buffers: self.pool.lent(),
+        }
+    }
+
+    fn connection(&mut self, key: Key) -> Option<&mut Connection<N::Stream>> {
+        self.connections.get_mut(key.slot).filter(|it| it.generation == key.generation)
+    }
+
+    fn enqueue(&mut self, key: Key) {
+        if let Some(connection) = self.connection(key)
+            && !std::mem::replace(&mut connection.queued, true)
+        {
+            self.run_queue.push_back(key);
+        }
+    }
+
+    /// Moves what one connection has to move.
+    fn drive(&mut self, key: Key, now: Instant) {
+        if let Some(connection) = self.connection(key) {
+            connection.queued = false;
+            connection.last_active = now;
+        }
+        self.check_connect(key, now);
+        loop {
+            let Some(connection) = self.connections.get_mut(key.slot) else { return };
+            if connection.generation != key.generation {
+                return;
+            }
+            match connection.relay.pump(&mut self.pool, TURN_BYTES_MAX) {
+                Pumped::Connect => self.dial(key, now),
+                Pumped::Waiting => break,
+                Pumped::Unfinished => {
+                    self.enqueue(key);
+                    break;
+                }
+                Pumped::Closed => return self.close(key, None, now),
+            }
+        }
+        self.settle(key, now);
+    }
+
+    /// Notes where a connection stands now, and sets its deadline.
+    fn settle(&mut self, key: Key, now: Instant) {
+        let settings = &self.settings;
+        let Some(connection) = self.connections.get_mut(key.slot) else { return };
+        connection.note_phase(now, &settings.session.policy);
+        let deadline = match connection.phase {
+            Phase::Login => {
+                let login = connection.accepted() + settings.login_timeout;
+                let dial = connection.dial.as_ref().map(|dial| dial.deadline());
+                Some(dial.map_or(login, |dial| dial.min(login)))
+            }
+            // Set once, and looked at again when it has come: not a change for every message.
+            Phase::Piping => settings.idle_timeout.map(|timeout| {
+                let armed =
+                    connection.deadline.filter(|at| *at <= connection.last_active + timeout);
+                armed.unwrap_or(connection.last_active + timeout)
+            }),
+            Phase::Lingering => Some(connection.phase_since + LINGER_TIMEOUT),
+        };
+        self.timers.set(key, &mut connection.deadline, deadline);
+    }
+
+    /// A deadline has come; its entry is gone.
+    fn expire(&mut self, key: Key, now: Instant) {
+        let login_timeout = self.settings.login_timeout;
+        let idle_timeout = self.settings.idle_timeout;
+        let Some(connection) = self.connection(key) else { return };
+        connection.deadline = None;
+        match connection.phase {
+            Phase::Login if now >= connection.accepted() + login_timeout => {
+                connection.relay.session_mut().refuse(
+                    Refusal::new(
+                        Fault::Client,
+                        sqlstate::QUERY_CANCELED,
+                        "canceling authentication due to timeout",
+                    )
+                    .private("login_timeout"),
+                );
+                self.enqueue(key);
+            }
+            Phase::Login => self.expire_dial(key, now),
+            Phase::Piping => match idle_timeout {
+                Some(timeout) if now >= connection.last_active + timeout => {
+                    self.close(key, Some(Cut::IdleTimeout), now);
+                }
+                Some(_) | None => self.settle(key, now),
+            },
+            Phase::Lingering => self.close(key, Some(Cut::Lingered), now),
+        }
+    }
+
+    fn close(&mut self, key: Key, cut: Option<Cut>, now: Instant) {
+        if self.connection(key).is_none() {
+            return;
+        }
+        let mut connection = self.connections.remove(key.slot);
+        connection.log_end(now, cut, &self.settings.session.policy);
+        connection.relay.release(&mut self.pool);
+        self.timers.set(key, &mut connection.deadline, None);
+        self.directory.forget(key);
+        if self.draining && self.connections.is_empty() {
+            info!("drained");
+        }
+    }
+
+    fn sleep(&self, now: Instant) -> Option<Duration> {
+        if !self.run_queue.is_empty() || self.acceptor.is_ready(now, self.has_room()) {
+            return Some(Duration::ZERO);
+        }
+        let next = [self.timers.next(), self.acceptor.resumes()].into_iter().flatten().min()?;
+        Some(next.saturating_duration_since(now))
+    }
+
+    /// Room for one more connection, if only to refuse it.
+    fn has_room(&self) -> bool {
+        self.connections.len() < self.settings.connections_max + SPARE_CONNECTIONS
+    }
+}
+
+/// Size of a buffer of the pipe.
+const BUFFER_BYTES: usize = 32 * 1024;
+
+/// How much one connection may move in one direction before the others have their turn.
+const TURN_BYTES_MAX: usize = 8 * BUFFER_BYTES;
+
+/// How long a client that has been told the last may take to close its side.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Slots beyond `connections_max`, for cancel requests and for telling others that it is reached.
+const SPARE_CONNECTIONS: usize = 64;

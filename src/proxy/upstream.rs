@@ -1,0 +1,95 @@
+//! Where upstream is: fixed addresses, or a host name whose addresses are looked up off the loop.
+//! Knows nothing of connections but their keys.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::token::Key;
+use crate::net::Address;
+
+/// The upstream of the settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Upstream {
+    /// An address literal, or a unix socket.
+    Address(Address),
+    /// A host name, all of whose addresses are tried in their order.
+    Name {
+        /// As the resolver takes it.
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
+}
+
+/// What is known of the upstream's addresses.
+pub(super) struct Directory {
+    upstream: Upstream,
+    /// The last answer of the resolver, and when it came.
+    known: Option<(Instant, Rc<[Address]>)>,
+    /// A look-up is under way.
+    asking: bool,
+    /// Connections that wait for its answer.
+    waiting: Vec<Key>,
+}
+
+/// Where to connect.
+pub(super) enum Directions {
+    /// To one of these, the first first.
+    To(Rc<[Address]>),
+    /// An answer will come; this name has to be looked up for it unless `None`.
+    Wait(Option<(String, u16)>),
+}
+
+impl Directory {
+    pub(super) fn new(upstream: Upstream) -> Self {
+        Directory { upstream, known: None, asking: false, waiting: Vec::new() }
+    }
+
+    /// The addresses to try for a connection.
+    pub(super) fn ask(&mut self, key: Key, now: Instant) -> Directions {
+        let (host, port) = match &self.upstream {
+            Upstream::Address(address) => return Directions::To(Rc::new([address.clone()])),
+            Upstream::Name { host, port } => (host, *port),
+        };
+        match &self.known {
+            Some((since, addresses)) if now.saturating_duration_since(*since) < FRESH => {
+                Directions::To(addresses.clone())
+            }
+            Some(_) | None => {
+                self.waiting.push(key);
+                let first = !std::mem::replace(&mut self.asking, true);
+                Directions::Wait(first.then(|| (host.clone(), port)))
+            }
+        }
+    }
+
+    /// Notes the resolver's answer. Returns the connections that have waited for it, with the
+    /// addresses unless the look-up failed.
+    pub(super) fn answered(
+        &mut self,
+        now: Instant,
+        addresses: Option<Vec<Address>>,
+    ) -> (Vec<Key>, Option<Rc<[Address]>>) {
+        self.asking = false;
+        self.known = addresses.map(|addresses| (now, addresses.into()));
+        let addresses = self.known.as_ref().map(|(_, addresses)| addresses.clone());
+        (std::mem::take(&mut self.waiting), addresses)
+    }
+
+    /// A connection waits no more.
+    pub(super) fn forget(&mut self, key: Key) {
+        self.waiting.retain(|waiting| *waiting != key);
+    }
+
+    /// For the log: where connections go.
+    pub(super) fn name(&self) -> String {
+        match &self.upstream {
+            Upstream::Address(address) => address.to_string(),
+            Upstream::Name { host, port } => format!("{host}:{port}"),
+        }
+    }
+}
+
+/// How long an answer serves: a resolver is not asked for each login of a burst, and a failover by
+/// DNS is noticed soon.
+const FRESH: Duration = Duration::from_secs(5);

@@ -1,0 +1,183 @@
+//! One direction of the pipe: reads from one leg, writes to the other, in that order, unaltered.
+//! Knows nothing of the other direction.
+
+use std::io::ErrorKind;
+
+use bytes::{Buf, BytesMut};
+
+use super::Ending;
+use super::buffer::{Buffer, BufferPool};
+use super::side::{Read, Side};
+use crate::net::Stream;
+use crate::session::Leg;
+
+/// One direction of the pipe.
+pub(super) struct Flow {
+    from: Leg,
+    /// What has been read and not yet written. Nothing is read before it has gone.
+    pending: Option<Buffer>,
+    bytes: u64,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// The source has ended: what is pending is written, then the sink is shut down.
+    Flushing,
+    /// The sink is broken: what comes is thrown away until the source ends.
+    Discarding,
+    Closed,
+}
+
+/// What a call of [`Flow::pump`] came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moved {
+    /// Nothing moves until an event comes.
+    Waiting,
+    /// The budget is spent.
+    Unfinished,
+}
+
+impl Flow {
+    pub(super) fn new(from: Leg) -> Self {
+        Flow { from, pending: None, bytes: 0, state: State::Open }
+    }
+
+    /// Bytes written to the sink, without the login's rest.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.state == State::Closed
+    }
+
+    /// Moves up to about `budget` bytes. What the login has left in `rest` goes first. `ending` is
+    /// set by whatever ends a leg first.
+    pub(super) fn pump<S: Stream>(
+        &mut self,
+        (from, to): (&mut Side<S>, &mut Side<S>),
+        rest: &mut BytesMut,
+        pool: &mut BufferPool,
+        budget: usize,
+        ending: &mut Option<Ending>,
+    ) -> Moved {
+        if rest.capacity() > 0 {
+            match write_rest(to, rest) {
+                Ok(true) => {}
+                Ok(false) => return Moved::Waiting,
+                Err(kind) => self.sink_failed(kind, pool, ending),
+            }
+        }
+        if from.read_ended() && self.state == State::Open {
+            ending.get_or_insert(Ending::Closed(self.from));
+            self.state = State::Flushing;
+        }
+        let mut left = budget;
+        loop {
+            if let Some(buffer) = &mut self.pending {
+                match to.write(buffer.pending()) {
+                    Ok(written) => {
+                        self.bytes += written as u64;
+                        if !buffer.consume(written) {
+                            return Moved::Waiting;
+                        }
+                        self.release(pool);
+                    }
+                    Err(kind) => self.sink_failed(kind, pool, ending),
+                }
+            }
+            match self.state {
+                State::Open | State::Discarding => {}
+                State::Flushing => {
+                    to.shut_down();
+                    self.state = State::Closed;
+                    return Moved::Waiting;
+                }
+                State::Closed => return Moved::Waiting,
+            }
+            if !from.is_readable() {
+                return Moved::Waiting;
+            }
+            if left == 0 {
+                return Moved::Unfinished;
+            }
+            left = left.saturating_sub(self.read(from, pool, ending));
+        }
+    }
+
+    /// Gives the buffer back.
+    pub(super) fn release(&mut self, pool: &mut BufferPool) {
+        if let Some(buffer) = self.pending.take() {
+            pool.take_back(buffer);
+        }
+    }
+
+    /// Ends the flow where it stands: its sink is known to be gone.
+    pub(super) fn abandon(&mut self, pool: &mut BufferPool) {
+        self.release(pool);
+        self.state = State::Closed;
+    }
+
+    /// Reads once; how many bytes have come.
+    fn read<S: Stream>(
+        &mut self,
+        from: &mut Side<S>,
+        pool: &mut BufferPool,
+        ending: &mut Option<Ending>,
+    ) -> usize {
+        let mut buffer = pool.lend();
+        let (bytes, end) = match from.read(buffer.space()) {
+            Read::Bytes(bytes) => (bytes, None),
+            Read::Nothing => (0, None),
+            Read::End => (0, Some(Ending::Closed(self.from))),
+            Read::Failed(kind) => (0, Some(Ending::Failed(self.from, kind))),
+        };
+        if bytes > 0 && self.state == State::Open {
+            buffer.fill(bytes);
+            self.pending = Some(buffer);
+        } else {
+            pool.take_back(buffer);
+        }
+        if let Some(end) = end {
+            ending.get_or_insert(end);
+            self.state = match self.state {
+                State::Open | State::Flushing => State::Flushing,
+                State::Discarding | State::Closed => State::Closed,
+            };
+        }
+        bytes
+    }
+
+    /// A client that cannot be written to is gone. An upstream that cannot be written to may still
+    /// have its last word under way; meanwhile the client is read, so that closing its socket does
+    /// not reset it and destroy that word.
+    fn sink_failed(&mut self, kind: ErrorKind, pool: &mut BufferPool, ending: &mut Option<Ending>) {
+        self.release(pool);
+        let (leg, state) = match (self.from, self.state) {
+            (Leg::Client, State::Open | State::Discarding) => (Leg::Upstream, State::Discarding),
+            (Leg::Client, State::Flushing | State::Closed) => (Leg::Upstream, State::Closed),
+            (Leg::Upstream, _) => (Leg::Client, State::Closed),
+        };
+        ending.get_or_insert(Ending::Failed(leg, kind));
+        self.state = state;
+    }
+}
+
+/// Writes what the login has left; whether all of it has gone. Its memory is given back then.
+fn write_rest<S: Stream>(to: &mut Side<S>, rest: &mut BytesMut) -> Result<bool, ErrorKind> {
+    if !rest.is_empty() {
+        match to.write(rest) {
+            Ok(written) => rest.advance(written),
+            Err(kind) => {
+                *rest = BytesMut::new();
+                return Err(kind);
+            }
+        }
+    }
+    if rest.is_empty() {
+        *rest = BytesMut::new();
+    }
+    Ok(rest.is_empty())
+}

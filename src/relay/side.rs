@@ -1,0 +1,137 @@
+//! One leg of a connection: its stream, and what is known of its readiness and its end.
+//! Knows nothing of the other leg.
+
+use std::io::{self, ErrorKind};
+
+use crate::net::{Readiness, Stream};
+
+/// A leg's stream with its readiness.
+pub(super) struct Side<S> {
+    stream: S,
+    connected: bool,
+    readable: bool,
+    writable: bool,
+    /// The end stands, or may stand, behind the data: a short read does not mean drained.
+    hung_up: bool,
+    read_ended: bool,
+    write_ended: bool,
+}
+
+/// What a read came to.
+pub(super) enum Read {
+    /// So many bytes, at least one.
+    Bytes(usize),
+    /// Nothing for now: an event will tell.
+    Nothing,
+    /// End of stream.
+    End,
+    /// The leg is broken.
+    Failed(ErrorKind),
+}
+
+impl<S: Stream> Side<S> {
+    /// Readiness is not known yet, so it is hoped for: a first try costs less than a wait.
+    pub(super) fn new(stream: S, connected: bool) -> Self {
+        Side {
+            stream,
+            connected,
+            readable: connected,
+            writable: true,
+            hung_up: false,
+            read_ended: false,
+            write_ended: false,
+        }
+    }
+
+    pub(super) fn connect_result(&mut self) -> io::Result<bool> {
+        if !self.connected {
+            self.connected = self.stream.connect_result()?;
+        }
+        Ok(self.connected)
+    }
+
+    pub(super) fn ready(&mut self, readiness: Readiness) {
+        self.readable |= readiness.readable | readiness.read_closed;
+        self.hung_up |= readiness.read_closed;
+        self.writable |= readiness.writable;
+    }
+
+    /// Whether a read may find something.
+    pub(super) fn is_readable(&self) -> bool {
+        self.readable && !self.read_ended && self.connected
+    }
+
+    pub(super) fn read_ended(&self) -> bool {
+        self.read_ended
+    }
+
+    /// Reads once.
+    pub(super) fn read(&mut self, into: &mut [u8]) -> Read {
+        if !self.is_readable() {
+            return Read::Nothing;
+        }
+        loop {
+            return match self.stream.read(into) {
+                Ok(0) => {
+                    self.read_ended = true;
+                    Read::End
+                }
+                Ok(bytes) => {
+                    self.readable = bytes == into.len() || self.hung_up;
+                    Read::Bytes(bytes)
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.readable = false;
+                    Read::Nothing
+                }
+                Err(error) => {
+                    self.read_ended = true;
+                    Read::Failed(error.kind())
+                }
+            };
+        }
+    }
+
+    /// Writes once; how many of the bytes have gone, perhaps none.
+    ///
+    /// # Errors
+    /// When the leg is broken, or its writing side has been shut down.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<usize, ErrorKind> {
+        if self.write_ended {
+            return Err(ErrorKind::BrokenPipe);
+        }
+        if !self.writable || !self.connected {
+            return Ok(0);
+        }
+        loop {
+            return match self.stream.write(bytes) {
+                Ok(0) => {
+                    self.write_ended = true;
+                    Err(ErrorKind::WriteZero)
+                }
+                Ok(written) => {
+                    self.writable = written == bytes.len();
+                    Ok(written)
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.writable = false;
+                    Ok(0)
+                }
+                Err(error) => {
+                    self.write_ended = true;
+                    Err(error.kind())
+                }
+            };
+        }
+    }
+
+    /// Half-close, once. An error means that the leg is broken: its reading side tells.
+    pub(super) fn shut_down(&mut self) {
+        if !self.write_ended {
+            self.write_ended = true;
+            let _ = self.stream.shutdown_write();
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Turns `listen_host` into listening sockets: addresses, host names, unix socket directories.
+//! Knows nothing of what is accepted.
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use log::info;
+
+use super::net::{Listener, listen_tcp};
+use crate::net::Address;
+
+/// Listening sockets, and the socket files that are to be removed at the end.
+pub(super) struct Listeners {
+    /// The sockets.
+    pub(super) sockets: Vec<Listener>,
+    files: Vec<SocketFile>,
+}
+
+struct SocketFile {
+    path: PathBuf,
+    /// Device and inode: a file that has taken its place is left alone.
+    identity: (u64, u64),
+}
+
+impl Listeners {
+    /// Binds all of them, and says so in the log.
+    ///
+    /// # Errors
+    /// With the address that cannot be bound in the message.
+    pub(super) fn bind(hosts: &[String], port: u16) -> io::Result<Self> {
+        let mut listeners = Listeners { sockets: Vec::new(), files: Vec::new() };
+        for host in hosts {
+            listeners.bind_host(host, port).map_err(|error| {
+                io::Error::new(error.kind(), format!("cannot listen on {host}: {error}"))
+            })?;
+        }
+        Ok(listeners)
+    }
+
+    fn bind_host(&mut self, host: &str, port: u16) -> io::Result<()> {
+        if host.starts_with('/') {
+            return self.bind_unix(Path::new(host), port);
+        }
+        for address in addresses(host, port)? {
+            let (listener, bound) = listen_tcp(address)?;
+            info!("listening on {bound}");
+            self.sockets.push(listener);
+        }
+        Ok(())
+    }
+
+    fn bind_unix(&mut self, directory: &Path, port: u16) -> io::Result<()> {
+        let Address::Unix(path) = Address::unix(directory, port) else { unreachable!() };
+        remove_stale(&path)?;
+        let listener = mio::net::UnixListener::bind(&path)?;
+        let metadata = fs::metadata(&path)?;
+        self.files
+            .push(SocketFile { path: path.clone(), identity: (metadata.dev(), metadata.ino()) });
+        // As PostgreSQL's unix_socket_permissions: who may log in is decided by the login.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777))?;
+        info!("listening on {}", path.display());
+        self.sockets.push(Listener::Unix(listener));
+        Ok(())
+    }
+}
+
+impl Drop for Listeners {
+    fn drop(&mut self) {
+        for file in &self.files {
+            let identity = fs::symlink_metadata(&file.path).map(|it| (it.dev(), it.ino()));
+            if identity.is_ok_and(|identity| identity == file.identity) {
+                let _ = fs::remove_file(&file.path);
+            }
+        }
+    }
+}
+
+/// `*` stands for every address of the machine, as in PostgreSQL's `listen_addresses`.
+fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if host == "*" {
+        let every: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+        return Ok(every.map(|ip| SocketAddr::new(ip, port)).to_vec());
+    }
+    let mut found: Vec<_> = (host, port).to_socket_addrs()?.collect();
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+/// A socket file that nobody listens on any more was left behind by a crash.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.file_type().is_socket() => match UnixStream::connect(path) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+            Ok(_) | Err(_) => Err(io::Error::new(
+                io::ErrorKind::AddrInUse,
+                "another process listens on its socket",
+            )),
+        },
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
