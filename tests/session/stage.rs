@@ -1,0 +1,215 @@
+//! Plays stories with a session: feeds it in chunks of one size, collects what comes out.
+
+use std::rc::Rc;
+
+use multigres::session::{Action, Admission, Auth, Leg, Origin, Outcome, Session, Settings, Stage};
+use multigres::tenant::{Policy, Pooler};
+
+/// Who plays: the settings, and the size of the chunks.
+#[derive(Clone, Copy)]
+pub struct Cast {
+    chunk_bytes: usize,
+    auth: Auth,
+    private: bool,
+    admission: Admission,
+    pooler: Pooler,
+    allow_cleartext_password: bool,
+}
+
+impl Cast {
+    /// Chunks as large as they come.
+    pub fn whole() -> Self {
+        Cast {
+            chunk_bytes: usize::MAX,
+            auth: Auth::Auto,
+            private: true,
+            admission: Admission::Open,
+            pooler: Pooler::None,
+            allow_cleartext_password: false,
+        }
+    }
+
+    pub fn auth(self, auth: Auth) -> Self {
+        Cast { auth, ..self }
+    }
+
+    pub fn public(self) -> Self {
+        Cast { private: false, ..self }
+    }
+
+    pub fn full(self) -> Self {
+        Cast { admission: Admission::Full, ..self }
+    }
+
+    pub fn pooler(self) -> Self {
+        Cast { pooler: Pooler::Session, ..self }
+    }
+
+    pub fn cleartext_allowed(self) -> Self {
+        Cast { allow_cleartext_password: true, ..self }
+    }
+}
+
+/// Tells the story with chunks of every size that can make a difference.
+pub fn at_every_chunk_size(story: impl Fn(Cast)) {
+    for chunk_bytes in (1..=64).chain([usize::MAX]) {
+        story(Cast { chunk_bytes, ..Cast::whole() });
+    }
+}
+
+/// A session under way, its output collected.
+pub struct Play {
+    session: Session,
+    chunk_bytes: usize,
+    to_client: Vec<u8>,
+    to_upstream: Vec<u8>,
+    actions: Vec<Action>,
+}
+
+impl Play {
+    pub fn new(cast: Cast) -> Self {
+        let policy = Policy {
+            tenant_separator: ".".into(),
+            value_separator: ":".into(),
+            context_variables: vec!["app.current_tenant_id".into()],
+            superuser_bypass: vec!["postgres".into()],
+            upstream_pooler: cast.pooler,
+        };
+        let settings = Settings {
+            policy,
+            auth: cast.auth,
+            allow_cleartext_password: cast.allow_cleartext_password,
+        };
+        let origin = Origin { private: cast.private, admission: cast.admission };
+        Play {
+            session: Session::new(Rc::new(settings), origin),
+            chunk_bytes: cast.chunk_bytes,
+            to_client: Vec::new(),
+            to_upstream: Vec::new(),
+            actions: Vec::new(),
+        }
+    }
+
+    pub fn client(&mut self, bytes: &[u8]) {
+        self.feed(Leg::Client, bytes);
+    }
+
+    /// What upstream says, once it has been dialled.
+    pub fn upstream(&mut self, bytes: &[u8]) {
+        assert!(self.connects(), "upstream was not dialled");
+        self.feed(Leg::Upstream, bytes);
+    }
+
+    pub fn client_ends(&mut self) {
+        self.session.ended(Leg::Client);
+        self.collect();
+    }
+
+    pub fn upstream_ends(&mut self) {
+        self.session.ended(Leg::Upstream);
+        self.collect();
+    }
+
+    pub fn take_to_client(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.to_client)
+    }
+
+    pub fn take_to_upstream(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.to_upstream)
+    }
+
+    pub fn stage(&self) -> Stage {
+        self.session.stage()
+    }
+
+    pub fn outcome(&self) -> Option<&Outcome> {
+        self.session.outcome()
+    }
+
+    pub fn connects(&self) -> bool {
+        self.actions.contains(&Action::Connect)
+    }
+
+    /// The client has got one FATAL ErrorResponse with this SQLSTATE at the end, upstream is
+    /// dropped.
+    pub fn expect_refusal(&mut self, sqlstate: &str) -> Vec<u8> {
+        self.expect_refusal_of(&[sqlstate])
+    }
+
+    pub fn expect_refusal_of(&mut self, sqlstates: &[&str]) -> Vec<u8> {
+        assert_eq!(self.stage(), Stage::Refusing);
+        assert_eq!(self.actions.last(), Some(&Action::DropUpstream));
+        let said = self.take_to_client();
+        let error = last_message(&said);
+        assert_eq!(error[0], b'E', "{}", said.escape_ascii());
+        let fields: Vec<&[u8]> = error[5..].split(|byte| *byte == 0).collect();
+        assert_eq!(fields[0], b"SFATAL");
+        assert_eq!(fields[1], b"VFATAL");
+        let got = str::from_utf8(&fields[2][1..]).unwrap();
+        assert!(fields[2][0] == b'C' && sqlstates.contains(&got), "SQLSTATE {got}");
+        said
+    }
+
+    fn feed(&mut self, leg: Leg, bytes: &[u8]) {
+        for chunk in bytes.chunks(self.chunk_bytes) {
+            // What comes behind a refusal does not reach a session from upstream, its leg is gone.
+            if self.session.room(leg) == 0 && self.stage() != Stage::Login {
+                if self.stage() == Stage::Piping {
+                    match leg {
+                        Leg::Client => self.to_upstream.extend_from_slice(chunk),
+                        Leg::Upstream => self.to_client.extend_from_slice(chunk),
+                    }
+                }
+                continue;
+            }
+            self.session.receive(leg, chunk);
+            self.collect();
+        }
+    }
+
+    fn collect(&mut self) {
+        while let Some(action) = self.session.next_action() {
+            self.actions.push(action);
+        }
+        self.to_client.extend(self.session.output(Leg::Client).split());
+        self.to_upstream.extend(self.session.output(Leg::Upstream).split());
+    }
+}
+
+/// A typed message.
+pub fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+    [&[tag][..], &(body.len() as u32 + 4).to_be_bytes(), body].concat()
+}
+
+/// A StartupMessage of protocol 3.0.
+pub fn startup(parameters: &[(&str, &str)]) -> Vec<u8> {
+    let mut body = vec![0, 3, 0, 0];
+    for (name, value) in parameters {
+        body.extend([name.as_bytes(), b"\0", value.as_bytes(), b"\0"].concat());
+    }
+    body.push(0);
+    [&(body.len() as u32 + 4).to_be_bytes()[..], &body].concat()
+}
+
+/// The parameters of a StartupMessage of protocol 3.0, which must be all there is.
+pub fn startup_of(bytes: &[u8]) -> Vec<(String, String)> {
+    let (head, body) = bytes.split_at(8);
+    assert_eq!(head, [&(bytes.len() as u32).to_be_bytes()[..], &[0, 3, 0, 0]].concat());
+    assert!(body.ends_with(b"\0\0"));
+    let strings: Vec<String> = body[..body.len() - 2]
+        .split(|byte| *byte == 0)
+        .map(|text| String::from_utf8(text.to_vec()).unwrap())
+        .collect();
+    strings.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect()
+}
+
+/// The last of some messages, which must be whole; an `N` before them is passed over.
+fn last_message(mut bytes: &[u8]) -> &[u8] {
+    let mut last = bytes;
+    while !bytes.is_empty() {
+        let length = u32::from_be_bytes(bytes[1..5].try_into().unwrap()) as usize;
+        assert!(bytes.len() > length, "cut off: {}", bytes.escape_ascii());
+        (last, bytes) = bytes.split_at(length + 1);
+    }
+    last
+}
