@@ -162,16 +162,10 @@ impl<S: crate::net::Stream> Connection<S> {
         }
     }
 
-    /// The line at the end: for a session that was up how it ended, for others what is not said
-    /// yet.
+    /// The line at the end of a session that was up. Others have had theirs.
     pub(super) fn log_end(&mut self, now: Instant, cut: Option<Cut>, policy: &Policy) {
         self.note_phase(now, policy);
-        let Some(piped) = self.piped else {
-            if self.phase != Phase::Lingering {
-                self.log_refused(policy);
-            }
-            return;
-        };
+        let Some(piped) = self.piped else { return };
         let (ended_by, reason) = match (self.relay.ending(), cut) {
             (_, Some(Cut::IdleTimeout)) => ("multigres", String::from("idle_timeout")),
             (_, Some(Cut::Stop)) => ("multigres", String::from("stop")),

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use log::{info, warn};
 use mio::{Events, Interest, Poll, Token, Waker};
-use signal_hook::consts::{SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 
 use crate::net::Token as LoopToken;
@@ -41,7 +41,7 @@ impl Server {
         raise_descriptor_limit(settings.connections_max);
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
-        let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGUSR1])?;
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1])?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         let (net, answers) = MioNet::new(poll.registry().try_clone()?, waker)?;
         let mut listeners = Listeners::bind(hosts, port)?;
@@ -103,6 +103,7 @@ impl Server {
                         status.buffers
                     );
                 }
+                SIGHUP => warn!("SIGHUP ignored: settings are read at the start only"),
                 SIGTERM if !draining => {
                     info!("draining: sessions may end, new ones are refused");
                     self.proxy.control(Control::Drain, now);
