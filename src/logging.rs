@@ -1,5 +1,7 @@
-//! Sets the log up: one line per record on standard error.
+//! Sets the log up: one line per record on standard error, each in one write.
 //! Knows nothing of what is logged.
+
+use std::io::{LineWriter, stderr};
 
 use log::LevelFilter;
 use simplelog::{ConfigBuilder, WriteLogger};
@@ -15,5 +17,5 @@ pub fn start(level: LevelFilter) {
         .set_target_level(LevelFilter::Off)
         .set_location_level(LevelFilter::Off)
         .build();
-    WriteLogger::init(level, config, std::io::stderr()).expect("the log is set up once");
+    WriteLogger::init(level, config, LineWriter::new(stderr())).expect("the log is set up once");
 }

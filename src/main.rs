@@ -13,14 +13,7 @@ use multigres::server::Server;
 
 fn main() -> ExitCode {
     let matches = command().get_matches();
-    let sources = match sources(&matches) {
-        Ok(sources) => sources,
-        Err(message) => {
-            eprintln!("{message}");
-            return ExitCode::from(2);
-        }
-    };
-    let config = match Config::load(&sources) {
+    let config = match Config::load(&sources(&matches)) {
         Ok(config) => config,
         Err(mistakes) => {
             for mistake in mistakes {
@@ -50,7 +43,7 @@ fn command() -> Command {
         Arg::new(setting.name)
             .long(setting.flag())
             .value_name(setting.value)
-            .allow_hyphen_values(true)
+            .allow_hyphen_values(setting.name.ends_with("_separator"))
             .help(format!("{} [{}] [{}]", setting.help, setting.default, setting.environment))
     });
     Command::new("multigres")
@@ -66,27 +59,18 @@ fn command() -> Command {
         .args(settings)
 }
 
-/// A setting comes from the flag, else from the environment, else from the file.
-fn sources(matches: &ArgMatches) -> Result<Sources, String> {
-    let file = match matches.get_one::<String>("config") {
-        None => None,
-        Some(name) => {
-            let text = std::fs::read_to_string(name).map_err(|error| format!("{name}: {error}"))?;
-            Some((name.clone(), text))
-        }
-    };
-    let mut environment = Vec::new();
-    let mut flags = Vec::new();
-    for setting in &SETTINGS {
-        if let Some(value) = std::env::var_os(setting.environment) {
-            let value = value
-                .into_string()
-                .map_err(|_| format!("environment {}: not UTF-8", setting.environment))?;
-            environment.push((setting.environment.to_owned(), value));
-        }
-        if let Some(value) = matches.get_one::<String>(setting.name) {
-            flags.push((setting.name.to_owned(), value.clone()));
-        }
-    }
-    Ok(Sources { file, environment, flags })
+fn sources(matches: &ArgMatches) -> Sources {
+    let file = matches.get_one::<String>("config").map(|name| {
+        (name.clone(), std::fs::read_to_string(name).map_err(|error| error.to_string()))
+    });
+    let environment = SETTINGS.iter().filter_map(|setting| {
+        let value = std::env::var_os(setting.environment)?;
+        let value = value.into_string().map_err(|_| String::from("the value is not UTF-8"));
+        Some((setting.environment.to_owned(), value))
+    });
+    let flags = SETTINGS.iter().filter_map(|setting| {
+        let value = matches.get_one::<String>(setting.name)?;
+        Some((setting.name.to_owned(), value.clone()))
+    });
+    Sources { file, environment: environment.collect(), flags: flags.collect() }
 }

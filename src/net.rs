@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 /// `WouldBlock` means: wait for an event. A read or write may move fewer bytes than asked for; then
 /// the stream is drained or full, as after `WouldBlock`, and an event tells when that changes
 /// (epoll(7), "Questions and answers"). The one exception is a read with the end of the stream, or
-/// an error, already behind the data: an event with [`Readiness::read_closed`] has told of it.
+/// an error, already behind the data: an event with [`Readiness::read_closed`] has told of it or
+/// will.
 pub trait Stream: io::Read + io::Write {
     /// How the connection attempt ended: `Ok(false)` while it has not.
     ///
@@ -107,7 +108,7 @@ pub enum Peer {
 
 impl Peer {
     /// Nobody else can listen in: a loopback address or a unix socket.
-    pub fn is_private(&self) -> bool {
+    pub fn is_local(&self) -> bool {
         match self {
             Peer::Tcp(address) => address.ip().to_canonical().is_loopback(),
             Peer::Unix => true,

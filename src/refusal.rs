@@ -32,7 +32,7 @@ pub struct Refusal {
     pub detail: Option<Cow<'static, str>>,
     /// What the client can change.
     pub hint: Option<Cow<'static, str>>,
-    /// For the log alone. Holds nothing secret, no control characters.
+    /// For the log alone, which escapes it. Holds nothing secret.
     pub private: String,
 }
 
@@ -95,7 +95,7 @@ impl Refusal {
     }
 }
 
-/// The log's view.
+/// The log's view, quoted so that nobody's text looks like a field of its own.
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fault = match self.fault {
@@ -103,11 +103,9 @@ impl fmt::Display for Refusal {
             Fault::Multigres => "multigres",
             Fault::Upstream => "upstream",
         };
-        write!(f, "fault={fault} sqlstate={} reason=\"{}", self.sqlstate, self.message)?;
-        if !self.private.is_empty() {
-            write!(f, ": {}", self.private)?;
-        }
-        f.write_str("\"")
+        let separator = if self.private.is_empty() { "" } else { ": " };
+        let reason = format!("{}{separator}{}", self.message, self.private);
+        write!(f, "fault={fault} sqlstate={} reason={reason:?}", self.sqlstate)
     }
 }
 

@@ -76,25 +76,40 @@ impl Tenant {
 }
 
 /// As it stands in log lines: ` role=app_user context=app.current_tenant_id=acme database=crm`,
-/// with the space before it; nothing for a login that is not known.
+/// with the space before it; nothing for a login that is not known. What could be taken for more
+/// than one field is quoted.
 pub struct Described<'a>(pub Option<&'a Login>, pub &'a Policy);
 
 impl fmt::Display for Described<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Described(Some(login), policy) = self else { return Ok(()) };
         match &login.identity {
-            Identity::Bypass(user) => write!(f, " role={} bypass", user.escape_ascii())?,
+            Identity::Bypass(user) => write!(f, " role={} bypass", Field(user))?,
             Identity::Tenant(tenant) => {
-                write!(f, " role={} context=", tenant.role.escape_ascii())?;
+                write!(f, " role={} context=", Field(&tenant.role))?;
                 for (at, (name, value)) in
                     policy.context_variables.iter().zip(&tenant.values).enumerate()
                 {
                     let comma = if at == 0 { "" } else { "," };
-                    write!(f, "{comma}{name}={}", value.escape_ascii())?;
+                    write!(f, "{comma}{name}={}", Field(value))?;
                 }
             }
         }
-        write!(f, " database={}", login.database.escape_ascii())
+        write!(f, " database={}", Field(&login.database))
+    }
+}
+
+/// A value in a log line.
+struct Field<'a>(&'a [u8]);
+
+impl fmt::Display for Field<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plain = |byte: &u8| byte.is_ascii_graphic() && !b"\"\\,=".contains(byte);
+        if !self.0.is_empty() && self.0.iter().all(plain) {
+            write!(f, "{}", self.0.escape_ascii())
+        } else {
+            write!(f, "\"{}\"", self.0.escape_ascii())
+        }
     }
 }
 
@@ -114,13 +129,14 @@ impl Policy {
         };
         let database = startup.parameter("database").filter(|name| !name.is_empty());
         if self.bypasses(user) {
-            let database = database.unwrap_or(user).clone();
-            return Ok(Login { identity: Identity::Bypass(user.clone()), database });
+            let database = owned(database.unwrap_or(user));
+            return Ok(Login { identity: Identity::Bypass(owned(user)), database });
         }
         let tenant = self.tenant(user)?;
         self.check_parameters(startup)?;
         // libpq's default for the database is the user name.
-        let database = database.filter(|name| *name != user).unwrap_or(&tenant.role).clone();
+        let database = database.filter(|name| *name != user).unwrap_or(&tenant.role);
+        let database = owned(database);
         Ok(Login { identity: Identity::Tenant(tenant), database })
     }
 
@@ -167,7 +183,7 @@ impl Policy {
 
     /// `role<tenant_separator>value[<value_separator>value]…`, split at the first separator.
     fn tenant(&self, user: &Bytes) -> Result<Tenant, Refusal> {
-        let private = || format!("user \"{}\"", user.escape_ascii());
+        let private = || format!("user {}", user.escape_ascii());
         let Some((role, values)) = split_once(user, self.tenant_separator.as_bytes()) else {
             return Err(unauthorized("no tenant specified in user name")
                 .hint(self.grammar_hint())
@@ -196,7 +212,7 @@ impl Policy {
                 ))
                 .private(private()));
         }
-        Ok(Tenant { role, values })
+        Ok(Tenant { role: owned(&role), values: values.iter().map(owned).collect() })
     }
 
     fn check_parameters(&self, startup: &StartupMessage) -> Result<(), Refusal> {
@@ -213,7 +229,7 @@ impl Policy {
                 .detail("Multigres derives it from the user name."));
             }
             // Behind a pooler nothing of ours follows in StartupMessage that would win over it.
-            if name == "options" && self.upstream_pooler == Pooler::Session {
+            if name.eq_ignore_ascii_case(b"options") && self.upstream_pooler == Pooler::Session {
                 return Err(Refusal::new(
                     Fault::Client,
                     sqlstate::INVALID_PARAMETER_VALUE,
@@ -246,6 +262,11 @@ impl Policy {
 
 fn unauthorized(message: &'static str) -> Refusal {
     Refusal::new(Fault::Client, sqlstate::INVALID_AUTHORIZATION, message)
+}
+
+/// A copy that does not keep the whole packet in memory for as long as the session lasts.
+fn owned(part: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(part)
 }
 
 /// Printable ASCII is the same in every client encoding and every log.

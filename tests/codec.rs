@@ -6,7 +6,7 @@ use std::rc::Rc;
 use bytes::{Bytes, BytesMut};
 use multigres::protocol::{FirstPacket, StartupMessage, backend, frontend};
 use multigres::protocol::{take_first_packet, take_message};
-use multigres::session::{Action, Admission, Auth, Leg, Origin, Session, Settings, Stage};
+use multigres::session::{Action, Auth, Leg, Session, Settings, Stage};
 use multigres::tenant::{Policy, Pooler};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -131,8 +131,7 @@ fn play(auth: Auth, client: &[u8], upstream: &[u8], cuts: &[usize]) -> Played {
         upstream_pooler: Pooler::None,
     };
     let settings = Settings { policy, auth, allow_cleartext_password: false };
-    let origin = Origin { private: true, admission: Admission::Open };
-    let mut session = Session::new(Rc::new(settings), origin);
+    let mut session = Session::new(Rc::new(settings), true);
     let mut actions = Vec::new();
     let mut sizes = cuts.iter().cycle();
     for (leg, mut bytes) in [(Leg::Client, client), (Leg::Upstream, upstream)] {

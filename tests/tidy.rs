@@ -103,6 +103,8 @@ fn files_say_what_they_are_for_and_stay_short() {
         assert!(text.starts_with("//! "), "{}: no first line of docs", file.display());
         let lines = text.lines().count();
         assert!(lines <= 600, "{}: {lines} lines", file.display());
+        let long = text.lines().position(|line| line.chars().count() > 100);
+        assert_eq!(long, None, "{}: a line of over 100 columns", file.display());
     }
 }
 

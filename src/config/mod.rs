@@ -48,13 +48,13 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// Where settings come from.
+/// Where settings come from. A text that could not be had is told of as one of the mistakes.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     /// Name and text of the file.
-    pub file: Option<(String, String)>,
+    pub file: Option<(String, Result<String, String>)>,
     /// Environment variables, names and values.
-    pub environment: Vec<(String, String)>,
+    pub environment: Vec<(String, Result<String, String>)>,
     /// Flags, by the names of their settings, and values.
     pub flags: Vec<(String, String)>,
 }
@@ -66,42 +66,27 @@ impl Config {
     /// Every mistake in any of them, also in a value that a later source replaces.
     pub fn load(sources: &Sources) -> Result<Self, Vec<Mistake>> {
         let mut draft = Draft::default();
-        let mut mistakes = Vec::new();
-        let mut set = |place: String, setting: &Setting, text: &str| {
-            if let Err(message) = (setting.parse)(&mut draft, text) {
-                mistakes.push(Mistake { place, message: format!("{}: {message}", setting.name) });
-            } else {
-                draft.places.retain(|(name, _)| *name != setting.name);
-                draft.places.push((setting.name, place));
-            }
-        };
-        let mut file_mistakes = Vec::new();
-        if let Some((name, text)) = &sources.file {
-            for (line, entry) in file::entries(text) {
-                let place = format!("{name}:{line}");
-                match entry {
-                    Ok((setting, value)) => set(place, setting, value),
-                    Err(message) => file_mistakes.push(Mistake { place, message }),
-                }
-            }
+        match &sources.file {
+            Some((name, Ok(text))) => draft.read_file(name, text),
+            Some((name, Err(error))) => draft.mistake(name.clone(), error.clone()),
+            None => {}
         }
         for setting in &SETTINGS {
             for (name, value) in &sources.environment {
                 if name == setting.environment {
-                    set(format!("environment {name}"), setting, value);
+                    draft.set(format!("environment {name}"), setting, value.as_deref());
                 }
             }
         }
         for setting in &SETTINGS {
             for (name, value) in &sources.flags {
                 if name == setting.name {
-                    set(format!("--{}", setting.flag()), setting, value);
+                    draft.set(format!("--{}", setting.flag()), setting, Ok(value));
                 }
             }
         }
-        mistakes.extend(file_mistakes);
-        mistakes.extend(draft.misfits());
-        if mistakes.is_empty() { Ok(draft.finish()) } else { Err(mistakes) }
+        draft.fit();
+        if draft.mistakes.is_empty() { Ok(draft.finish()) } else { Err(draft.mistakes) }
     }
 }
 
@@ -126,6 +111,7 @@ pub struct Draft {
     allow_cleartext_password: bool,
     /// Where each setting that is not a default was set last.
     places: Vec<(&'static str, String)>,
+    mistakes: Vec<Mistake>,
 }
 
 impl Default for Draft {
@@ -148,6 +134,7 @@ impl Default for Draft {
             upstream_pooler: Pooler::None,
             allow_cleartext_password: false,
             places: Vec::new(),
+            mistakes: Vec::new(),
         };
         for setting in &SETTINGS {
             let parsed = (setting.parse)(&mut draft, setting.default);
@@ -158,26 +145,70 @@ impl Default for Draft {
 }
 
 impl Draft {
-    /// Settings that are good alone and do not fit together.
-    fn misfits(&self) -> Vec<Mistake> {
-        let mut misfits = Vec::new();
-        let (tenant, value) = (&self.tenant_separator, &self.value_separator);
-        if tenant.contains(value.as_str()) || value.contains(tenant.as_str()) {
-            misfits.push(self.misfit(
-                &["value_separator", "tenant_separator"],
-                format!("tenant_separator \"{tenant}\" and value_separator \"{value}\" overlap"),
-            ));
+    fn read_file(&mut self, name: &str, text: &str) {
+        for (line, entry) in file::entries(text) {
+            let place = format!("{name}:{line}");
+            match entry {
+                Ok((setting, value)) => self.set(place, setting, Ok(value)),
+                Err(message) => self.mistake(place, message),
+            }
         }
-        misfits
     }
 
-    /// A mistake at the place of the first of these settings that was set at all.
-    fn misfit(&self, settings: &[&str], message: String) -> Mistake {
-        let place = settings
+    fn set(&mut self, place: String, setting: &Setting, text: Result<&str, &String>) {
+        let parsed = match text {
+            Ok(text) => (setting.parse)(self, text),
+            Err(error) => Err(error.clone()),
+        };
+        match parsed {
+            Ok(()) => {
+                self.places.retain(|(name, _)| *name != setting.name);
+                self.places.push((setting.name, place));
+            }
+            Err(message) => self.mistake(place, format!("{}: {message}", setting.name)),
+        }
+    }
+
+    fn mistake(&mut self, place: String, message: String) {
+        self.mistakes.push(Mistake { place, message });
+    }
+
+    /// Finds settings that are good alone and do not fit together.
+    fn fit(&mut self) {
+        let (tenant, value) = (&self.tenant_separator, &self.value_separator);
+        if tenant.contains(value.as_str()) || value.contains(tenant.as_str()) {
+            let message =
+                format!("tenant_separator \"{tenant}\" and value_separator \"{value}\" overlap");
+            self.mistake(self.place(&["value_separator", "tenant_separator"]), message);
+        }
+        if self.is_its_own_upstream() {
+            let place = self.place(&["upstream_port", "upstream_host", "port", "listen_host"]);
+            self.mistake(place, "upstream is where Multigres itself listens".into());
+        }
+    }
+
+    /// Every login would come back as another one, until nothing is left.
+    fn is_its_own_upstream(&self) -> bool {
+        let listens_on = |upstream: &str| self.listen_host.iter().any(|host| host == upstream);
+        self.port == self.upstream_port
+            && match &self.upstream_host {
+                value::UpstreamHost::Ip(ip) => {
+                    let everywhere = ["*", "0.0.0.0", "::"].into_iter().any(listens_on);
+                    listens_on(&ip.to_string()) || (ip.is_loopback() && everywhere)
+                }
+                value::UpstreamHost::Name(name) => listens_on(name),
+                value::UpstreamHost::Directory(directory) => {
+                    self.listen_host.iter().any(|host| directory.as_os_str() == host.as_str())
+                }
+            }
+    }
+
+    /// The place of the first of these settings that was set at all.
+    fn place(&self, settings: &[&str]) -> String {
+        settings
             .iter()
             .find_map(|setting| self.places.iter().find(|(name, _)| name == setting))
-            .map_or_else(|| String::from("defaults"), |(_, place)| place.clone());
-        Mistake { place, message }
+            .map_or_else(|| String::from("defaults"), |(_, place)| place.clone())
     }
 
     fn finish(self) -> Config {

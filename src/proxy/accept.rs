@@ -1,4 +1,4 @@
-//! Takes connections from the listeners, a bounded number a turn, and outlives a lack of descriptors.
+//! Takes connections from the listeners, a bounded number a turn; outlives a lack of descriptors.
 //! Knows nothing of what becomes of them.
 
 use std::io::ErrorKind;
@@ -11,11 +11,13 @@ use super::connection::Connection;
 use super::token::{self, Key};
 use crate::net::{Net, Peer};
 use crate::relay::Relay;
-use crate::session::{Admission, Leg, Origin, Session};
+use crate::session::{Leg, Session};
 
 /// The listeners and whether they are to be asked.
 pub(super) struct Acceptor<L> {
     listeners: Vec<Listener<L>>,
+    /// Which of them is asked first.
+    first: usize,
     /// Accepting has failed and is tried again then: a lack of descriptors brings no event.
     paused_until: Option<Instant>,
     /// The lack has been logged.
@@ -32,7 +34,7 @@ impl<L> Acceptor<L> {
     pub(super) fn new(listeners: Vec<L>) -> Self {
         let listeners =
             listeners.into_iter().map(|listener| Listener { listener, ready: true }).collect();
-        Acceptor { listeners, paused_until: None, warned: false }
+        Acceptor { listeners, first: 0, paused_until: None, warned: false }
     }
 
     pub(super) fn ready(&mut self, at: usize) {
@@ -67,7 +69,11 @@ impl<N: Net> Proxy<N> {
         }
         self.acceptor.paused_until = None;
         let mut left = ACCEPTS_PER_TURN_MAX;
-        for at in 0..self.acceptor.listeners.len() {
+        let listeners = self.acceptor.listeners.len();
+        // Another one is the first each time, so that a flood on one leaves the others their share.
+        self.acceptor.first = (self.acceptor.first + 1) % listeners;
+        let first = self.acceptor.first;
+        for at in (0..listeners).map(|at| (first + at) % listeners) {
             while left > 0 && self.has_room() && self.acceptor.listeners[at].ready {
                 left -= 1;
                 let accepted = self.net.accept(&mut self.acceptor.listeners[at].listener);
@@ -101,14 +107,7 @@ impl<N: Net> Proxy<N> {
             warn!("session={} dropped peer={peer}: {error}", self.accepted);
             return;
         }
-        // The entry that is being filled does not count yet.
-        let admission = if self.connections.len() < self.settings.connections_max {
-            Admission::Open
-        } else {
-            Admission::Full
-        };
-        let origin = Origin { private: peer.is_private(), admission };
-        let session = Session::new(self.settings.session.clone(), origin);
+        let session = Session::new(self.settings.session.clone(), peer.is_local());
         let relay = Relay::new(session, stream);
         let connection = Connection::new(relay, key.generation, self.accepted, peer, now);
         self.connections.insert(connection);

@@ -18,6 +18,8 @@ pub(super) struct Connection<S> {
     pub(super) generation: u32,
     /// It stands in the run queue.
     pub(super) queued: bool,
+    /// It counts as a session.
+    pub(super) counted: bool,
     /// Its entry among the timers.
     pub(super) deadline: Option<Instant>,
     pub(super) dial: Option<Dial>,
@@ -82,6 +84,7 @@ impl<S: crate::net::Stream> Connection<S> {
             relay,
             generation,
             queued: false,
+            counted: false,
             deadline: None,
             dial: None,
             last_active: now,
@@ -143,16 +146,16 @@ impl<S: crate::net::Stream> Connection<S> {
     fn log_refused(&self, policy: &Policy) {
         let (number, peer, who) = (self.number, self.peer, self.described(policy));
         match self.relay.session().outcome() {
-            Some(Outcome::Refused(refusal)) if refusal.fault == Fault::Client => {
-                info!("session={number} refused peer={peer}{who} {refusal}");
+            Some(Outcome::Refused(refusal)) if refusal.fault == Fault::Upstream => {
+                warn!("session={number} refused peer={peer}{who} {refusal}");
             }
             Some(Outcome::Refused(refusal)) => {
-                warn!("session={number} refused peer={peer}{who} {refusal}");
+                info!("session={number} refused peer={peer}{who} {refusal}");
             }
             Some(Outcome::RefusedByUpstream { sqlstate, message }) => info!(
                 "session={number} refused peer={peer}{who} fault=upstream sqlstate={sqlstate} \
-                 reason=\"upstream said: {}\"",
-                message.escape_debug()
+                 reason={:?}",
+                format!("upstream said: {message}")
             ),
             Some(Outcome::ClientLeft) => {
                 debug!("session={number} left peer={peer}{who} during login");

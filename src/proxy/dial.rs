@@ -13,11 +13,14 @@ use super::token::Key;
 use super::upstream::Directions;
 use crate::net::{Address, Net};
 use crate::refusal::{Fault, Refusal, sqlstate};
-use crate::session::Leg;
+use crate::session::{Leg, Stage};
 
 impl<N: Net> Proxy<N> {
     /// The session wants its upstream leg.
     pub(super) fn dial(&mut self, key: Key, now: Instant) {
+        if !self.is_wanted(key) {
+            return;
+        }
         match self.directory.ask(key, now) {
             Directions::To(addresses) => self.try_address(key, addresses, 0, None, now),
             Directions::Wait(lookup) => {
@@ -42,6 +45,9 @@ impl<N: Net> Proxy<N> {
         };
         let (waiting, addresses) = self.directory.answered(now, addresses);
         for key in waiting {
+            if !self.is_wanted(key) {
+                continue;
+            }
             match &addresses {
                 Some(addresses) => self.try_address(key, addresses.clone(), 0, None, now),
                 None => {
@@ -55,6 +61,9 @@ impl<N: Net> Proxy<N> {
 
     /// Sees whether the attempt that is under way has ended.
     pub(super) fn check_connect(&mut self, key: Key, now: Instant) {
+        if !self.is_wanted(key) {
+            return;
+        }
         let Some(connection) = self.connection(key) else { return };
         let Some(Dial::Trying { addresses, at, again: None, .. }) = &connection.dial else {
             return;
@@ -62,7 +71,10 @@ impl<N: Net> Proxy<N> {
         let (addresses, at) = (addresses.clone(), *at);
         match connection.relay.connect_result() {
             Ok(false) => {}
-            Ok(true) => connection.dial = None,
+            Ok(true) => {
+                connection.dial = None;
+                self.directory.prefer(&addresses[at]);
+            }
             Err(error) => self.next_address(key, addresses, at, &error, now),
         }
     }
@@ -140,6 +152,13 @@ impl<N: Net> Proxy<N> {
         }
     }
 
+    /// The connection is there and has not been refused meanwhile.
+    fn is_wanted(&mut self, key: Key) -> bool {
+        self.connection(key).is_some_and(|connection| {
+            matches!(connection.relay.session().stage(), Stage::Login | Stage::Cancelling)
+        })
+    }
+
     fn unreachable(&mut self, key: Key, private: String) {
         let Some(connection) = self.connection(key) else { return };
         connection.dial = None;
@@ -149,7 +168,7 @@ impl<N: Net> Proxy<N> {
                 sqlstate::UNABLE_TO_CONNECT,
                 "could not connect to the upstream server",
             )
-            .private(private.escape_debug().to_string()),
+            .private(private),
         );
     }
 }

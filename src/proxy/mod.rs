@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use log::info;
+use log::{info, warn};
 use slab::Slab;
 
 use crate::net::{Net, Readiness, Token};
@@ -50,7 +50,8 @@ pub struct Settings {
     pub upstream_connect_timeout: Duration,
     /// Without a byte in either direction; `None` for ever.
     pub idle_timeout: Option<Duration>,
-    /// Connections beyond these are refused; cancel requests are not.
+    /// Logins are refused while there are so many sessions, from the StartupMessage to the end of
+    /// the pipe; cancel requests are not.
     pub connections_max: usize,
 }
 
@@ -91,6 +92,10 @@ pub struct Proxy<N: Net> {
     generation: u32,
     /// Connections accepted so far.
     accepted: u64,
+    /// Connections that count as sessions.
+    sessions: usize,
+    /// That there are too many has been logged.
+    warned_full: bool,
     draining: bool,
 }
 
@@ -108,6 +113,8 @@ impl<N: Net> Proxy<N> {
             pool: BufferPool::new(BUFFER_BYTES),
             generation: 0,
             accepted: 0,
+            sessions: 0,
+            warned_full: false,
             draining: false,
             settings,
         }
@@ -129,8 +136,9 @@ impl<N: Net> Proxy<N> {
             match Target::of(token) {
                 Target::Listener(at) => self.acceptor.ready(at),
                 Target::Connection(key, leg) => {
-                    if let Some(connection) = self.connection(key) {
-                        connection.relay.ready(leg, readiness);
+                    if let Some(connection) = self.connection(key)
+                        && connection.relay.ready(leg, readiness)
+                    {
                         self.enqueue(key);
                     }
                 }
@@ -177,6 +185,11 @@ impl<N: Net> Proxy<N> {
         }
     }
 
+    /// Whether a drain has begun.
+    pub fn is_draining(&self) -> bool {
+        self.draining
+    }
+
     /// Whether a drain has come to its end.
     pub fn is_drained(&self) -> bool {
         self.draining && self.connections.is_empty()
@@ -219,7 +232,12 @@ impl<N: Net> Proxy<N> {
                 return;
             }
             match connection.relay.pump(&mut self.pool, TURN_BYTES_MAX) {
-                Pumped::Connect => self.dial(key, now),
+                Pumped::Connect => {
+                    self.admit_session(key);
+                    self.dial(key, now);
+                    // A loopback or unix socket is often connected by now.
+                    self.check_connect(key, now);
+                }
                 Pumped::Waiting => break,
                 Pumped::Unfinished => {
                     self.enqueue(key);
@@ -236,6 +254,9 @@ impl<N: Net> Proxy<N> {
         let settings = &self.settings;
         let Some(connection) = self.connections.get_mut(key.slot) else { return };
         connection.note_phase(now, &settings.session.policy);
+        if connection.phase == Phase::Lingering {
+            self.sessions -= usize::from(std::mem::take(&mut connection.counted));
+        }
         let deadline = match connection.phase {
             Phase::Login => {
                 let login = connection.accepted() + settings.login_timeout;
@@ -261,14 +282,7 @@ impl<N: Net> Proxy<N> {
         connection.deadline = None;
         match connection.phase {
             Phase::Login if now >= connection.accepted() + login_timeout => {
-                connection.relay.session_mut().refuse(
-                    Refusal::new(
-                        Fault::Client,
-                        sqlstate::QUERY_CANCELED,
-                        "canceling authentication due to timeout",
-                    )
-                    .private("login_timeout"),
-                );
+                connection.relay.session_mut().time_out();
                 self.enqueue(key);
             }
             Phase::Login => self.expire_dial(key, now),
@@ -287,6 +301,7 @@ impl<N: Net> Proxy<N> {
             return;
         }
         let mut connection = self.connections.remove(key.slot);
+        self.sessions -= usize::from(connection.counted);
         connection.log_end(now, cut, &self.settings.session.policy);
         connection.relay.release(&mut self.pool);
         self.timers.set(key, &mut connection.deadline, None);
@@ -304,9 +319,35 @@ impl<N: Net> Proxy<N> {
         Some(next.saturating_duration_since(now))
     }
 
-    /// Room for one more connection, if only to refuse it.
+    /// Room for one more connection, if only to refuse it or to pass a cancel request on.
     fn has_room(&self) -> bool {
-        self.connections.len() < self.settings.connections_max + SPARE_CONNECTIONS
+        self.connections.len() < 2 * self.settings.connections_max + SPARE_CONNECTIONS
+    }
+
+    /// A connection wants to become a session. It counts as one until it ends or is refused.
+    fn admit_session(&mut self, key: Key) {
+        let is_full = self.sessions >= self.settings.connections_max;
+        let Some(connection) = self.connection(key) else { return };
+        if connection.relay.session().stage() != Stage::Login {
+            return;
+        }
+        if !is_full {
+            connection.counted = true;
+            self.sessions += 1;
+            self.warned_full = false;
+            return;
+        }
+        connection.relay.session_mut().refuse(
+            Refusal::new(
+                Fault::Multigres,
+                sqlstate::TOO_MANY_CONNECTIONS,
+                "sorry, too many clients already",
+            )
+            .private("max_connections"),
+        );
+        if !std::mem::replace(&mut self.warned_full, true) {
+            warn!("max_connections is reached: logins are refused");
+        }
     }
 }
 
@@ -319,5 +360,5 @@ const TURN_BYTES_MAX: usize = 8 * BUFFER_BYTES;
 /// How long a client that has been told the last may take to close its side.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Slots beyond `connections_max`, for cancel requests and for telling others that it is reached.
+/// Connections that are no session (silent, refused, cancelling) may be as many again and these.
 const SPARE_CONNECTIONS: usize = 64;

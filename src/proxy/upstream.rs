@@ -26,6 +26,8 @@ pub(super) struct Directory {
     upstream: Upstream,
     /// The last answer of the resolver, and when it came.
     known: Option<(Instant, Rc<[Address]>)>,
+    /// The address that was connected to last: a dead one before it costs a timeout but once.
+    preferred: Option<Address>,
     /// A look-up is under way.
     asking: bool,
     /// Connections that wait for its answer.
@@ -42,7 +44,7 @@ pub(super) enum Directions {
 
 impl Directory {
     pub(super) fn new(upstream: Upstream) -> Self {
-        Directory { upstream, known: None, asking: false, waiting: Vec::new() }
+        Directory { upstream, known: None, preferred: None, asking: false, waiting: Vec::new() }
     }
 
     /// The addresses to try for a connection.
@@ -71,9 +73,25 @@ impl Directory {
         addresses: Option<Vec<Address>>,
     ) -> (Vec<Key>, Option<Rc<[Address]>>) {
         self.asking = false;
-        self.known = addresses.map(|addresses| (now, addresses.into()));
+        self.known = addresses.map(|mut addresses| {
+            // Stable: the others keep the resolver's order.
+            addresses.sort_by_key(|address| Some(address) != self.preferred.as_ref());
+            (now, addresses.into())
+        });
         let addresses = self.known.as_ref().map(|(_, addresses)| addresses.clone());
         (std::mem::take(&mut self.waiting), addresses)
+    }
+
+    /// This address could be connected to: it is tried first from now on.
+    pub(super) fn prefer(&mut self, address: &Address) {
+        if let Some((_, addresses)) = &mut self.known
+            && self.preferred.as_ref() != Some(address)
+        {
+            let mut sorted = addresses.to_vec();
+            sorted.sort_by_key(|other| other != address);
+            *addresses = sorted.into();
+            self.preferred = Some(address.clone());
+        }
     }
 
     /// A connection waits no more.

@@ -7,7 +7,7 @@ use bytes::{Buf, BytesMut};
 
 use super::Ending;
 use super::buffer::{Buffer, BufferPool};
-use super::side::{Read, Side};
+use super::leg_stream::{LegStream, Read};
 use crate::net::Stream;
 use crate::session::Leg;
 
@@ -17,11 +17,11 @@ pub(super) struct Flow {
     /// What has been read and not yet written. Nothing is read before it has gone.
     pending: Option<Buffer>,
     bytes: u64,
-    state: State,
+    progress: Progress,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+enum Progress {
     Open,
     /// The source has ended: what is pending is written, then the sink is shut down.
     Flushing,
@@ -41,7 +41,7 @@ pub(super) enum Moved {
 
 impl Flow {
     pub(super) fn new(from: Leg) -> Self {
-        Flow { from, pending: None, bytes: 0, state: State::Open }
+        Flow { from, pending: None, bytes: 0, progress: Progress::Open }
     }
 
     /// Bytes written to the sink, without the login's rest.
@@ -50,29 +50,30 @@ impl Flow {
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.state == State::Closed
+        self.progress == Progress::Closed
     }
 
     /// Moves up to about `budget` bytes. What the login has left in `rest` goes first. `ending` is
     /// set by whatever ends a leg first.
     pub(super) fn pump<S: Stream>(
         &mut self,
-        (from, to): (&mut Side<S>, &mut Side<S>),
+        (from, to): (&mut LegStream<S>, &mut LegStream<S>),
         rest: &mut BytesMut,
         pool: &mut BufferPool,
         budget: usize,
         ending: &mut Option<Ending>,
     ) -> Moved {
-        if rest.capacity() > 0 {
+        if !rest.is_empty() {
             match write_rest(to, rest) {
                 Ok(true) => {}
                 Ok(false) => return Moved::Waiting,
                 Err(kind) => self.sink_failed(kind, pool, ending),
             }
         }
-        if from.read_ended() && self.state == State::Open {
+        if from.read_ended() {
+            // It ended during the login, or before its flow was given up.
             ending.get_or_insert(Ending::Closed(self.from));
-            self.state = State::Flushing;
+            self.source_ended();
         }
         let mut left = budget;
         loop {
@@ -88,14 +89,14 @@ impl Flow {
                     Err(kind) => self.sink_failed(kind, pool, ending),
                 }
             }
-            match self.state {
-                State::Open | State::Discarding => {}
-                State::Flushing => {
+            match self.progress {
+                Progress::Open | Progress::Discarding => {}
+                Progress::Flushing => {
                     to.shut_down();
-                    self.state = State::Closed;
+                    self.progress = Progress::Closed;
                     return Moved::Waiting;
                 }
-                State::Closed => return Moved::Waiting,
+                Progress::Closed => return Moved::Waiting,
             }
             if !from.is_readable() {
                 return Moved::Waiting;
@@ -117,13 +118,13 @@ impl Flow {
     /// Ends the flow where it stands: its sink is known to be gone.
     pub(super) fn abandon(&mut self, pool: &mut BufferPool) {
         self.release(pool);
-        self.state = State::Closed;
+        self.progress = Progress::Closed;
     }
 
     /// Reads once; how many bytes have come.
     fn read<S: Stream>(
         &mut self,
-        from: &mut Side<S>,
+        from: &mut LegStream<S>,
         pool: &mut BufferPool,
         ending: &mut Option<Ending>,
     ) -> usize {
@@ -134,7 +135,7 @@ impl Flow {
             Read::End => (0, Some(Ending::Closed(self.from))),
             Read::Failed(kind) => (0, Some(Ending::Failed(self.from, kind))),
         };
-        if bytes > 0 && self.state == State::Open {
+        if bytes > 0 && self.progress == Progress::Open {
             buffer.fill(bytes);
             self.pending = Some(buffer);
         } else {
@@ -142,12 +143,16 @@ impl Flow {
         }
         if let Some(end) = end {
             ending.get_or_insert(end);
-            self.state = match self.state {
-                State::Open | State::Flushing => State::Flushing,
-                State::Discarding | State::Closed => State::Closed,
-            };
+            self.source_ended();
         }
         bytes
+    }
+
+    fn source_ended(&mut self) {
+        self.progress = match self.progress {
+            Progress::Open | Progress::Flushing => Progress::Flushing,
+            Progress::Discarding | Progress::Closed => Progress::Closed,
+        };
     }
 
     /// A client that cannot be written to is gone. An upstream that cannot be written to may still
@@ -155,25 +160,30 @@ impl Flow {
     /// not reset it and destroy that word.
     fn sink_failed(&mut self, kind: ErrorKind, pool: &mut BufferPool, ending: &mut Option<Ending>) {
         self.release(pool);
-        let (leg, state) = match (self.from, self.state) {
-            (Leg::Client, State::Open | State::Discarding) => (Leg::Upstream, State::Discarding),
-            (Leg::Client, State::Flushing | State::Closed) => (Leg::Upstream, State::Closed),
-            (Leg::Upstream, _) => (Leg::Client, State::Closed),
+        let (leg, progress) = match (self.from, self.progress) {
+            (Leg::Client, Progress::Open | Progress::Discarding) => {
+                (Leg::Upstream, Progress::Discarding)
+            }
+            (Leg::Client, Progress::Flushing | Progress::Closed) => {
+                (Leg::Upstream, Progress::Closed)
+            }
+            (
+                Leg::Upstream,
+                Progress::Open | Progress::Flushing | Progress::Discarding | Progress::Closed,
+            ) => (Leg::Client, Progress::Closed),
         };
         ending.get_or_insert(Ending::Failed(leg, kind));
-        self.state = state;
+        self.progress = progress;
     }
 }
 
 /// Writes what the login has left; whether all of it has gone. Its memory is given back then.
-fn write_rest<S: Stream>(to: &mut Side<S>, rest: &mut BytesMut) -> Result<bool, ErrorKind> {
-    if !rest.is_empty() {
-        match to.write(rest) {
-            Ok(written) => rest.advance(written),
-            Err(kind) => {
-                *rest = BytesMut::new();
-                return Err(kind);
-            }
+fn write_rest<S: Stream>(to: &mut LegStream<S>, rest: &mut BytesMut) -> Result<bool, ErrorKind> {
+    match to.write(rest) {
+        Ok(written) => rest.advance(written),
+        Err(kind) => {
+            *rest = BytesMut::new();
+            return Err(kind);
         }
     }
     if rest.is_empty() {

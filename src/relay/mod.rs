@@ -7,7 +7,7 @@
 
 mod buffer;
 mod flow;
-mod side;
+mod leg_stream;
 
 use std::io;
 
@@ -18,13 +18,13 @@ use crate::session::{Action, Leg, Session, Stage};
 
 pub use buffer::BufferPool;
 use flow::{Flow, Moved};
-use side::{Read, Side};
+use leg_stream::{LegStream, Read};
 
 /// Both legs of one connection with its session.
 pub struct Relay<S> {
     session: Session,
-    client: Side<S>,
-    upstream: Option<Side<S>>,
+    client: LegStream<S>,
+    upstream: Option<LegStream<S>>,
     /// Client to upstream.
     up: Flow,
     /// Upstream to client.
@@ -70,7 +70,7 @@ impl<S: Stream> Relay<S> {
     pub fn new(session: Session, client: S) -> Self {
         Relay {
             session,
-            client: Side::new(client, true),
+            client: LegStream::new(client, true),
             upstream: None,
             up: Flow::new(Leg::Client),
             down: Flow::new(Leg::Upstream),
@@ -111,7 +111,7 @@ impl<S: Stream> Relay<S> {
 
     /// Gives the upstream leg, whose connection attempt has started.
     pub fn attach(&mut self, upstream: S) {
-        self.upstream = Some(Side::new(upstream, false));
+        self.upstream = Some(LegStream::new(upstream, false));
     }
 
     /// Takes the upstream leg away after a failed attempt.
@@ -125,15 +125,15 @@ impl<S: Stream> Relay<S> {
     /// # Errors
     /// Why the attempt failed.
     pub fn connect_result(&mut self) -> io::Result<bool> {
-        self.upstream.as_mut().map_or(Ok(false), Side::connect_result)
+        self.upstream.as_mut().map_or(Ok(false), LegStream::connect_result)
     }
 
-    /// Notes what an event says.
-    pub fn ready(&mut self, leg: Leg, readiness: Readiness) {
+    /// Notes what an event says; whether that is news.
+    pub fn ready(&mut self, leg: Leg, readiness: Readiness) -> bool {
         match (leg, &mut self.upstream) {
             (Leg::Client, _) => self.client.ready(readiness),
             (Leg::Upstream, Some(upstream)) => upstream.ready(readiness),
-            (Leg::Upstream, None) => {}
+            (Leg::Upstream, None) => false,
         }
     }
 
@@ -161,7 +161,10 @@ impl<S: Stream> Relay<S> {
                 None => {}
                 Some(Action::Connect) => return Pumped::Connect,
                 Some(Action::DropUpstream) => self.upstream = None,
-                Some(Action::Pipe) => return self.pump_pipe(pool, left),
+                Some(Action::Pipe) => {
+                    self.session.shrink();
+                    return self.pump_pipe(pool, left);
+                }
                 Some(Action::Close) => return Pumped::Closed,
             }
             if left == 0 {
@@ -191,38 +194,45 @@ impl<S: Stream> Relay<S> {
                 Ok(written) => output.advance(written),
                 Err(_) => {
                     output.clear();
-                    self.session.ended(Leg::Client);
+                    self.session.failed(Leg::Client);
                 }
             }
         }
         if self.session.stage() == Stage::Refusing && self.session.output(Leg::Client).is_empty() {
             self.client.shut_down();
+            if self.client.read_ended() {
+                self.session.ended(Leg::Client);
+            }
         }
     }
 
     /// Feeds the session with one read from a leg; whether there was anything to feed it with.
     fn read_login(&mut self, leg: Leg, pool: &mut BufferPool, left: &mut usize) -> bool {
         let room = self.session.room(leg);
-        let side = match (leg, &mut self.upstream) {
+        let stream = match (leg, &mut self.upstream) {
             (Leg::Client, _) => &mut self.client,
             (Leg::Upstream, Some(upstream)) => upstream,
             (Leg::Upstream, None) => return false,
         };
-        if room == 0 || !side.is_readable() {
+        if room == 0 || !stream.is_readable() {
             return false;
         }
         let mut buffer = pool.lend();
         let space = buffer.space();
         let room = room.min(space.len());
-        let moved = match side.read(&mut space[..room]) {
+        let moved = match stream.read(&mut space[..room]) {
             Read::Nothing => false,
             Read::Bytes(bytes) => {
                 self.session.receive(leg, &space[..bytes]);
                 *left = left.saturating_sub(bytes);
                 true
             }
-            Read::End | Read::Failed(_) => {
+            Read::End => {
                 self.session.ended(leg);
+                true
+            }
+            Read::Failed(_) => {
+                self.session.failed(leg);
                 true
             }
         };

@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use log::info;
+use log::{info, warn};
 
 use super::net::{Listener, listen_tcp};
 use crate::net::Address;
@@ -45,12 +45,27 @@ impl Listeners {
         if host.starts_with('/') {
             return self.bind_unix(Path::new(host), port);
         }
+        let (mut bound_any, mut failure) = (false, None);
         for address in addresses(host, port)? {
-            let (listener, bound) = listen_tcp(address)?;
-            info!("listening on {bound}");
-            self.sockets.push(listener);
+            match listen_tcp(address) {
+                Ok((listener, bound)) => {
+                    info!("listening on {bound}");
+                    self.sockets.push(listener);
+                    bound_any = true;
+                }
+                // A machine without IPv6 may still have `::1` in its hosts file.
+                Err(error) => failure = Some((address, error)),
+            }
         }
-        Ok(())
+        match failure {
+            Some((address, error)) if bound_any => {
+                warn!("cannot listen on {address}: {error}");
+                Ok(())
+            }
+            Some((_, error)) => Err(error),
+            None if bound_any => Ok(()),
+            None => Err(io::ErrorKind::AddrNotAvailable.into()),
+        }
     }
 
     fn bind_unix(&mut self, directory: &Path, port: u16) -> io::Result<()> {

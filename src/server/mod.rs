@@ -60,7 +60,6 @@ impl Server {
     pub fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS_PER_TURN_MAX);
         let mut sleep = None;
-        let mut draining = false;
         loop {
             match self.poll.poll(&mut events, sleep) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
@@ -69,7 +68,7 @@ impl Server {
             let now = Instant::now();
             for event in &events {
                 match event.token() {
-                    SIGNALS => draining = self.take_signals(draining, now),
+                    SIGNALS => self.take_signals(now),
                     WAKER => self.take_answers(now),
                     _ => {}
                 }
@@ -81,42 +80,36 @@ impl Server {
                     .filter(|event| event.token().0 < DRIVER_TOKENS)
                     .map(|event| (LoopToken(event.token().0), net::readiness(event))),
             );
-            if draining && self.proxy.is_drained() {
+            if self.proxy.is_drained() {
                 info!("stopped");
                 return Ok(());
             }
         }
     }
 
-    /// Whether the daemon is draining now.
-    fn take_signals(&mut self, mut draining: bool, now: Instant) -> bool {
+    fn take_signals(&mut self, now: Instant) {
         for signal in self.signals.pending() {
             match signal {
-                SIGUSR1 => {
-                    let status = self.proxy.status();
-                    info!(
-                        "status connections={} piping={} deadlines={} run_queue={} buffers={}",
-                        status.connections,
-                        status.piping,
-                        status.deadlines,
-                        status.run_queue,
-                        status.buffers
-                    );
-                }
+                SIGUSR1 => self.log_status(),
                 SIGHUP => warn!("SIGHUP ignored: settings are read at the start only"),
-                SIGTERM if !draining => {
+                SIGTERM if !self.proxy.is_draining() => {
                     info!("draining: sessions may end, new ones are refused");
                     self.proxy.control(Control::Drain, now);
-                    draining = true;
                 }
                 _ => {
                     info!("stopping");
                     self.proxy.control(Control::Stop, now);
-                    draining = true;
                 }
             }
         }
-        draining
+    }
+
+    fn log_status(&self) {
+        let status = self.proxy.status();
+        info!(
+            "status connections={} piping={} deadlines={} run_queue={} buffers={}",
+            status.connections, status.piping, status.deadlines, status.run_queue, status.buffers
+        );
     }
 
     fn take_answers(&mut self, now: Instant) {
@@ -126,9 +119,10 @@ impl Server {
     }
 }
 
-/// Every connection takes two descriptors; the soft limit is often far below the hard one.
+/// A session takes two descriptors, other connections one; the soft limit is often far below the
+/// hard one.
 fn raise_descriptor_limit(connections_max: usize) {
-    let wanted = (2 * connections_max + SPARE_DESCRIPTORS) as u64;
+    let wanted = (3 * connections_max + SPARE_DESCRIPTORS) as u64;
     match rlimit::increase_nofile_limit(wanted) {
         Ok(limit) if limit >= wanted => {}
         Ok(limit) => warn!(

@@ -92,7 +92,7 @@ fn answer_lookups(
 pub fn readiness(event: &Event) -> Readiness {
     Readiness {
         readable: event.is_readable(),
-        writable: event.is_writable(),
+        writable: event.is_writable() || event.is_write_closed() || event.is_error(),
         read_closed: event.is_read_closed() || event.is_error(),
     }
 }
@@ -105,7 +105,6 @@ impl Net for MioNet {
         match listener {
             Listener::Tcp(listener) => {
                 let (stream, peer) = listener.accept()?;
-                set_options(&stream);
                 Ok((Socket::Tcp(stream), Peer::Tcp(peer)))
             }
             Listener::Unix(listener) => {
@@ -119,7 +118,7 @@ impl Net for MioNet {
         match to {
             Address::Tcp(address) => {
                 let stream = TcpStream::connect(*address)?;
-                set_options(&stream);
+                set_options(&SockRef::from(&stream));
                 Ok(Socket::Tcp(stream))
             }
             Address::Unix(path) => Ok(Socket::Unix(UnixStream::connect(path)?)),
@@ -185,12 +184,13 @@ impl Write for Socket {
     }
 }
 
-/// A chain of small messages must not wait for delayed ACKs, and a host that has vanished must be
-/// noticed. A socket that takes no options is as good as broken, which its first use will tell.
-fn set_options(stream: &TcpStream) {
-    let _ = stream.set_nodelay(true);
+/// A chain of small messages must not wait for delayed ACKs, and an idle session whose host has
+/// vanished must be noticed. A socket that takes no options is as good as broken, which its first
+/// use will tell. What is accepted inherits the listener's.
+fn set_options(socket: &SockRef<'_>) {
+    let _ = socket.set_tcp_nodelay(true);
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_TIME).with_interval(KEEPALIVE_INTERVAL);
-    let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
+    let _ = socket.set_tcp_keepalive(&keepalive);
 }
 
 /// Binds a TCP listener. IPv6 sockets take IPv6 alone, so that both wildcards can be bound.
@@ -206,6 +206,7 @@ pub fn listen_tcp(address: SocketAddr) -> io::Result<(Listener, SocketAddr)> {
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
+    set_options(&SockRef::from(&socket));
     socket.listen(BACKLOG)?;
     let listener = TcpListener::from_std(socket.into());
     let bound = listener.local_addr()?;

@@ -15,8 +15,8 @@ use crate::tenant::{Identity, Login};
 /// Relays authentication messages one at a time, or answers them with the client's password.
 pub(super) struct Authenticating {
     pub(super) login: Rc<Login>,
-    /// The client leg is such that a password may be asked for in clear.
-    private: bool,
+    /// Nobody else can listen in on the client leg.
+    client_is_local: bool,
     owed: Owed,
     exchange: Exchange,
 }
@@ -34,18 +34,31 @@ enum Owed {
 }
 
 impl Authenticating {
-    pub(super) fn new(login: Rc<Login>, private: bool) -> Self {
-        Authenticating { login, private, owed: Owed::Nothing, exchange: Exchange::default() }
+    pub(super) fn new(login: Rc<Login>, client_is_local: bool) -> Self {
+        Authenticating {
+            login,
+            client_is_local,
+            owed: Owed::Nothing,
+            exchange: Exchange::default(),
+        }
     }
 
     pub(super) fn step(&mut self, io: &mut Io, settings: &Settings) -> Result<Step, Refusal> {
         if let Some(step) = self.client_step(io)? {
             return Ok(step);
         }
+        if io.client_is_gone() {
+            return Ok(Step::End(Outcome::ClientLeft));
+        }
         match io.take_upstream()? {
             None => Ok(Step::Wait),
             Some(message) => self.upstream_message(&message, io, settings),
         }
+    }
+
+    /// Whether it is the client's turn.
+    pub(super) fn waits_for_client(&self) -> bool {
+        matches!(self.owed, Owed::Reply | Owed::Password(_))
     }
 
     /// Takes the one message that the client owes. What it says without being asked stays where it
@@ -129,7 +142,7 @@ impl Authenticating {
         io: &mut Io,
         settings: &Settings,
     ) -> Result<Step, Refusal> {
-        if matches!(self.owed, Owed::Reply | Owed::Password(_)) {
+        if self.waits_for_client() {
             return Err(Refusal::protocol(Fault::Upstream, "upstream did not wait for a reply"));
         }
         let (request, owed) = match authentication {
@@ -159,10 +172,16 @@ impl Authenticating {
         self.owed = match request {
             Some(request) if self.answers_itself(&request, settings.auth)? => {
                 let request = request.checked()?;
-                self.ask_password(io, settings)?;
+                self.check_leg(settings)?;
+                backend::put_cleartext_password_request(&mut io.to_client);
                 Owed::Password(request)
             }
-            Some(_) | None => {
+            Some(Request::Cleartext) => {
+                self.check_leg(settings)?;
+                io.to_client.extend_from_slice(message.as_bytes());
+                owed
+            }
+            Some(Request::Md5(_) | Request::Sasl(_)) | None => {
                 io.to_client.extend_from_slice(message.as_bytes());
                 owed
             }
@@ -191,8 +210,9 @@ impl Authenticating {
         }
     }
 
-    fn ask_password(&self, io: &mut Io, settings: &Settings) -> Result<(), Refusal> {
-        if !self.private && !settings.allow_cleartext_password {
+    /// A password is asked for in clear only where nobody listens, whoever asks.
+    fn check_leg(&self, settings: &Settings) -> Result<(), Refusal> {
+        if !self.client_is_local && !settings.allow_cleartext_password {
             return Err(Refusal::new(
                 Fault::Client,
                 sqlstate::INVALID_AUTHORIZATION,
@@ -203,7 +223,6 @@ impl Authenticating {
                  a unix socket or a loopback address, or set \"allow_cleartext_password = on\".",
             ));
         }
-        backend::put_cleartext_password_request(&mut io.to_client);
         Ok(())
     }
 

@@ -5,20 +5,20 @@ use std::mem;
 use std::rc::Rc;
 
 use super::authenticating::Authenticating;
-use super::{Action, Admission, Io, Origin, Outcome, Settings, State, Step};
+use super::{Action, Io, Outcome, Settings, State, Step};
 use crate::protocol::{FirstPacket, StartupError, StartupMessage, take_first_packet};
 use crate::refusal::{Fault, Refusal, sqlstate};
 
 /// Waits for a StartupMessage or a CancelRequest.
 pub(super) struct AwaitStartup {
-    origin: Origin,
+    client_is_local: bool,
     tls_asked: bool,
     gss_asked: bool,
 }
 
 impl AwaitStartup {
-    pub(super) fn new(origin: Origin) -> Self {
-        AwaitStartup { origin, tls_asked: false, gss_asked: false }
+    pub(super) fn new(client_is_local: bool) -> Self {
+        AwaitStartup { client_is_local, tls_asked: false, gss_asked: false }
     }
 
     pub(super) fn step(&mut self, io: &mut Io, settings: &Settings) -> Result<Step, Refusal> {
@@ -43,21 +43,10 @@ impl AwaitStartup {
         io: &mut Io,
         settings: &Settings,
     ) -> Result<Step, Refusal> {
-        match self.origin.admission {
-            Admission::Open => {}
-            Admission::Full => {
-                return Err(Refusal::new(
-                    Fault::Multigres,
-                    sqlstate::TOO_MANY_CONNECTIONS,
-                    "sorry, too many clients already",
-                )
-                .private("max_connections is reached"));
-            }
-        }
         let login = Rc::new(settings.policy.identify(&startup)?);
         settings.policy.upstream_startup(startup, &login)?.encode(&mut io.to_upstream);
         io.action = Some(Action::Connect);
-        let next = Authenticating::new(login, self.origin.private);
+        let next = Authenticating::new(login, self.client_is_local);
         Ok(Step::Next(State::Authenticating(Box::new(next))))
     }
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Io, Step};
+use super::{Io, Outcome, Step};
 use crate::protocol::backend::{self, tag};
 use crate::protocol::{Message, frontend};
 use crate::refusal::{Fault, Refusal, sqlstate};
@@ -51,6 +51,9 @@ impl Injecting {
     }
 
     pub(super) fn step(&mut self, io: &mut Io, policy: &Policy) -> Result<Step, Refusal> {
+        if io.client_is_gone() {
+            return Ok(Step::End(Outcome::ClientLeft));
+        }
         let Some(message) = io.take_upstream()? else { return Ok(Step::Wait) };
         match message.tag() {
             tag::PARAMETER_STATUS => {
@@ -121,7 +124,7 @@ impl Injecting {
         let (&next, rest) = expected.split_first().expect("ReadyForQuery is the last");
         if message.tag() == tag::ERROR_RESPONSE {
             let (state, text) = backend::parse_error(message.body());
-            return Err(not_bound(format!("upstream said {state}: {}", text.escape_debug())));
+            return Err(not_bound(format!("upstream said {state}: {text}")));
         }
         if message.tag() != next.tag() {
             let tag = message.tag() as char;
@@ -157,8 +160,8 @@ impl Injecting {
                 _ => Err(not_bound("set_config answered with other values")),
             },
             Expected::Session => match row(message)?.as_slice() {
-                [values @ .., user, privileged, pid] => {
-                    self.check_session(values, user, privileged, pid, policy)
+                [values @ .., current, session, privileged, pid] => {
+                    self.check_session(values, [current, session], privileged, pid, policy)
                 }
                 _ => Err(not_bound("not the columns that were asked for")),
             },
@@ -168,7 +171,7 @@ impl Injecting {
     fn check_session(
         &self,
         values: &[Option<&[u8]>],
-        user: &Option<&[u8]>,
+        users: [&Option<&[u8]>; 2],
         privileged: &Option<&[u8]>,
         pid: &Option<&[u8]>,
         policy: &Policy,
@@ -177,8 +180,8 @@ impl Injecting {
         if !are(values, tenant.values()) {
             return Err(not_bound("the context does not read back"));
         }
-        if *user != Some(tenant.role()) {
-            return Err(not_bound("current_user is another role"));
+        if users.iter().any(|user| **user != Some(tenant.role())) {
+            return Err(not_bound("current_user or session_user is another role"));
         }
         if *privileged != Some(b"0".as_slice()) {
             return Err(is_privileged());
@@ -292,14 +295,23 @@ fn is_privileged() -> Refusal {
         sqlstate::INVALID_AUTHORIZATION,
         "a privileged role cannot log in as a tenant",
     )
-    .detail("Row-level security does not bind a superuser, a role with BYPASSRLS, or its members.")
-    .hint("Use a role with NOSUPERUSER and NOBYPASSRLS that is no member of such a role.")
+    .detail(
+        "It is, or is a member of, a role that row-level security does not bind or that can make \
+         itself one: SUPERUSER, BYPASSRLS, CREATEROLE, REPLICATION, pg_read_server_files, \
+         pg_write_server_files or pg_execute_server_program.",
+    )
+    .hint("Use a role without these attributes and memberships.")
 }
 
-/// Current user; how many roles that row-level security does not bind the session can act as; pid.
-const SESSION_COLUMNS: &str = "current_user, \
+/// Current and session user; how many roles the session can act as that read past row-level
+/// security, or can get there: CREATEROLE grants itself other roles (before PostgreSQL 16 nearly
+/// any), REPLICATION decodes every table's changes by SQL, the `pg_…_server_…` roles read and write
+/// the server's files; the backend's pid.
+const SESSION_COLUMNS: &str = "current_user, session_user, \
     (SELECT pg_catalog.count(*) FROM pg_catalog.pg_roles AS r \
-    WHERE (r.rolsuper OR r.rolbypassrls) \
+    WHERE (r.rolsuper OR r.rolbypassrls OR r.rolcreaterole OR r.rolreplication \
+    OR r.rolname OPERATOR(pg_catalog.=) ANY (ARRAY['pg_execute_server_program', \
+    'pg_read_server_files', 'pg_write_server_files']::pg_catalog.name[])) \
     AND (pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER') \
     OR pg_catalog.pg_has_role(current_user, r.oid, 'MEMBER'))), \
     pg_catalog.pg_backend_pid()";

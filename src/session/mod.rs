@@ -78,24 +78,6 @@ pub enum Leg {
     Upstream,
 }
 
-/// What a session knows of the world at its start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Origin {
-    /// The client leg is a unix socket or a loopback address: nobody can listen in.
-    pub private: bool,
-    /// Whether there is room for another session.
-    pub admission: Admission,
-}
-
-/// Whether there is room for another session. A CancelRequest is passed on in any case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// There is.
-    Open,
-    /// `max_connections` is reached.
-    Full,
-}
-
 /// What the driver is to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -157,7 +139,7 @@ enum State {
     Piping(Rc<Login>),
     Cancelling,
     Refusing(Option<Rc<Login>>),
-    Ended,
+    Ended(Option<Rc<Login>>),
 }
 
 /// What a state makes of what has come so far.
@@ -187,11 +169,12 @@ struct Io {
 }
 
 impl Session {
-    /// A session that waits for the client's first byte.
-    pub fn new(settings: Rc<Settings>, origin: Origin) -> Self {
+    /// A session that waits for the client's first byte. `client_is_local`: the client leg is a
+    /// unix socket or a loopback address, where nobody else can listen in.
+    pub fn new(settings: Rc<Settings>, client_is_local: bool) -> Self {
         Session {
             settings,
-            state: State::AwaitStartup(Box::new(AwaitStartup::new(origin))),
+            state: State::AwaitStartup(Box::new(AwaitStartup::new(client_is_local))),
             io: Io::default(),
             outcome: None,
         }
@@ -202,7 +185,7 @@ impl Session {
     /// In [`Stage::Refusing`] and [`Stage::Cancelling`] what is received is thrown away.
     pub fn room(&self, leg: Leg) -> usize {
         match (&self.state, leg) {
-            (State::Piping(_) | State::Ended, _) => 0,
+            (State::Piping(_) | State::Ended(_), _) => 0,
             (State::Refusing(_), Leg::Upstream) => 0,
             (State::Refusing(_), Leg::Client) | (State::Cancelling, _) => INBOX_BYTES_MAX,
             (
@@ -240,17 +223,22 @@ impl Session {
         self.advance();
     }
 
-    /// The leg has said its last byte: it was shut down, or it is broken.
+    /// The leg has said its last byte.
     pub fn ended(&mut self, leg: Leg) {
         match (leg, &self.state) {
-            (_, State::Piping(_) | State::Ended) => {}
             (Leg::Client, State::Refusing(_)) => self.end(None),
-            (Leg::Client, _) => {
+            (
+                Leg::Client,
+                State::AwaitStartup(_) | State::Authenticating(_) | State::Injecting(_),
+            ) => {
                 self.io.client_ended = true;
                 self.advance();
             }
             (Leg::Upstream, State::Cancelling) => self.end(Some(Outcome::Cancelled)),
-            (Leg::Upstream, _) => self.refuse(
+            (
+                Leg::Upstream,
+                State::AwaitStartup(_) | State::Authenticating(_) | State::Injecting(_),
+            ) => self.refuse(
                 Refusal::new(
                     Fault::Upstream,
                     sqlstate::CONNECTION_FAILURE,
@@ -258,14 +246,55 @@ impl Session {
                 )
                 .private("end of stream from upstream"),
             ),
+            // A cancel is passed on whether the client waits for it or not.
+            (Leg::Client, State::Cancelling)
+            | (Leg::Upstream, State::Refusing(_))
+            | (Leg::Client | Leg::Upstream, State::Piping(_) | State::Ended(_)) => {}
         }
+    }
+
+    /// The leg is broken: what it has not been told it will not hear. For upstream that is as good
+    /// as its end.
+    pub fn failed(&mut self, leg: Leg) {
+        match (leg, &self.state) {
+            (
+                Leg::Client,
+                State::AwaitStartup(_) | State::Authenticating(_) | State::Injecting(_),
+            ) => self.end(Some(Outcome::ClientLeft)),
+            (
+                Leg::Client,
+                State::Piping(_) | State::Cancelling | State::Refusing(_) | State::Ended(_),
+            )
+            | (Leg::Upstream, _) => self.ended(leg),
+        }
+    }
+
+    /// The time for the login is over.
+    pub fn time_out(&mut self) {
+        let fault = match &self.state {
+            State::Authenticating(state) if !state.waits_for_client() => Fault::Upstream,
+            State::Injecting(_) | State::Cancelling => Fault::Upstream,
+            State::AwaitStartup(_)
+            | State::Authenticating(_)
+            | State::Piping(_)
+            | State::Refusing(_)
+            | State::Ended(_) => Fault::Client,
+        };
+        self.refuse(
+            Refusal::new(
+                fault,
+                sqlstate::QUERY_CANCELED,
+                "canceling authentication due to timeout",
+            )
+            .private("login_timeout"),
+        );
     }
 
     /// Ends the login with an ErrorResponse. Without effect on a session that is past its login,
     /// refused already or ended. A CancelRequest is never answered: it just ends.
     pub fn refuse(&mut self, refusal: Refusal) {
         match &self.state {
-            State::Piping(_) | State::Refusing(_) | State::Ended => {}
+            State::Piping(_) | State::Refusing(_) | State::Ended(_) => {}
             State::Cancelling => self.end(Some(Outcome::Refused(refusal))),
             State::AwaitStartup(_) | State::Authenticating(_) | State::Injecting(_) => {
                 refusal.encode(&mut self.io.to_client);
@@ -287,6 +316,15 @@ impl Session {
         self.io.action.take()
     }
 
+    /// Gives the memory of emptied outputs back, which the pipe has no use for.
+    pub fn shrink(&mut self) {
+        for output in [&mut self.io.to_client, &mut self.io.to_upstream] {
+            if output.is_empty() {
+                *output = BytesMut::new();
+            }
+        }
+    }
+
     /// Where the session stands.
     pub fn stage(&self) -> Stage {
         match &self.state {
@@ -294,7 +332,7 @@ impl Session {
             State::Cancelling => Stage::Cancelling,
             State::Piping(_) => Stage::Piping,
             State::Refusing(_) => Stage::Refusing,
-            State::Ended => Stage::Ended,
+            State::Ended(_) => Stage::Ended,
         }
     }
 
@@ -305,7 +343,8 @@ impl Session {
             State::Injecting(state) => Some(&state.login),
             State::Piping(login) => Some(login),
             State::Refusing(login) => login.as_deref(),
-            State::AwaitStartup(_) | State::Cancelling | State::Ended => None,
+            State::Ended(login) => login.as_deref(),
+            State::AwaitStartup(_) | State::Cancelling => None,
         }
     }
 
@@ -321,7 +360,9 @@ impl Session {
                 State::AwaitStartup(state) => state.step(&mut self.io, &self.settings),
                 State::Authenticating(state) => state.step(&mut self.io, &self.settings),
                 State::Injecting(state) => state.step(&mut self.io, &self.settings.policy),
-                State::Piping(_) | State::Cancelling | State::Refusing(_) | State::Ended => return,
+                State::Piping(_) | State::Cancelling | State::Refusing(_) | State::Ended(_) => {
+                    return;
+                }
             };
             match stepped {
                 Ok(Step::Wait) => return,
@@ -354,7 +395,7 @@ impl Session {
                 Some(state.login.clone())
             }
             State::AwaitStartup(_) => None,
-            State::Piping(_) | State::Cancelling | State::Refusing(_) | State::Ended => {
+            State::Piping(_) | State::Cancelling | State::Refusing(_) | State::Ended(_) => {
                 unreachable!("only a login is refused")
             }
         };
@@ -364,8 +405,15 @@ impl Session {
     }
 
     fn end(&mut self, outcome: Option<Outcome>) {
+        let login = match &self.state {
+            State::Authenticating(state) => Some(state.login.clone()),
+            State::Injecting(state) => Some(state.login.clone()),
+            State::Piping(login) => Some(login.clone()),
+            State::Refusing(login) | State::Ended(login) => login.clone(),
+            State::AwaitStartup(_) | State::Cancelling => None,
+        };
         self.outcome = self.outcome.take().or(outcome);
-        self.state = State::Ended;
+        self.state = State::Ended(login);
         self.io = Io::default();
         self.io.action = Some(Action::Close);
     }
@@ -378,6 +426,11 @@ impl Io {
         self.to_client.unsplit(mem::take(&mut self.from_upstream));
         self.action = Some(Action::Pipe);
         Step::Next(State::Piping(login))
+    }
+
+    /// The client has ended and left nothing to say: there is nobody to go on for.
+    fn client_is_gone(&self) -> bool {
+        self.client_ended && self.from_client.is_empty()
     }
 
     /// The next whole message from upstream.

@@ -30,7 +30,7 @@ impl Request {
                     sqlstate::INVALID_AUTHORIZATION,
                     "upstream offers no authentication mechanism that Multigres knows",
                 )
-                .private(format!("offered: {}", offered.join(", ").escape_debug())))
+                .private(format!("offered: {}", offered.join(", "))))
             }
             Request::Sasl(_) | Request::Cleartext | Request::Md5(_) => Ok(self),
         }
@@ -118,5 +118,5 @@ fn failed(error: &std::io::Error) -> Refusal {
         sqlstate::INVALID_AUTHORIZATION,
         "SCRAM authentication with upstream failed",
     )
-    .private(error.to_string().escape_debug().to_string())
+    .private(error.to_string())
 }

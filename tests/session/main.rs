@@ -3,6 +3,7 @@
 
 mod stage;
 
+use multigres::refusal::Fault;
 use multigres::session::{Auth, Outcome, Stage};
 use stage::{Cast, Play, at_every_chunk_size, message, startup, startup_of};
 
@@ -70,7 +71,13 @@ fn answer() -> Vec<Vec<u8>> {
     let mut messages = Vec::new();
     messages.extend(statement(&[Some("acme")]));
     messages.extend(statement(&[Some("acme"), Some("app_user")]));
-    messages.extend(statement(&[Some("acme"), Some("app_user"), Some("0"), Some("42")]));
+    messages.extend(statement(&[
+        Some("acme"),
+        Some("app_user"),
+        Some("app_user"),
+        Some("0"),
+        Some("42"),
+    ]));
     messages.push(message(b'3', b""));
     messages.push(ready());
     messages
@@ -164,10 +171,14 @@ fn any_other_answer_to_the_batch_refuses_the_login() {
     replace("a privileged role", 10, session_row("acme", "app_user", Some("1"), "42"));
     replace("a privilege that is not known", 10, session_row("acme", "app_user", None, "42"));
     replace("another backend", 10, session_row("acme", "app_user", Some("0"), "43"));
-    replace("a column too many", 10, row(&[Some("acme"), Some("x"), Some("0"), Some("42"), None]));
+    let user = Some("app_user");
+    let other_session = [Some("acme"), user, Some("postgres"), Some("0"), Some("42")];
+    replace("another session user", 10, row(&other_session));
+    let too_many = [Some("acme"), Some("x"), user, user, Some("0"), Some("42")];
+    replace("a column too many", 10, row(&too_many));
     replace("a row that lies about its columns", 10, message(b'D', &[0, 9, 0, 0]));
     replace("no row", 10, selected());
-    replace("two rows", 11, row(&[Some("acme"), Some("app_user"), Some("0"), Some("42")]));
+    replace("two rows", 11, session_row("acme", "app_user", Some("0"), "42"));
     replace("another tag", 11, message(b'C', b"SELECT 2\0"));
     replace("an empty query", 11, message(b'I', b""));
     replace("an error", 5, error("42501", CANARY));
@@ -194,7 +205,7 @@ fn any_other_answer_to_the_batch_refuses_the_login() {
 }
 
 fn session_row(value: &str, user: &str, privileged: Option<&str>, pid: &str) -> Vec<u8> {
-    row(&[Some(value), Some(user), privileged, Some(pid)])
+    row(&[Some(value), Some(user), Some("app_user"), privileged, Some(pid)])
 }
 
 #[test]
@@ -385,13 +396,13 @@ fn encryption_is_declined_once_each_in_either_order() {
 }
 
 #[test]
-fn a_cancel_request_is_passed_byte_for_byte_even_when_all_is_full() {
+fn a_cancel_request_is_passed_byte_for_byte() {
     for key_bytes in [4usize, 32, 256] {
         at_every_chunk_size(|cast| {
             let mut request = (12 + key_bytes as u32).to_be_bytes().to_vec();
             request.extend([4, 210, 22, 46, 0, 0, 0, 42]);
             request.extend(vec![7; key_bytes]);
-            let mut play = Play::new(cast.full());
+            let mut play = Play::new(cast);
             play.client(&request);
             assert_eq!(play.stage(), Stage::Cancelling);
             assert_eq!(play.take_to_upstream(), request);
@@ -402,13 +413,6 @@ fn a_cancel_request_is_passed_byte_for_byte_even_when_all_is_full() {
             assert_eq!(play.take_to_client(), b"", "nothing is ever answered");
         });
     }
-}
-
-#[test]
-fn when_all_is_full_a_login_is_told_so() {
-    let mut play = acme(Cast::whole().full());
-    play.expect_refusal("53300");
-    assert!(!play.connects());
 }
 
 #[test]
@@ -439,6 +443,38 @@ fn a_client_that_leaves_is_not_spoken_to() {
     play.client_ends();
     assert_eq!(play.outcome(), Some(&Outcome::ClientLeft));
     assert_eq!(play.take_to_client(), b"");
+}
+
+#[test]
+fn a_client_that_is_gone_leaves_no_session_behind() {
+    for before in [vec![], ok(), start()] {
+        let mut play = acme(Cast::whole());
+        play.upstream(&before);
+        play.client_ends();
+        assert_eq!(play.outcome(), Some(&Outcome::ClientLeft), "it has nothing to say");
+        let mut play = acme(Cast::whole());
+        play.client(&message(b'Q', b"delete from t\0"));
+        play.upstream(&before);
+        play.client_fails();
+        assert_eq!(play.outcome(), Some(&Outcome::ClientLeft), "it cannot hear");
+    }
+}
+
+#[test]
+fn a_login_that_takes_too_long_is_the_fault_of_whoever_was_waited_for() {
+    let stories: [(Vec<u8>, Fault); 3] = [
+        (vec![], Fault::Upstream),
+        (authentication(3, b""), Fault::Client),
+        (start(), Fault::Upstream),
+    ];
+    for (before, fault) in stories {
+        let mut play = acme(Cast::whole());
+        play.upstream(&before);
+        play.times_out();
+        play.expect_refusal("57014");
+        let Some(Outcome::Refused(refusal)) = play.outcome() else { panic!() };
+        assert_eq!(refusal.fault, fault);
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use multigres::session::{Action, Admission, Auth, Leg, Origin, Outcome, Session, Settings, Stage};
+use multigres::session::{Action, Auth, Leg, Outcome, Session, Settings, Stage};
 use multigres::tenant::{Policy, Pooler};
 
 /// Who plays: the settings, and the size of the chunks.
@@ -10,8 +10,7 @@ use multigres::tenant::{Policy, Pooler};
 pub struct Cast {
     chunk_bytes: usize,
     auth: Auth,
-    private: bool,
-    admission: Admission,
+    client_is_local: bool,
     pooler: Pooler,
     allow_cleartext_password: bool,
 }
@@ -22,8 +21,7 @@ impl Cast {
         Cast {
             chunk_bytes: usize::MAX,
             auth: Auth::Auto,
-            private: true,
-            admission: Admission::Open,
+            client_is_local: true,
             pooler: Pooler::None,
             allow_cleartext_password: false,
         }
@@ -34,11 +32,7 @@ impl Cast {
     }
 
     pub fn public(self) -> Self {
-        Cast { private: false, ..self }
-    }
-
-    pub fn full(self) -> Self {
-        Cast { admission: Admission::Full, ..self }
+        Cast { client_is_local: false, ..self }
     }
 
     pub fn pooler(self) -> Self {
@@ -80,9 +74,8 @@ impl Play {
             auth: cast.auth,
             allow_cleartext_password: cast.allow_cleartext_password,
         };
-        let origin = Origin { private: cast.private, admission: cast.admission };
         Play {
-            session: Session::new(Rc::new(settings), origin),
+            session: Session::new(Rc::new(settings), cast.client_is_local),
             chunk_bytes: cast.chunk_bytes,
             to_client: Vec::new(),
             to_upstream: Vec::new(),
@@ -102,6 +95,16 @@ impl Play {
 
     pub fn client_ends(&mut self) {
         self.session.ended(Leg::Client);
+        self.collect();
+    }
+
+    pub fn client_fails(&mut self) {
+        self.session.failed(Leg::Client);
+        self.collect();
+    }
+
+    pub fn times_out(&mut self) {
+        self.session.time_out();
         self.collect();
     }
 

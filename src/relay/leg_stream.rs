@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use crate::net::{Readiness, Stream};
 
 /// A leg's stream with its readiness.
-pub(super) struct Side<S> {
+pub(super) struct LegStream<S> {
     stream: S,
     connected: bool,
     readable: bool,
@@ -29,10 +29,10 @@ pub(super) enum Read {
     Failed(ErrorKind),
 }
 
-impl<S: Stream> Side<S> {
+impl<S: Stream> LegStream<S> {
     /// Readiness is not known yet, so it is hoped for: a first try costs less than a wait.
     pub(super) fn new(stream: S, connected: bool) -> Self {
-        Side {
+        LegStream {
             stream,
             connected,
             readable: connected,
@@ -50,10 +50,14 @@ impl<S: Stream> Side<S> {
         Ok(self.connected)
     }
 
-    pub(super) fn ready(&mut self, readiness: Readiness) {
+    /// Notes what an event says; whether that is news. While the leg is being connected every
+    /// event is.
+    pub(super) fn ready(&mut self, readiness: Readiness) -> bool {
+        let before = (self.readable, self.hung_up, self.writable);
         self.readable |= readiness.readable | readiness.read_closed;
         self.hung_up |= readiness.read_closed;
         self.writable |= readiness.writable;
+        !self.connected || before != (self.readable, self.hung_up, self.writable)
     }
 
     /// Whether a read may find something.
