@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each layer of `src/` with the layers it may name besides itself. `docs/architecture.md` draws it.
+/// Each layer of `src/` with the layers it may name; `docs/architecture.md` draws it.
 const LAYERS: [(&str, &[&str]); 10] = [
     ("protocol", &[]),
     ("refusal", &["protocol"]),

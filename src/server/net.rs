@@ -3,6 +3,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
@@ -20,7 +21,33 @@ pub enum Socket {
     /// TCP, without delay and with keepalive.
     Tcp(TcpStream),
     /// A unix stream socket.
-    Unix(UnixStream),
+    Unix(UnixSocket),
+}
+
+/// A unix stream socket. The kernel reports room to write in it whenever the other side has read,
+/// which would wake the loop for nothing after each message: it is asked to only once a write has
+/// found no room.
+pub struct UnixSocket {
+    stream: UnixStream,
+    registered: Option<(Rc<Registry>, mio::Token)>,
+    reports_room: bool,
+}
+
+impl UnixSocket {
+    fn new(stream: UnixStream) -> Self {
+        UnixSocket { stream, registered: None, reports_room: false }
+    }
+
+    /// A change of interest makes the kernel look again, so no room is missed.
+    fn report_room(&mut self) -> io::Result<()> {
+        match &self.registered {
+            Some((registry, token)) if !self.reports_room => {
+                self.reports_room = true;
+                registry.reregister(&mut self.stream, *token, BOTH)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 /// A listening socket.
@@ -33,7 +60,7 @@ pub enum Listener {
 
 /// The operating system's network.
 pub struct MioNet {
-    registry: Registry,
+    registry: Rc<Registry>,
     lookups: Sender<(String, u16)>,
 }
 
@@ -55,7 +82,7 @@ impl MioNet {
         thread::Builder::new()
             .name("resolver".into())
             .spawn(move || answer_lookups(&questions, &answer, &waker))?;
-        Ok((MioNet { registry, lookups }, answers))
+        Ok((MioNet { registry: Rc::new(registry), lookups }, answers))
     }
 
     /// Registers a listener for its connections.
@@ -109,7 +136,7 @@ impl Net for MioNet {
             }
             Listener::Unix(listener) => {
                 let (stream, _) = listener.accept()?;
-                Ok((Socket::Unix(stream), Peer::Unix))
+                Ok((Socket::Unix(UnixSocket::new(stream)), Peer::Unix))
             }
         }
     }
@@ -121,17 +148,19 @@ impl Net for MioNet {
                 set_options(&SockRef::from(&stream));
                 Ok(Socket::Tcp(stream))
             }
-            Address::Unix(path) => Ok(Socket::Unix(UnixStream::connect(path)?)),
+            Address::Unix(path) => Ok(Socket::Unix(UnixSocket::new(UnixStream::connect(path)?))),
         }
     }
 
     fn register(&mut self, stream: &mut Socket, token: Token) -> io::Result<()> {
-        let source: &mut dyn Source = match stream {
-            Socket::Tcp(stream) => stream,
-            Socket::Unix(stream) => stream,
-        };
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        self.registry.register(source, mio::Token(token.0), interest)
+        let token = mio::Token(token.0);
+        match stream {
+            Socket::Tcp(stream) => self.registry.register(stream, token, BOTH),
+            Socket::Unix(socket) => {
+                socket.registered = Some((self.registry.clone(), token));
+                self.registry.register(&mut socket.stream, token, Interest::READABLE)
+            }
+        }
     }
 
     fn resolve(&mut self, host: &str, port: u16) {
@@ -144,7 +173,9 @@ impl Stream for Socket {
     fn connect_result(&mut self) -> io::Result<bool> {
         let (error, peer) = match self {
             Socket::Tcp(stream) => (stream.take_error()?, stream.peer_addr().map(drop)),
-            Socket::Unix(stream) => (stream.take_error()?, stream.peer_addr().map(drop)),
+            Socket::Unix(socket) => {
+                (socket.stream.take_error()?, socket.stream.peer_addr().map(drop))
+            }
         };
         match (error, peer) {
             (Some(error), _) => Err(error),
@@ -157,7 +188,7 @@ impl Stream for Socket {
     fn shutdown_write(&mut self) -> io::Result<()> {
         match self {
             Socket::Tcp(stream) => stream.shutdown(Shutdown::Write),
-            Socket::Unix(stream) => stream.shutdown(Shutdown::Write),
+            Socket::Unix(socket) => socket.stream.shutdown(Shutdown::Write),
         }
     }
 }
@@ -166,7 +197,7 @@ impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Socket::Tcp(stream) => stream.read(buffer),
-            Socket::Unix(stream) => stream.read(buffer),
+            Socket::Unix(socket) => socket.stream.read(buffer),
         }
     }
 }
@@ -175,7 +206,13 @@ impl Write for Socket {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         match self {
             Socket::Tcp(stream) => stream.write(buffer),
-            Socket::Unix(stream) => stream.write(buffer),
+            Socket::Unix(socket) => {
+                let written = socket.stream.write(buffer);
+                if !matches!(&written, Ok(bytes) if *bytes == buffer.len()) {
+                    socket.report_room()?;
+                }
+                written
+            }
         }
     }
 
@@ -212,6 +249,8 @@ pub fn listen_tcp(address: SocketAddr) -> io::Result<(Listener, SocketAddr)> {
     let bound = listener.local_addr()?;
     Ok((Listener::Tcp(listener), bound))
 }
+
+const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
 const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
