@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use log::{info, warn};
+use log::warn;
 use slab::Slab;
 
 use crate::net::{Net, Readiness, Token};
@@ -306,9 +306,6 @@ impl<N: Net> Proxy<N> {
         connection.relay.release(&mut self.pool);
         self.timers.set(key, &mut connection.deadline, None);
         self.directory.forget(key);
-        if self.draining && self.connections.is_empty() {
-            info!("drained");
-        }
     }
 
     fn sleep(&self, now: Instant) -> Option<Duration> {
