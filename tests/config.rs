@@ -1,0 +1,191 @@
+//! The settings: what overrides what, which mistakes are told and where, and that the example file
+//! says the truth.
+
+use std::time::Duration;
+
+use multigres::config::{Config, SETTINGS, Sources};
+use multigres::net::Address;
+use multigres::proxy::Upstream;
+use multigres::session::Auth;
+use multigres::tenant::Pooler;
+
+fn file(text: &str) -> Sources {
+    Sources { file: Some(("m.conf".into(), Ok(text.into()))), ..Sources::default() }
+}
+
+fn mistakes(sources: &Sources) -> Vec<String> {
+    let mistakes = Config::load(sources).expect_err("mistakes");
+    mistakes.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_defaults_are_those_of_the_contract() {
+    let config = Config::load(&Sources::default()).unwrap();
+    assert_eq!((config.listen_hosts, config.port), (vec!["127.0.0.1".to_owned()], 6432));
+    let upstream = Address::Tcp("127.0.0.1:5432".parse().unwrap());
+    assert_eq!(config.proxy.upstream, Upstream::Address(upstream));
+    assert_eq!(config.proxy.login_timeout, Duration::from_secs(60));
+    assert_eq!(config.proxy.idle_timeout, None);
+    assert_eq!(config.log_level, log::LevelFilter::Info);
+    let session = &config.proxy.session;
+    assert_eq!(session.auth, Auth::Auto);
+    assert!(!session.allow_cleartext_password);
+    assert_eq!(session.policy.tenant_separator, ".");
+    assert_eq!(session.policy.value_separator, ":");
+    assert_eq!(session.policy.context_variables, ["app.current_tenant_id"]);
+    assert_eq!(session.policy.superuser_bypass, ["postgres"]);
+    assert_eq!(session.policy.upstream_pooler, Pooler::None);
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_and_that_over_the_file() {
+    let mut sources = file("port = 1\nupstream_port = 2\nidle_timeout = 5min\n");
+    sources.environment = vec![
+        ("MULTIGRES_PORT".into(), Ok("3".into())),
+        ("MULTIGRES_UPSTREAM_PORT".into(), Ok("4".into())),
+    ];
+    sources.flags = vec![("port".into(), "5".into())];
+    let config = Config::load(&sources).unwrap();
+    assert_eq!(config.port, 5);
+    let upstream = Address::Tcp("127.0.0.1:4".parse().unwrap());
+    assert_eq!(config.proxy.upstream, Upstream::Address(upstream));
+    assert_eq!(config.proxy.idle_timeout, Some(Duration::from_secs(300)));
+}
+
+#[test]
+fn every_mistake_is_told_with_its_place_in_order() {
+    let mut sources = file(
+        "# fine\nport = 70000\nprot = 1\n\nno line\nlog_level = loud\nlog_level = info\n\
+         value_separator = .\ncontext_variables = plain\n",
+    );
+    sources.environment = vec![
+        ("MULTIGRES_PORT".into(), Ok("tcp://10.0.0.1:6432".into())),
+        ("MULTIGRES_AUTH".into(), Err("the value is not UTF-8".into())),
+    ];
+    sources.flags = vec![("login_timeout".into(), "0".into())];
+    let told = mistakes(&sources);
+    let starts = [
+        "m.conf:2: port: ",
+        "m.conf:3: unknown key \"prot\"",
+        "m.conf:5: not a line of the form key = value",
+        "m.conf:6: log_level: ",
+        "m.conf:7: log_level is set twice, first in line 6",
+        "m.conf:9: context_variables: \"plain\"",
+        "environment MULTIGRES_PORT: port: ",
+        "environment MULTIGRES_AUTH: auth: the value is not UTF-8",
+        "--login-timeout: login_timeout: ",
+        "m.conf:8: tenant_separator \".\" and value_separator \".\" overlap",
+    ];
+    assert_eq!(told.len(), starts.len(), "{told:#?}");
+    for (told, start) in told.iter().zip(starts) {
+        assert!(told.starts_with(start), "{told} is not {start}…");
+    }
+    assert!(told[6].contains("enableServiceLinks"));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_hides_no_other_mistake() {
+    let sources = Sources {
+        file: Some(("m.conf".into(), Err("No such file or directory".into()))),
+        flags: vec![("port".into(), "x".into())],
+        ..Sources::default()
+    };
+    assert_eq!(mistakes(&sources).len(), 2);
+}
+
+#[test]
+fn bad_values_are_refused() {
+    let bad = [
+        ("context_variables", "plain a.b,A.B 1a.b a..b a.b-c _pq_.x a.b,"),
+        ("tenant_separator", "\u{e9}"),
+        ("login_timeout", "1y -1 99999999999999999999 366d ms"),
+        ("max_connections", "0 -1 many"),
+        ("upstream_host", "a/b a,b a@b"),
+        ("listen_host", "a/b ,"),
+        ("superuser_bypass", "a,,b a,a"),
+        ("auth", "Auto trust"),
+        ("allow_cleartext_password", "yes ON"),
+        ("upstream_pooler", "transaction"),
+        ("upstream_port", "0 65536"),
+    ];
+    for (key, values) in bad {
+        for value in values.split(' ') {
+            let sources = file(&format!("{key} = {value}"));
+            assert_eq!(mistakes(&sources).len(), 1, "{key} = {value}");
+        }
+    }
+    for setting in SETTINGS.iter().filter(|setting| setting.name != "superuser_bypass") {
+        assert_eq!(mistakes(&file(&format!("{} =", setting.name))).len(), 1, "{}", setting.name);
+    }
+    let config = Config::load(&file("superuser_bypass =")).unwrap();
+    assert!(config.proxy.session.policy.superuser_bypass.is_empty());
+}
+
+#[test]
+fn separators_that_contain_each_other_overlap() {
+    for (tenant, value) in [(":", ":"), ("::", ":"), (":", "::")] {
+        let text = format!("tenant_separator = {tenant}\nvalue_separator = {value}\n");
+        assert_eq!(mistakes(&file(&text)).len(), 1);
+    }
+    let config = Config::load(&file("tenant_separator = @\nvalue_separator = ,\n")).unwrap();
+    assert_eq!(config.proxy.session.policy.value_separator, ",");
+}
+
+#[test]
+fn multigres_is_not_its_own_upstream() {
+    for text in [
+        "upstream_port = 6432",
+        "port = 5432",
+        "listen_host = *\nupstream_port = 6432",
+        "listen_host = /run/x\nupstream_host = /run/x\nport = 5432",
+        "listen_host = localhost\nupstream_host = localhost\nport = 5432",
+    ] {
+        assert_eq!(mistakes(&file(text)).len(), 1, "{text}");
+    }
+    Config::load(&file("listen_host = /run/x\nport = 5432")).unwrap();
+}
+
+#[test]
+fn addresses_are_read_in_every_form() {
+    let upstream = |host: &str| {
+        let text = format!("upstream_host = {host}\nupstream_port = 5433\n");
+        Config::load(&file(&text)).unwrap().proxy.upstream
+    };
+    assert_eq!(upstream("::1"), upstream("[::1]"));
+    assert_eq!(upstream("::1"), Upstream::Address(Address::Tcp("[::1]:5433".parse().unwrap())));
+    let socket = Address::Unix("/run/postgresql/.s.PGSQL.5433".into());
+    assert_eq!(upstream("/run/postgresql"), Upstream::Address(socket));
+    let name = Upstream::Name { host: "db.internal".into(), port: 5433 };
+    assert_eq!(upstream("db.internal"), name);
+}
+
+/// Every setting stands in the example, commented out with its default and with the name of its
+/// environment variable above it; without the comment signs it is a file that changes nothing.
+#[test]
+fn the_example_file_documents_every_setting() {
+    let example = include_str!("../multigres.conf.example");
+    let defaults = Config::load(&Sources::default()).unwrap();
+    assert_eq!(Config::load(&file(example)).unwrap(), defaults);
+    let mut settings = String::new();
+    for line in example.lines() {
+        let setting = line.strip_prefix('#').filter(|line| line.starts_with(char::is_lowercase));
+        settings.extend(setting.map(|line| format!("{line}\n")));
+    }
+    assert_eq!(Config::load(&file(&settings)).unwrap(), defaults);
+    for setting in &SETTINGS {
+        let line = format!("#{} = {}", setting.name, setting.default);
+        assert!(example.contains(&format!("{}\n", line.trim_end())), "{line}");
+        assert!(example.contains(&format!("# Environment: {}\n", setting.environment)));
+    }
+    assert_eq!(settings.lines().count(), SETTINGS.len());
+}
+
+#[test]
+fn the_readme_lists_every_setting() {
+    let readme = include_str!("../README.md");
+    for setting in &SETTINGS {
+        let row =
+            format!("| `{}` | `{}` | `{}` |", setting.name, setting.default, setting.environment);
+        assert!(readme.contains(&row), "{row}");
+    }
+}
