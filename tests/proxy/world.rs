@@ -1,0 +1,341 @@
+//! A network in memory for the loop: each leg is a wire that a story writes on, cuts or blocks.
+
+use std::cell::{RefCell, RefMut};
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use multigres::config::{Config, Sources};
+use multigres::net::{Address, Net, Peer, Readiness, Stream, Token};
+use multigres::proxy::{Control, Proxy, Status};
+
+/// One leg, as the story sees it.
+#[derive(Clone)]
+pub struct Wire(Rc<RefCell<State>>);
+
+struct State {
+    to_daemon: Vec<u8>,
+    from_daemon: Vec<u8>,
+    /// What stands behind `to_daemon`: the end of the stream, or an error.
+    end: Option<Result<(), ErrorKind>>,
+    /// How much the daemon may still write.
+    room: usize,
+    write_error: Option<ErrorKind>,
+    connected: Result<bool, ErrorKind>,
+    shut: bool,
+    closed: bool,
+    token: Option<Token>,
+    event: Option<Readiness>,
+}
+
+impl Wire {
+    fn new(connected: Result<bool, ErrorKind>) -> Self {
+        Wire(Rc::new(RefCell::new(State {
+            to_daemon: Vec::new(),
+            from_daemon: Vec::new(),
+            end: None,
+            room: usize::MAX,
+            write_error: None,
+            connected,
+            shut: false,
+            closed: false,
+            token: None,
+            event: None,
+        })))
+    }
+
+    pub fn say(&self, bytes: &[u8]) {
+        self.state().to_daemon.extend(bytes);
+        self.notify(Readiness { readable: true, ..Readiness::default() });
+    }
+
+    pub fn end(&self) {
+        self.state().end = Some(Ok(()));
+        self.notify(Readiness { readable: true, read_closed: true, ..Readiness::default() });
+    }
+
+    /// A reset: what was said before can still be read, nothing can be written.
+    pub fn reset(&self) {
+        self.state().end = Some(Err(ErrorKind::ConnectionReset));
+        self.state().write_error = Some(ErrorKind::BrokenPipe);
+        self.notify(Readiness { readable: true, writable: true, read_closed: true });
+    }
+
+    /// From now on so many bytes can be written.
+    pub fn room(&self, bytes: usize) {
+        self.state().room = bytes;
+        self.notify(Readiness { writable: true, ..Readiness::default() });
+    }
+
+    /// The connection attempt has ended.
+    pub fn connect(&self, result: Result<(), ErrorKind>) {
+        self.state().connected = result.map(|()| true);
+        self.notify(Readiness { writable: true, ..Readiness::default() });
+    }
+
+    /// What the daemon has written since the last call.
+    pub fn hear(&self) -> Vec<u8> {
+        std::mem::take(&mut self.state().from_daemon)
+    }
+
+    /// The daemon has shut its side down.
+    pub fn is_shut(&self) -> bool {
+        self.state().shut
+    }
+
+    /// The daemon has closed its socket.
+    pub fn is_closed(&self) -> bool {
+        self.state().closed
+    }
+
+    pub fn unread_bytes(&self) -> usize {
+        self.state().to_daemon.len()
+    }
+
+    /// What has happened on it since the last event.
+    pub fn take_event(&self) -> (Token, Readiness) {
+        let event = self.state().event.take().unwrap_or_default();
+        (self.token(), event)
+    }
+
+    /// The token that its events carry.
+    pub fn token(&self) -> Token {
+        self.state().token.expect("registered")
+    }
+
+    fn state(&self) -> RefMut<'_, State> {
+        self.0.borrow_mut()
+    }
+
+    fn notify(&self, readiness: Readiness) {
+        let mut state = self.state();
+        let event = state.event.get_or_insert_default();
+        event.readable |= readiness.readable;
+        event.writable |= readiness.writable;
+        event.read_closed |= readiness.read_closed;
+    }
+}
+
+/// The daemon's end.
+pub struct Socket(Wire);
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.0.state().closed = true;
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let mut state = self.0.state();
+        if state.to_daemon.is_empty() {
+            return match state.end {
+                None => Err(ErrorKind::WouldBlock.into()),
+                Some(Ok(())) => Ok(0),
+                Some(Err(kind)) => Err(kind.into()),
+            };
+        }
+        let bytes = into.len().min(state.to_daemon.len());
+        into[..bytes].copy_from_slice(&state.to_daemon[..bytes]);
+        state.to_daemon.drain(..bytes);
+        Ok(bytes)
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut state = self.0.state();
+        assert!(!state.shut, "written behind its own end");
+        if let Some(kind) = state.write_error {
+            return Err(kind.into());
+        }
+        if state.room == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let written = bytes.len().min(state.room);
+        state.room -= written;
+        state.from_daemon.extend(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Stream for Socket {
+    fn connect_result(&mut self) -> io::Result<bool> {
+        self.0.state().connected.map_err(io::Error::from)
+    }
+
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        self.0.state().shut = true;
+        Ok(())
+    }
+}
+
+/// What the daemon's calls find, and what they leave.
+#[derive(Clone, Default)]
+pub struct Shared(Rc<RefCell<Calls>>);
+
+#[derive(Default)]
+struct Calls {
+    arrivals: VecDeque<Result<Wire, ErrorKind>>,
+    /// How the next attempts to connect begin; the attempt goes on when there is none.
+    attempts: VecDeque<Result<(), ErrorKind>>,
+    dialled: Vec<(Address, Wire)>,
+    lookups: usize,
+    live: Vec<Wire>,
+}
+
+impl Net for Shared {
+    type Listener = ();
+    type Stream = Socket;
+
+    fn accept(&mut self, (): &mut ()) -> io::Result<(Socket, Peer)> {
+        match self.0.borrow_mut().arrivals.pop_front() {
+            Some(Ok(wire)) => Ok((Socket(wire), Peer::Unix)),
+            Some(Err(kind)) => Err(kind.into()),
+            None => Err(ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    fn connect(&mut self, to: &Address) -> io::Result<Socket> {
+        let mut calls = self.0.borrow_mut();
+        if let Some(Err(kind)) = calls.attempts.pop_front() {
+            return Err(kind.into());
+        }
+        let wire = Wire::new(Ok(false));
+        calls.dialled.push((to.clone(), wire.clone()));
+        Ok(Socket(wire))
+    }
+
+    fn register(&mut self, socket: &mut Socket, token: Token) -> io::Result<()> {
+        let before = socket.0.state().token.replace(token);
+        assert_eq!(before, None, "registered twice");
+        self.0.borrow_mut().live.push(socket.0.clone());
+        Ok(())
+    }
+
+    fn resolve(&mut self, _host: &str, _port: u16) {
+        self.0.borrow_mut().lookups += 1;
+    }
+}
+
+/// A loop with its network and its clock.
+pub struct World {
+    pub proxy: Proxy<Shared>,
+    shared: Shared,
+    now: Instant,
+    /// What the last turn has asked for.
+    pub sleep: Option<Duration>,
+}
+
+impl World {
+    /// Settings as in a file.
+    pub fn new(settings: &str) -> Self {
+        let file = Some(("story".into(), Ok(settings.into())));
+        let config = Config::load(&Sources { file, ..Sources::default() }).unwrap();
+        let shared = Shared::default();
+        let proxy = Proxy::new(shared.clone(), config.proxy, vec![()]);
+        World { proxy, shared, now: Instant::now(), sleep: None }
+    }
+
+    /// A client arrives; it is accepted in the next turn.
+    pub fn client(&mut self) -> Wire {
+        let wire = Wire::new(Ok(true));
+        self.arrives(Ok(wire.clone()));
+        wire
+    }
+
+    pub fn arrives(&mut self, arrival: Result<Wire, ErrorKind>) {
+        self.shared.0.borrow_mut().arrivals.push_back(arrival);
+        self.proxy.turn(self.now, [(Proxy::<Shared>::listener_token(0), READABLE)]);
+    }
+
+    /// How the next attempt to connect begins.
+    pub fn next_attempt(&mut self, result: Result<(), ErrorKind>) {
+        self.shared.0.borrow_mut().attempts.push_back(result);
+    }
+
+    /// Addresses dialled so far, with their wires.
+    pub fn dialled(&self) -> Vec<(Address, Wire)> {
+        let calls = self.shared.0.borrow();
+        calls.dialled.clone()
+    }
+
+    /// The last leg that was dialled, its attempt successful.
+    pub fn upstream(&mut self) -> Wire {
+        let (_, wire) = self.dialled().pop().expect("upstream was dialled");
+        wire.connect(Ok(()));
+        self.run();
+        wire
+    }
+
+    pub fn lookups(&self) -> usize {
+        self.shared.0.borrow().lookups
+    }
+
+    pub fn resolved(&mut self, answer: Result<Vec<Address>, String>) {
+        self.proxy.resolved(self.now, answer);
+        self.run();
+    }
+
+    pub fn control(&mut self, control: Control) {
+        self.proxy.control(control, self.now);
+        self.run();
+    }
+
+    /// Takes one turn, with these events alone.
+    pub fn turn(&mut self, events: impl IntoIterator<Item = (Token, Readiness)>) {
+        self.sleep = self.proxy.turn(self.now, events);
+    }
+
+    /// Takes turns with all events that there are until nothing is left to do at once.
+    pub fn run(&mut self) {
+        for _ in 0..1000 {
+            let mut events = Vec::new();
+            let mut calls = self.shared.0.borrow_mut();
+            calls.live.retain(|wire| !wire.is_closed());
+            for wire in &calls.live {
+                let mut state = wire.state();
+                if let (Some(token), Some(event)) = (state.token, state.event.take()) {
+                    events.push((token, event));
+                }
+            }
+            drop(calls);
+            let quiet = events.is_empty();
+            self.sleep = self.proxy.turn(self.now, events);
+            if quiet && self.sleep != Some(Duration::ZERO) {
+                return;
+            }
+        }
+        panic!("the loop does not come to rest");
+    }
+
+    /// Lets time pass, deadline by deadline.
+    pub fn wait(&mut self, time: Duration) {
+        let end = self.now + time;
+        self.run();
+        while let Some(sleep) = self.sleep.filter(|sleep| self.now + *sleep <= end) {
+            self.now += sleep;
+            self.run();
+        }
+        self.now = end;
+        self.run();
+    }
+
+    /// An event that comes too late.
+    pub fn stale_event(&mut self, token: Token) {
+        let all = Readiness { readable: true, writable: true, read_closed: true };
+        self.proxy.turn(self.now, [(token, all)]);
+        self.run();
+    }
+
+    pub fn status(&self) -> Status {
+        self.proxy.status()
+    }
+}
+
+const READABLE: Readiness = Readiness { readable: true, writable: false, read_closed: false };
