@@ -81,11 +81,9 @@ pub enum Address {
     Unix(PathBuf),
 }
 
-impl Address {
-    /// The unix socket that PostgreSQL makes in `directory` for `port`.
-    pub fn unix(directory: &Path, port: u16) -> Self {
-        Address::Unix(directory.join(format!(".s.PGSQL.{port}")))
-    }
+/// The unix socket that PostgreSQL makes in `directory` for `port`.
+pub fn unix_socket(directory: &Path, port: u16) -> PathBuf {
+    directory.join(format!(".s.PGSQL.{port}"))
 }
 
 impl fmt::Display for Address {

@@ -76,8 +76,7 @@ impl Tenant {
 }
 
 /// As it stands in log lines: ` role=app_user context=app.current_tenant_id=acme database=crm`,
-/// with the space before it; nothing for a login that is not known. What could be taken for more
-/// than one field is quoted.
+/// with the space before it; nothing for a login that is not known.
 pub struct Described<'a>(pub Option<&'a Login>, pub &'a Policy);
 
 impl fmt::Display for Described<'_> {
@@ -99,17 +98,19 @@ impl fmt::Display for Described<'_> {
     }
 }
 
-/// A value in a log line.
+/// A value in a log line, escaped so that it is one word and one item of a list.
 struct Field<'a>(&'a [u8]);
 
 impl fmt::Display for Field<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plain = |byte: &u8| byte.is_ascii_graphic() && !b"\"\\,=".contains(byte);
-        if !self.0.is_empty() && self.0.iter().all(plain) {
-            write!(f, "{}", self.0.escape_ascii())
-        } else {
-            write!(f, "\"{}\"", self.0.escape_ascii())
+        for &byte in self.0 {
+            if byte == b' ' || byte == b',' {
+                write!(f, "\\x{byte:02x}")?;
+            } else {
+                write!(f, "{}", byte.escape_ascii())?;
+            }
         }
+        Ok(())
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use crate::net::Address;
+use crate::net::{Address, unix_socket};
 use crate::proxy::{self, Upstream};
 use crate::session::{self, Auth};
 use crate::tenant::{Policy, Pooler};
@@ -217,7 +217,7 @@ impl Draft {
                 Upstream::Address(Address::Tcp((ip, self.upstream_port).into()))
             }
             value::UpstreamHost::Directory(directory) => {
-                Upstream::Address(Address::unix(&directory, self.upstream_port))
+                Upstream::Address(Address::Unix(unix_socket(&directory, self.upstream_port)))
             }
             value::UpstreamHost::Name(host) => Upstream::Name { host, port: self.upstream_port },
         };

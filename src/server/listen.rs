@@ -1,6 +1,7 @@
 //! Turns `listen_host` into listening sockets: addresses, host names, unix socket directories.
 //! Knows nothing of what is accepted.
 
+use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 use log::{info, warn};
 
 use super::net::{Listener, listen_tcp};
-use crate::net::Address;
+use crate::net::unix_socket;
 
 /// Listening sockets, and the socket files that are to be removed at the end.
 pub(super) struct Listeners {
@@ -34,49 +35,49 @@ impl Listeners {
     pub(super) fn bind(hosts: &[String], port: u16) -> io::Result<Self> {
         let mut listeners = Listeners { sockets: Vec::new(), files: Vec::new() };
         for host in hosts {
-            listeners.bind_host(host, port).map_err(|error| {
-                io::Error::new(error.kind(), format!("cannot listen on {host}: {error}"))
-            })?;
+            if host.starts_with('/') {
+                let path = unix_socket(Path::new(host), port);
+                let bound = listeners.bind_unix(&path);
+                bound.map_err(|error| cannot_listen(&path.display(), &error))?;
+            } else {
+                listeners.bind_tcp(host, port)?;
+            }
         }
         Ok(listeners)
     }
 
-    fn bind_host(&mut self, host: &str, port: u16) -> io::Result<()> {
-        if host.starts_with('/') {
-            return self.bind_unix(Path::new(host), port);
-        }
-        let (mut bound_any, mut failure) = (false, None);
-        for address in addresses(host, port)? {
+    fn bind_tcp(&mut self, host: &str, port: u16) -> io::Result<()> {
+        let addresses = addresses(host, port).map_err(|error| cannot_listen(&host, &error))?;
+        let bound_before = self.sockets.len();
+        let mut failures = Vec::new();
+        for address in addresses {
             match listen_tcp(address) {
                 Ok((listener, bound)) => {
                     info!("listening on {bound}");
                     self.sockets.push(listener);
-                    bound_any = true;
                 }
-                // A machine without IPv6 may still have `::1` in its hosts file.
-                Err(error) => failure = Some((address, error)),
+                Err(error) => failures.push(cannot_listen(&address, &error)),
             }
         }
-        match failure {
-            Some((address, error)) if bound_any => {
-                warn!("cannot listen on {address}: {error}");
-                Ok(())
-            }
-            Some((_, error)) => Err(error),
-            None if bound_any => Ok(()),
-            None => Err(io::ErrorKind::AddrNotAvailable.into()),
+        if self.sockets.len() == bound_before {
+            let nothing = || cannot_listen(&host, &io::ErrorKind::AddrNotAvailable.into());
+            return Err(failures.pop().unwrap_or_else(nothing));
         }
+        // A machine without IPv6 may still have `::1` in its hosts file.
+        for failure in failures {
+            warn!("{failure}");
+        }
+        Ok(())
     }
 
-    fn bind_unix(&mut self, directory: &Path, port: u16) -> io::Result<()> {
-        let Address::Unix(path) = Address::unix(directory, port) else { unreachable!() };
-        remove_stale(&path)?;
-        let listener = mio::net::UnixListener::bind(&path)?;
-        let metadata = fs::metadata(&path)?;
+    fn bind_unix(&mut self, path: &Path) -> io::Result<()> {
+        remove_stale(path)?;
+        let listener = mio::net::UnixListener::bind(path)?;
+        let metadata = fs::metadata(path)?;
         self.files
-            .push(SocketFile { path: path.clone(), identity: (metadata.dev(), metadata.ino()) });
+            .push(SocketFile { path: path.to_owned(), identity: (metadata.dev(), metadata.ino()) });
         // As PostgreSQL's unix_socket_permissions: who may log in is decided by the login.
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o777))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777))?;
         info!("listening on {}", path.display());
         self.sockets.push(Listener::Unix(listener));
         Ok(())
@@ -92,6 +93,10 @@ impl Drop for Listeners {
             }
         }
     }
+}
+
+fn cannot_listen(on: &impl Display, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot listen on {on}: {error}"))
 }
 
 /// `*` stands for every address of the machine, as in PostgreSQL's `listen_addresses`.
