@@ -1,0 +1,19 @@
+//! End-to-end tests: the daemon between real clients and a private PostgreSQL.
+//!
+//! They know the daemon's settings, its log lines and the wire, and nothing of its insides.
+
+mod addresses;
+mod failures;
+mod guard;
+mod harness;
+mod isolation;
+mod limits;
+mod load;
+mod login;
+mod logs;
+mod pipe;
+mod refusals;
+mod settings;
+mod signals;
+mod sql;
+mod support;

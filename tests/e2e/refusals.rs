@@ -1,0 +1,287 @@
+//! Logins that must fail: each with its SQLSTATE, before PostgreSQL is dialled where that can be,
+//! and none with anything behind it.
+
+use std::io::Write;
+use std::net::TcpStream;
+
+use crate::support::{
+    Daemon, ErrorFields, FakeUpstream, Raw, Run, TENANTS, cluster, dead_port, sqlstate,
+    startup_message, swallow,
+};
+
+/// What the daemon answers to these bytes, and that it then closes.
+fn refusal_of(daemon: &Daemon, bytes: &[u8]) -> ErrorFields {
+    let mut raw = daemon.raw();
+    raw.send(bytes);
+    let refusal = raw.read_refusal();
+    assert_eq!(refusal.severity, "FATAL");
+    assert!(!refusal.message.is_empty());
+    refusal
+}
+
+/// A daemon in front of an upstream that must not be dialled.
+fn undialled(settings: &[(&str, &str)]) -> (Daemon, FakeUpstream) {
+    let fake = FakeUpstream::serve(|mut raw| swallow(&mut raw));
+    let run = Run::upstream(fake.port());
+    let run = settings.iter().fold(run, |run, (key, value)| run.set(key, value));
+    (run.start(), fake)
+}
+
+#[test]
+fn a_login_without_a_usable_tenant_is_refused_before_postgresql_is_dialled() {
+    let (daemon, fake) = undialled(&[]);
+    let too_long = format!("app_user.{}", "t".repeat(129));
+    for user in [
+        "app_user",
+        "app_user.",
+        ".acme",
+        ".",
+        "app_user.ac\nme",
+        "app_user.\u{1}",
+        "app_user.\u{7f}",
+        "app_user.münchen",
+        "app_user.one:two",
+        "app_user.:",
+        "postgres.acme",
+        too_long.as_str(),
+    ] {
+        let refusal = refusal_of(&daemon, &startup_message(&[("user", user)]));
+        assert_eq!(refusal.sqlstate, "28000", "{user:?}: {refusal:?}");
+    }
+    daemon.wait_until_idle();
+    assert_eq!(fake.accepted(), 0);
+}
+
+#[test]
+fn a_login_with_the_wrong_number_of_values_is_refused() {
+    let variables = "app.current_list_id,app.current_user_id";
+    let (daemon, fake) = undialled(&[("context_variables", variables)]);
+    for user in ["app_user.a", "app_user.a:", "app_user.:b", "app_user.a:b:c", "app_user.a::b"] {
+        let refusal = refusal_of(&daemon, &startup_message(&[("user", user)]));
+        assert_eq!(refusal.sqlstate, "28000", "{user}: {refusal:?}");
+    }
+    daemon.wait_until_idle();
+    assert_eq!(fake.accepted(), 0);
+}
+
+#[test]
+fn a_replication_login_is_refused() {
+    let (daemon, fake) = undialled(&[]);
+    for value in ["true", "on", "database", "1", "yes"] {
+        let startup = startup_message(&[("user", "app_user.acme"), ("replication", value)]);
+        assert_eq!(refusal_of(&daemon, &startup).sqlstate, "28000", "{value}");
+    }
+    assert_eq!(fake.accepted(), 0);
+}
+
+#[test]
+fn a_startup_parameter_that_would_bind_a_context_is_refused_by_name() {
+    let (daemon, fake) = undialled(&[]);
+    for name in [
+        "app.current_tenant_id",
+        "App.Current_Tenant_ID",
+        "app.current_tenant_id_seal",
+        "role",
+        "ROLE",
+        "session_authorization",
+        "Session_Authorization",
+    ] {
+        let startup = startup_message(&[("user", "app_user.acme"), (name, "globex")]);
+        let refusal = refusal_of(&daemon, &startup);
+        assert_eq!(refusal.sqlstate, "22023", "{name}: {refusal:?}");
+        let message = refusal.message.to_lowercase();
+        assert!(message.contains(&name.to_lowercase()), "{name} is not named: {refusal:?}");
+    }
+    assert_eq!(fake.accepted(), 0);
+}
+
+#[test]
+fn a_parameter_that_comes_twice_is_refused() {
+    let (daemon, fake) = undialled(&[]);
+    for (first, second) in
+        [("user", "user"), ("database", "DATABASE"), ("search_path", "Search_Path")]
+    {
+        let mut parameters = vec![(first, "app_user.acme"), (second, "app_user.globex")];
+        if first != "user" {
+            parameters.insert(0, ("user", "app_user.acme"));
+        }
+        let refusal = refusal_of(&daemon, &startup_message(&parameters));
+        assert_eq!(refusal.sqlstate, "08P01", "{first}: {refusal:?}");
+    }
+    assert_eq!(fake.accepted(), 0);
+}
+
+#[test]
+fn another_protocol_major_is_refused() {
+    let (daemon, fake) = undialled(&[]);
+    for major in [0_u8, 1, 2, 4, 200] {
+        let mut startup = startup_message(&[("user", "app_user.acme")]);
+        startup[5] = major;
+        assert_eq!(refusal_of(&daemon, &startup).sqlstate, "0A000", "{major}");
+    }
+    assert_eq!(fake.accepted(), 0);
+}
+
+#[test]
+fn a_startup_packet_that_is_none_is_refused() {
+    let (daemon, fake) = undialled(&[]);
+    let mut trailing = startup_message(&[("user", "app_user.acme")]);
+    trailing.push(b'x');
+    trailing[3] += 1;
+    for bytes in [trailing.as_slice(), b"\0\0\0\x07abc", b"\0\0\x27\x11\0\x03\0\0", b"GET / HTTP"] {
+        assert_eq!(refusal_of(&daemon, bytes).sqlstate, "08P01", "{bytes:?}");
+    }
+    assert_eq!(fake.accepted(), 0);
+}
+
+#[test]
+fn a_message_other_than_a_password_is_refused_where_one_is_asked_for() {
+    let daemon = Daemon::start();
+    for user in ["clear_user.acme", "md5_user.acme", "scram_user.acme"] {
+        let mut raw = daemon.raw();
+        raw.send_startup(&[("user", user), ("database", TENANTS)]);
+        assert_eq!(raw.read_message().tag, b'R');
+        raw.send(b"Q\0\0\0\x0dselect 1\0");
+        let refusal = raw.read_refusal();
+        assert_eq!(refusal.sqlstate, "08P01", "{user}: {refusal:?}");
+    }
+    daemon.wait_until_idle();
+}
+
+#[test]
+fn a_role_that_row_level_security_does_not_hold_is_refused() {
+    let daemon = Daemon::start();
+    for role in [
+        "other_superuser",
+        "bypassrls_user",
+        "superuser_member",
+        "bypassrls_member",
+        "distant_member",
+    ] {
+        let error = daemon.try_connect(&format!("{role}.acme")).err().expect(role);
+        assert_eq!(sqlstate(&error), "28000", "{role}: {error:?}");
+        cluster().wait_until(&format!(
+            "select not exists (select from pg_stat_activity where usename = '{role}')"
+        ));
+    }
+    daemon.wait_until_idle();
+}
+
+#[test]
+fn what_upstream_refuses_reaches_the_client_as_upstream_said_it() {
+    let daemon = Daemon::start();
+    for (user, database, code) in [
+        ("reject_user", TENANTS, "28000"),
+        ("expired_user", TENANTS, "28P01"),
+        // Only after AuthenticationOk does PostgreSQL look at these.
+        ("nologin_user", TENANTS, "28000"),
+        ("full_user", TENANTS, "53300"),
+        ("app_user", "locked", "42501"),
+        ("app_user", "nowhere", "3D000"),
+    ] {
+        let direct = cluster().direct(user, database).connect(postgres::NoTls).err().expect(user);
+        let mut config = daemon.config(&format!("{user}.acme"));
+        let relayed = config.dbname(database).connect(postgres::NoTls).err().expect(user);
+        assert_eq!(sqlstate(&relayed), code, "{user} in {database}");
+        let text = |error: &postgres::Error| error.as_db_error().map(|e| e.message().to_owned());
+        assert_eq!(text(&relayed), text(&direct), "{user} in {database}");
+    }
+    daemon.wait_until_idle();
+}
+
+#[test]
+fn a_bad_startup_parameter_is_upstreams_to_refuse() {
+    let daemon = Daemon::start();
+    for (name, value, code) in
+        [("client_encoding", "klingon", "22023"), ("no_such_parameter", "1", "42704")]
+    {
+        let mut raw = daemon.raw();
+        raw.send_startup(&[("user", "app_user.acme"), ("database", TENANTS), (name, value)]);
+        let messages = raw.read_until(b"EZ");
+        let refusal = messages.last().expect("a message").error_fields();
+        assert_eq!(refusal.sqlstate, code, "{refusal:?}");
+        raw.read_to_close();
+    }
+}
+
+#[test]
+fn an_absent_upstream_is_reported_at_once_and_does_not_stop_the_daemon() {
+    let (_socket, port) = dead_port();
+    let daemon = Run::upstream(port).start();
+    for _ in 0..3 {
+        let error = daemon.try_connect("app_user.acme").err().expect("nobody is there");
+        assert_eq!(sqlstate(&error), "08001");
+    }
+    daemon.wait_until_idle();
+}
+
+#[test]
+fn an_absent_unix_socket_or_host_name_is_reported_too() {
+    let folder = tempfile::tempdir().unwrap();
+    for host in [folder.path().to_str().unwrap(), "no-such-host.invalid"] {
+        let daemon = Run::on(cluster()).set("upstream_host", host).start();
+        let error = daemon.try_connect("app_user.acme").err().expect("nobody is there");
+        assert_eq!(sqlstate(&error), "08001", "{host}: {error:?}");
+        daemon.wait_until_idle();
+    }
+}
+
+#[test]
+fn an_upstream_that_does_not_answer_the_dial_is_given_up() {
+    // A full accept queue lets a dial wait as a dead host would.
+    let (socket, port) = dead_port();
+    socket.listen(0).unwrap();
+    let _first = TcpStream::connect(("127.0.0.1", port)).unwrap();
+
+    let daemon = Run::upstream(port).set("upstream_connect_timeout", "200ms").start();
+    let error = daemon.try_connect("app_user.acme").err().expect("nobody accepts");
+    assert_eq!(sqlstate(&error), "08001", "{error:?}");
+    daemon.wait_until_idle();
+}
+
+#[test]
+fn an_upstream_that_closes_during_the_login_is_reported() {
+    for said in [&b""[..], b"R", b"R\0\0\0\x08\0\0\0\0", b"R\0\0\0\x08\0\0\0\0S\0\0\0\x0c"] {
+        let fake = FakeUpstream::serve(move |mut raw| {
+            raw.read_startup();
+            raw.send(said);
+        });
+        let daemon = Run::upstream(fake.port()).start();
+        let refusal = refusal_of(&daemon, &startup_message(&[("user", "app_user.acme")]));
+        assert_eq!(refusal.sqlstate, "08006", "{said:?}: {refusal:?}");
+        daemon.wait_until_idle();
+    }
+}
+
+#[test]
+fn an_upstream_that_speaks_no_postgresql_is_refused_and_not_shown() {
+    for said in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b"R\0\0\0\x03", b"R\xff\xff\xff\xff"] {
+        let fake = FakeUpstream::serve(move |mut raw| {
+            raw.read_startup();
+            raw.send(said);
+            swallow(&mut raw);
+        });
+        let daemon = Run::upstream(fake.port()).start();
+        let refusal = refusal_of(&daemon, &startup_message(&[("user", "app_user.acme")]));
+        assert!(refusal.sqlstate.starts_with("08"), "{said:?}: {refusal:?}");
+        assert!(!refusal.message.contains("HTTP"), "{refusal:?}");
+        daemon.wait_until_idle();
+    }
+}
+
+#[test]
+fn a_refusal_is_not_lost_on_a_client_that_keeps_sending() {
+    let (daemon, _fake) = undialled(&[]);
+    for _ in 0..50 {
+        let mut raw = daemon.raw();
+        let mut bytes = startup_message(&[("user", "app_user")]);
+        bytes.extend(b"Q\0\0\0\x0dselect 1\0".repeat(5000));
+        // The daemon may close before it has taken everything, but not before it has answered.
+        let mut sender: Raw = raw.try_clone().unwrap();
+        let sending = std::thread::spawn(move || sender.write_all(&bytes));
+        assert_eq!(raw.read_message().error_fields().sqlstate, "28000");
+        drop(raw);
+        let _ = sending.join().unwrap();
+    }
+    daemon.wait_until_idle();
+}

@@ -1,0 +1,54 @@
+# Runs a throw-away PostgreSQL until standard input ends. Arguments: folder of the binaries,
+# port, listen_addresses, text of pg_hba.conf. Writes one line `ready FOLDER`, or the log.
+set -u
+# Whatever becomes of the test process, the folder must go.
+trap '' HUP INT TERM PIPE
+temp=${TMPDIR:-/tmp}
+folder=$(mktemp -d "$temp/multigres-e2e.XXXXXX") || { echo "no folder in $temp"; exit 1; }
+postmaster=
+clean_up() {
+    if [ -n "$postmaster" ]; then
+        kill -QUIT "$postmaster" 2>/dev/null
+        wait "$postmaster"
+    fi
+    rm -rf "$folder"
+}
+give_up() {
+    cat "$folder/initdb.log" "$folder/server.log" 2>/dev/null
+    clean_up
+    exit 1
+}
+
+"$1/initdb" -D "$folder/data" -U postgres -A trust -E UTF8 --no-locale -N \
+    >"$folder/initdb.log" 2>&1 </dev/null || give_up
+printf '%s\n' "$4" >"$folder/data/pg_hba.conf"
+cat >>"$folder/data/postgresql.conf" <<END
+listen_addresses = '$3'
+port = $2
+unix_socket_directories = '$folder'
+max_connections = 400
+shared_buffers = 16MB
+fsync = off
+synchronous_commit = off
+full_page_writes = off
+autovacuum = off
+jit = off
+log_connections = on
+log_disconnections = on
+log_line_prefix = '%p %u@%d '
+END
+"$1/postgres" -D "$folder/data" >"$folder/server.log" 2>&1 </dev/null &
+postmaster=$!
+
+# pg_ctl would do the same; the pid file says "ready" in its eighth line.
+tries=0
+until [ "$(sed -n '8{s/ *$//;p;}' "$folder/data/postmaster.pid" 2>/dev/null)" = ready ]; do
+    tries=$((tries + 1))
+    kill -0 "$postmaster" 2>/dev/null || give_up
+    [ "$tries" -le 1200 ] || give_up
+    sleep 0.05
+done
+echo "ready $folder"
+exec >/dev/null
+cat >/dev/null
+clean_up
