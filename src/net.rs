@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 /// the stream is drained or full, as after `WouldBlock`, and an event tells when that changes
 /// (epoll(7), "Questions and answers"). The one exception is a read with the end of the stream, or
 /// an error, already behind the data: an event with [`Readiness::read_closed`] has told of it or
-/// will.
+/// will. (TCP's urgent mark makes a short read too: what stands behind it waits for the next event,
+/// which is the sender's own affair, for no driver sends one.)
 pub trait Stream: io::Read + io::Write {
     /// How the connection attempt ended: `Ok(false)` while it has not.
     ///

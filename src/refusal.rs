@@ -105,9 +105,23 @@ impl fmt::Display for Refusal {
         };
         let separator = if self.private.is_empty() { "" } else { ": " };
         let reason = format!("{}{separator}{}", self.message, self.private);
-        write!(f, "fault={fault} sqlstate={} reason={reason:?}", self.sqlstate)
+        write!(f, "fault={fault} sqlstate={} reason={}", self.sqlstate, Quoted(&reason))
     }
 }
+
+/// A text for the log: quoted, and cut to a length that nobody can fill a disk with.
+pub struct Quoted<'a>(pub &'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.char_indices().nth(QUOTED_CHARS_MAX) {
+            None => write!(f, "{:?}", self.0),
+            Some((end, _)) => write!(f, "{:?}…", &self.0[..end]),
+        }
+    }
+}
+
+const QUOTED_CHARS_MAX: usize = 200;
 
 /// The SQLSTATEs in use, by their condition names in PostgreSQL's appendix "Error Codes".
 pub mod sqlstate {

@@ -98,12 +98,13 @@ impl fmt::Display for Described<'_> {
     }
 }
 
-/// A value in a log line, escaped so that it is one word and one item of a list.
+/// A value in a log line, escaped so that it is one word and one item of a list,
+/// and cut where a good one ends at the latest.
 struct Field<'a>(&'a [u8]);
 
 impl fmt::Display for Field<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for &byte in self.0 {
+        for &byte in self.0.iter().take(VALUE_BYTES_MAX) {
             if byte == b' ' || byte == b',' {
                 write!(f, "\\x{byte:02x}")?;
             } else {

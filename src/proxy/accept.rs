@@ -50,9 +50,8 @@ impl<L> Acceptor<L> {
     }
 
     /// Whether there may be something to accept now.
-    pub(super) fn is_ready(&self, now: Instant, has_room: bool) -> bool {
-        has_room
-            && self.paused_until.is_none_or(|until| until <= now)
+    pub(super) fn is_ready(&self, now: Instant) -> bool {
+        self.paused_until.is_none_or(|until| until <= now)
             && self.listeners.iter().any(|listener| listener.ready)
     }
 
@@ -64,7 +63,7 @@ impl<L> Acceptor<L> {
 
 impl<N: Net> Proxy<N> {
     pub(super) fn accept(&mut self, now: Instant) {
-        if !self.acceptor.is_ready(now, true) {
+        if !self.acceptor.is_ready(now) {
             return;
         }
         self.acceptor.paused_until = None;
@@ -74,12 +73,15 @@ impl<N: Net> Proxy<N> {
         self.acceptor.first = (self.acceptor.first + 1) % listeners;
         let first = self.acceptor.first;
         for at in (0..listeners).map(|at| (first + at) % listeners) {
-            while left > 0 && self.has_room() && self.acceptor.listeners[at].ready {
+            while left > 0 && self.acceptor.listeners[at].ready {
                 left -= 1;
                 let accepted = self.net.accept(&mut self.acceptor.listeners[at].listener);
                 match accepted {
                     Ok((stream, peer)) => {
                         self.acceptor.warned = false;
+                        if !self.has_room() {
+                            self.make_room(now);
+                        }
                         self.admit(stream, peer, now);
                     }
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use log::{debug, info, warn};
 
 use crate::net::{Address, Peer};
-use crate::refusal::Fault;
+use crate::refusal::{Fault, Quoted};
 use crate::relay::{Ending, Phase, Relay};
 use crate::session::{Leg, Outcome};
 use crate::tenant::{Described, Policy};
@@ -24,9 +24,11 @@ pub(super) struct Connection<S> {
     pub(super) deadline: Option<Instant>,
     pub(super) dial: Option<Dial>,
     pub(super) last_active: Instant,
-    /// The phase at the last look, and when it was entered.
+    /// The phase at the last look, and when it was entered or last came on.
     pub(super) phase: Phase,
     pub(super) phase_since: Instant,
+    /// What had gone to the client at the last look, while that was looked at.
+    flushed_bytes: u64,
     /// Serial number for the log.
     number: u64,
     peer: Peer,
@@ -90,6 +92,7 @@ impl<S: crate::net::Stream> Connection<S> {
             last_active: now,
             phase: Phase::Login,
             phase_since: now,
+            flushed_bytes: 0,
             number,
             peer,
             accepted: now,
@@ -108,6 +111,11 @@ impl<S: crate::net::Stream> Connection<S> {
     /// Notes a change of phase, with a line in the log where a session comes up or is refused.
     pub(super) fn note_phase(&mut self, now: Instant, policy: &Policy) {
         let phase = self.relay.phase();
+        let (_, flushed_bytes) = self.relay.piped_bytes();
+        if phase == Phase::Flushing && flushed_bytes != self.flushed_bytes {
+            self.flushed_bytes = flushed_bytes;
+            self.phase_since = now;
+        }
         if phase == self.phase {
             return;
         }
@@ -115,7 +123,8 @@ impl<S: crate::net::Stream> Connection<S> {
         self.phase_since = now;
         match phase {
             Phase::Login => {}
-            Phase::Piping => self.log_up(now, policy),
+            Phase::Piping | Phase::Flushing if self.piped.is_none() => self.log_up(now, policy),
+            Phase::Piping | Phase::Flushing => {}
             // A pipe that opens and ends within one turn was up all the same.
             Phase::Lingering
                 if self.piped.is_none() && self.relay.session().outcome().is_none() =>
@@ -154,8 +163,8 @@ impl<S: crate::net::Stream> Connection<S> {
             }
             Some(Outcome::RefusedByUpstream { sqlstate, message }) => info!(
                 "session={number} refused peer={peer}{who} fault=upstream sqlstate={sqlstate} \
-                 reason={:?}",
-                format!("upstream said: {message}")
+                 reason={}",
+                Quoted(&format!("upstream said: {message}"))
             ),
             Some(Outcome::ClientLeft) => {
                 debug!("session={number} left peer={peer}{who} during login");

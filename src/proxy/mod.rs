@@ -269,6 +269,7 @@ impl<N: Net> Proxy<N> {
                     connection.deadline.filter(|at| *at <= connection.last_active + timeout);
                 armed.unwrap_or(connection.last_active + timeout)
             }),
+            Phase::Flushing => Some(connection.phase_since + FLUSH_TIMEOUT),
             Phase::Lingering => Some(connection.phase_since + LINGER_TIMEOUT),
         };
         self.timers.set(key, &mut connection.deadline, deadline);
@@ -292,7 +293,7 @@ impl<N: Net> Proxy<N> {
                 }
                 Some(_) | None => self.settle(key, now),
             },
-            Phase::Lingering => self.close(key, Some(Cut::Lingered), now),
+            Phase::Flushing | Phase::Lingering => self.close(key, Some(Cut::Lingered), now),
         }
     }
 
@@ -309,7 +310,7 @@ impl<N: Net> Proxy<N> {
     }
 
     fn sleep(&self, now: Instant) -> Option<Duration> {
-        if !self.run_queue.is_empty() || self.acceptor.is_ready(now, self.has_room()) {
+        if !self.run_queue.is_empty() || self.acceptor.is_ready(now) {
             return Some(Duration::ZERO);
         }
         let next = [self.timers.next(), self.acceptor.resumes()].into_iter().flatten().min()?;
@@ -319,6 +320,19 @@ impl<N: Net> Proxy<N> {
     /// Room for one more connection, if only to refuse it or to pass a cancel request on.
     fn has_room(&self) -> bool {
         self.connections.len() < 2 * self.settings.connections_max + SPARE_CONNECTIONS
+    }
+
+    /// Makes room by closing the connection that is no session and whose time is over first, so
+    /// that silent clients, however many, do not keep others out. Without effect before any of
+    /// them has a deadline.
+    fn make_room(&mut self, now: Instant) {
+        let connections = &self.connections;
+        let first = self.timers.keys().find(|key| !connections[key.slot].counted);
+        let Some(key) = first else { return };
+        let relay = &mut self.connections[key.slot].relay;
+        relay.session_mut().refuse(too_many().private("crowded out"));
+        relay.pump(&mut self.pool, TURN_BYTES_MAX);
+        self.close(key, None, now);
     }
 
     /// A connection wants to become a session. It counts as one until it ends or is refused.
@@ -334,18 +348,16 @@ impl<N: Net> Proxy<N> {
             self.warned_full = false;
             return;
         }
-        connection.relay.session_mut().refuse(
-            Refusal::new(
-                Fault::Multigres,
-                sqlstate::TOO_MANY_CONNECTIONS,
-                "sorry, too many clients already",
-            )
-            .private("max_connections"),
-        );
+        connection.relay.session_mut().refuse(too_many().private("max_connections"));
         if !std::mem::replace(&mut self.warned_full, true) {
             warn!("max_connections is reached: logins are refused");
         }
     }
+}
+
+fn too_many() -> Refusal {
+    let message = "sorry, too many clients already";
+    Refusal::new(Fault::Multigres, sqlstate::TOO_MANY_CONNECTIONS, message)
 }
 
 /// Size of a buffer of the pipe.
@@ -353,6 +365,10 @@ const BUFFER_BYTES: usize = 32 * 1024;
 
 /// How much one connection may move in one direction before the others have their turn.
 const TURN_BYTES_MAX: usize = 8 * BUFFER_BYTES;
+
+/// How long a client may take nothing of upstream's last words. A kernel reports room only when a
+/// good part of its buffer is free, which takes a slow reader its time.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a client that has been told the last may take to close its side.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);

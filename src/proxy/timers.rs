@@ -40,6 +40,11 @@ impl Timers {
         self.0.first().map(|&(at, _)| at)
     }
 
+    /// Whose they are, the nearest first.
+    pub(super) fn keys(&self) -> impl Iterator<Item = Key> {
+        self.0.iter().map(|&(_, key)| key)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }

@@ -69,6 +69,11 @@ impl<S: Stream> LegStream<S> {
         self.read_ended
     }
 
+    /// The end has come, perhaps behind data that has still to be read.
+    pub(super) fn hung_up(&self) -> bool {
+        self.hung_up || self.read_ended
+    }
+
     /// Reads once.
     pub(super) fn read(&mut self, into: &mut [u8]) -> Read {
         if !self.is_readable() {

@@ -52,6 +52,8 @@ pub enum Phase {
     Login,
     /// The pipe is open in both directions, or the client has said its last.
     Piping,
+    /// Upstream has said its last, and the client has not taken all of it yet.
+    Flushing,
     /// The client has been told the last; what it still sends is awaited for a while only.
     Lingering,
 }
@@ -104,6 +106,10 @@ impl<S: Stream> Relay<S> {
         match self.session.stage() {
             Stage::Login | Stage::Cancelling => Phase::Login,
             Stage::Piping if self.down.is_closed() => Phase::Lingering,
+            // It has said all, though not all may have been read yet.
+            Stage::Piping if self.upstream.as_ref().is_some_and(LegStream::hung_up) => {
+                Phase::Flushing
+            }
             Stage::Piping => Phase::Piping,
             Stage::Refusing | Stage::Ended => Phase::Lingering,
         }

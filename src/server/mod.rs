@@ -119,10 +119,10 @@ impl Server {
     }
 }
 
-/// A session takes two descriptors, other connections one; the soft limit is often far below the
-/// hard one.
+/// A session and a cancel request take two descriptors each, and they may be as many; the soft
+/// limit is often far below the hard one.
 fn raise_descriptor_limit(connections_max: usize) {
-    let wanted = (3 * connections_max + SPARE_DESCRIPTORS) as u64;
+    let wanted = (4 * connections_max + SPARE_DESCRIPTORS) as u64;
     match rlimit::increase_nofile_limit(wanted) {
         Ok(limit) if limit >= wanted => {}
         Ok(limit) => warn!(
@@ -134,6 +134,6 @@ fn raise_descriptor_limit(connections_max: usize) {
 }
 
 const EVENTS_PER_TURN_MAX: usize = 1024;
-const SPARE_DESCRIPTORS: usize = 192;
+const SPARE_DESCRIPTORS: usize = 256;
 const SIGNALS: Token = Token(DRIVER_TOKENS);
 const WAKER: Token = Token(DRIVER_TOKENS + 1);

@@ -99,6 +99,26 @@ fn a_client_that_never_closes_is_closed_after_a_while() {
 }
 
 #[test]
+fn a_client_that_does_not_take_upstream_s_last_words_has_a_minute_from_the_last_it_took() {
+    let mut world = World::new("");
+    let (client, upstream) = bypass(&mut world);
+    client.room(0);
+    upstream.say(b"last words");
+    upstream.end();
+    for _ in 0..3 {
+        world.wait(Duration::from_secs(50));
+        client.room(1);
+        world.run();
+    }
+    assert_eq!(client.hear(), b"las", "slow is not gone");
+    world.control(Control::Drain);
+    world.wait(Duration::from_secs(61));
+    assert!(client.is_closed());
+    assert!(world.proxy.is_drained());
+    assert_eq!(world.status(), NOTHING);
+}
+
+#[test]
 fn what_stands_in_front_of_a_reset_is_passed_on() {
     let mut world = World::new("");
     let (client, upstream) = bypass(&mut world);
@@ -352,6 +372,30 @@ fn sessions_are_counted_from_their_startup_message_to_their_end() {
     upstream.end();
     world.run();
     bypass(&mut world);
+}
+
+#[test]
+fn silent_clients_do_not_keep_others_out() {
+    let mut world = World::new("max_connections = 2");
+    let sessions = [bypass(&mut world), bypass(&mut world)];
+    let silent: Vec<Wire> = (0..200)
+        .map(|_| {
+            let silent = world.client();
+            world.wait(Duration::from_millis(1));
+            silent
+        })
+        .collect();
+    assert_eq!(world.status().connections, 2 * 2 + 64);
+    assert!(contains(&silent[0].hear(), b"C53300"), "the oldest has gone first, and was told");
+    assert!(silent[0].is_closed() && !silent[199].is_closed());
+    let (client, upstream) = &sessions[0];
+    client.end();
+    upstream.end();
+    world.run();
+    bypass(&mut world);
+    assert!(!sessions[1].0.is_closed(), "no session is given up for it");
+    world.wait(Duration::from_secs(70));
+    assert_eq!(world.status(), Status { connections: 2, piping: 2, ..NOTHING });
 }
 
 #[test]
