@@ -2,9 +2,13 @@
 
 use std::io::{Read, Write};
 use std::thread;
+use std::time::Duration;
+
+use socket2::SockRef;
 
 use crate::support::{
-    ACME, Cluster, Daemon, FakeUpstream, Message, Run, TENANTS, Tamper, cluster, contacts, sqlstate,
+    ACME, Cluster, Daemon, FakeUpstream, Message, Raw, Run, TENANTS, Tamper, cluster, contacts,
+    sqlstate,
 };
 
 fn backend_pid(client: &mut postgres::Client) -> i32 {
@@ -134,12 +138,29 @@ fn a_client_killed_amid_a_silent_query_frees_a_backend_that_looks() {
     let mut raw = daemon.raw();
     raw.login("app_user.acme", TENANTS);
     let pid: i32 = raw.query_value("select pg_backend_pid()").parse().unwrap();
-    raw.query("set client_connection_check_interval = '50ms'");
+    let answer = raw.query("set client_connection_check_interval = '50ms'");
+    assert_eq!(answer[0].tag, b'C', "that setting came with PostgreSQL 14: {answer:?}");
     raw.send_message(&Message::query("select pg_sleep(600)"));
     wait_until_active(cluster(), pid);
     drop(raw);
     cluster().wait_until_gone(pid);
     daemon.wait_until_idle();
+}
+
+#[test]
+fn a_client_that_resets_its_connection_is_forgotten_at_once() {
+    let daemon = Daemon::start();
+    let mut raw = daemon.raw();
+    raw.login("app_user.acme", TENANTS);
+    let pid: i32 = raw.query_value("select pg_backend_pid()").parse().unwrap();
+    raw.send_message(&Message::query("select pg_sleep(600)"));
+    wait_until_active(cluster(), pid);
+    let Raw::Tcp(stream) = &raw else { unreachable!("it is TCP") };
+    SockRef::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(raw);
+    // Its backend does not look at its socket before the sleep is over.
+    daemon.wait_until_idle();
+    cluster().superuser(TENANTS).execute("select pg_terminate_backend($1)", &[&pid]).unwrap();
 }
 
 #[test]

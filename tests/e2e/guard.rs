@@ -17,6 +17,10 @@ struct Answer {
 
 impl Answer {
     fn place(&mut self, message: &Message) -> Option<usize> {
+        // PostgreSQL reports a changed parameter wherever it likes, up to 13 within the answer.
+        if message.tag == b'S' {
+            return None;
+        }
         if !self.greeted {
             self.greeted = message.tag == b'Z';
             return None;
@@ -235,6 +239,20 @@ fn a_session_that_reports_a_superuser_is_refused_at_once() {
         }
     });
     assert_eq!(refusal.sqlstate, "28000", "{refusal:?}");
+}
+
+#[test]
+fn an_upstream_whose_session_is_refused_is_told_goodbye() {
+    let (sender, receiver) = mpsc::channel();
+    let fake = FakeUpstream::serve(move |mut raw| {
+        raw.read_startup();
+        raw.send_message(&Message::authentication_ok());
+        raw.send_message(&Message::parameter_status("is_superuser", "on"));
+        sender.send(raw.read_to_close()).unwrap();
+    });
+    let daemon = Run::upstream(fake.port()).start();
+    assert_eq!(refusal_of_login(&daemon).sqlstate, "28000");
+    assert_eq!(receiver.recv().unwrap(), Message::new(b'X', b"".as_slice()).to_bytes());
 }
 
 #[test]

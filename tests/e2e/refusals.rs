@@ -285,3 +285,18 @@ fn a_refusal_is_not_lost_on_a_client_that_keeps_sending() {
     }
     daemon.wait_until_idle();
 }
+
+#[test]
+fn a_refused_client_may_finish_what_it_is_sending() {
+    let (daemon, _fake) = undialled(&[]);
+    let mut raw = daemon.raw();
+    raw.send_startup(&[("user", "app_user")]);
+    assert_eq!(raw.read_refusal().sqlstate, "28000");
+    // A closed socket would answer the first of these with a reset, which fails a later one.
+    for _ in 0..10 {
+        raw.send(&[b'x'; 10_000]);
+        daemon.status();
+    }
+    drop(raw);
+    daemon.wait_until_idle();
+}

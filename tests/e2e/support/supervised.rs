@@ -31,8 +31,10 @@ impl Drop for Watchdog {
     }
 }
 
-/// Sends a signal by its name: `TERM`, `KILL`.
+/// Sends a signal by its name: `TERM`, `KILL`. By the shell, for not every machine has a program
+/// for it.
 pub(crate) fn send_signal(name: &str, pid: u32) {
-    let status = Command::new("kill").args(["-s", name, &pid.to_string()]).status();
-    assert!(status.expect("kill starts").success(), "no SIG{name} for process {pid}");
+    let status =
+        Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid.to_string()]).status();
+    assert!(status.expect("sh starts").success(), "no SIG{name} for process {pid}");
 }
