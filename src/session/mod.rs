@@ -14,12 +14,12 @@
 //!                       ▼                                                 │
 //!                 Authenticating ◄─┐ one request, one reply               │
 //!                   │   │   └──────┘                                      │
-//!       bypass: ────┘   │ AuthenticationOk (held from here on)            │
-//!     Authentication-   ▼                                                 │
-//!           Ok      Injecting                                             │
-//!         │             │ the answer to the batch is exactly right        │
-//!         ▼             ▼ (what was held is let through)                  ▼
-//!      Piping ◄──── Piping                                              Ended
+//!       bypass:     │   │ AuthenticationOk (held from here on)            │
+//!  AuthenticationOk │   ▼                                                 │
+//!                   │  Injecting                                          │
+//!                   │   │ the answer to the batch is exactly right        │
+//!                   ▼   ▼ (what was held is let through)                  ▼
+//!                  Piping                                               Ended
 //!
 //!   any login state ──── error, refusal, timeout ───► Refusing (ErrorResponse, DropUpstream)
 //! ```
