@@ -149,10 +149,12 @@ fn one_bulk_stream_does_not_starve_short_queries_nor_they_it() {
                     for round in 0_i32.. {
                         let row = client.query_one("select $1::int", &[&round]).unwrap();
                         assert_eq!(row.get::<_, i32>(0), round);
-                        if round >= 100 && progress.load(Ordering::SeqCst) >= goal {
+                        let bulk = progress.load(Ordering::SeqCst);
+                        if round >= 20 && bulk >= goal {
                             break;
                         }
-                        assert!(started.elapsed() < DEADLINE, "the bulk stands still");
+                        let late = started.elapsed() > DEADLINE;
+                        assert!(!late, "{round} answers, bulk at {bulk} towards {goal}");
                     }
                 })
             })
