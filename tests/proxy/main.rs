@@ -47,6 +47,25 @@ fn a_pipe_moves_bytes_and_holds_no_buffer() {
 }
 
 #[test]
+fn a_message_costs_one_read_and_one_write() {
+    let mut world = World::new("");
+    let (client, upstream) = bypass(&mut world);
+    // The first turns in the pipe may still learn that there is nothing to read.
+    client.say(b"first");
+    upstream.say(b"first");
+    world.run();
+    let _ = (client.take_calls(), upstream.take_calls());
+    for _ in 0..10 {
+        client.say(b"question");
+        world.run();
+        upstream.say(b"answer");
+        world.run();
+    }
+    assert_eq!(client.take_calls(), (10, 10));
+    assert_eq!(upstream.take_calls(), (10, 10));
+}
+
+#[test]
 fn the_client_ends_first_and_still_gets_its_answer() {
     let mut world = World::new("");
     let (client, upstream) = bypass(&mut world);

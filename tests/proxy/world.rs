@@ -25,6 +25,8 @@ struct State {
     connected: Result<bool, ErrorKind>,
     shut: bool,
     closed: bool,
+    /// Calls of read and of write.
+    calls: (usize, usize),
     token: Option<Token>,
     event: Option<Readiness>,
 }
@@ -40,6 +42,7 @@ impl Wire {
             connected,
             shut: false,
             closed: false,
+            calls: (0, 0),
             token: None,
             event: None,
         })))
@@ -89,6 +92,11 @@ impl Wire {
         self.state().closed
     }
 
+    /// Calls of read and of write since the last time.
+    pub fn take_calls(&self) -> (usize, usize) {
+        std::mem::take(&mut self.state().calls)
+    }
+
     pub fn unread_bytes(&self) -> usize {
         self.state().to_daemon.len()
     }
@@ -129,6 +137,7 @@ impl Drop for Socket {
 impl Read for Socket {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let mut state = self.0.state();
+        state.calls.0 += 1;
         if state.to_daemon.is_empty() {
             return match state.end {
                 None => Err(ErrorKind::WouldBlock.into()),
@@ -146,6 +155,7 @@ impl Read for Socket {
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut state = self.0.state();
+        state.calls.1 += 1;
         assert!(!state.shut, "written behind its own end");
         if let Some(kind) = state.write_error {
             return Err(kind.into());
