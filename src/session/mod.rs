@@ -338,12 +338,15 @@ impl Session {
 
     /// Whose session it is, as soon as the StartupMessage has been read.
     pub fn login(&self) -> Option<&Login> {
+        self.shared_login().map(Rc::as_ref)
+    }
+
+    fn shared_login(&self) -> Option<&Rc<Login>> {
         match &self.state {
             State::Authenticating(state) => Some(&state.login),
             State::Injecting(state) => Some(&state.login),
             State::Piping(login) => Some(login),
-            State::Refusing(login) => login.as_deref(),
-            State::Ended(login) => login.as_deref(),
+            State::Refusing(login) | State::Ended(login) => login.as_ref(),
             State::AwaitStartup(_) | State::Cancelling => None,
         }
     }
@@ -388,30 +391,17 @@ impl Session {
         self.io.from_client = BytesMut::new();
         self.io.from_upstream = BytesMut::new();
         self.io.to_upstream.clear();
-        let login = match &self.state {
-            State::Authenticating(state) => Some(state.login.clone()),
-            State::Injecting(state) => {
-                frontend::put_terminate(&mut self.io.to_upstream);
-                Some(state.login.clone())
-            }
-            State::AwaitStartup(_) => None,
-            State::Piping(_) | State::Cancelling | State::Refusing(_) | State::Ended(_) => {
-                unreachable!("only a login is refused")
-            }
-        };
+        if matches!(self.state, State::Injecting(_)) {
+            frontend::put_terminate(&mut self.io.to_upstream);
+        }
+        let login = self.shared_login().cloned();
         self.state = State::Refusing(login);
         self.io.action = Some(Action::DropUpstream);
         self.outcome = Some(outcome);
     }
 
     fn end(&mut self, outcome: Option<Outcome>) {
-        let login = match &self.state {
-            State::Authenticating(state) => Some(state.login.clone()),
-            State::Injecting(state) => Some(state.login.clone()),
-            State::Piping(login) => Some(login.clone()),
-            State::Refusing(login) | State::Ended(login) => login.clone(),
-            State::AwaitStartup(_) | State::Cancelling => None,
-        };
+        let login = self.shared_login().cloned();
         self.outcome = self.outcome.take().or(outcome);
         self.state = State::Ended(login);
         self.io = Io::default();
