@@ -1,0 +1,434 @@
+//! The model clients: each logs in as its plan says and checks every byte that it is told.
+//! Knows nothing of what upstream does but through what it is told.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::task::spawn_local;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::ledger::{Ledger, LoginEnd, password, role, values};
+use crate::pipe::{self, Side, Way};
+use crate::plan::{Auth, BadStart, Conduct, Password, Plan, Prelude, Session, User};
+use crate::record::{self, violate};
+use crate::rng::Rng;
+use crate::scram::{self, Secrets};
+use crate::sock::{Orphans, Sock};
+use crate::talk::{Stop, Talk};
+use crate::wire::{self, CANARY};
+
+/// Plays the sessions of one host, one after the other.
+pub async fn run(plan: Rc<Plan>, ledger: Ledger, host: usize) -> turmoil::Result {
+    let orphans = Orphans::default();
+    let begin = Instant::now();
+    spawn_local(orphans.clone().keep());
+    for session in plan.sessions.iter().filter(|session| session.host == host) {
+        sleep_until(begin + Duration::from_millis(session.start_ms)).await;
+        let patience = Duration::from_millis(plan.daemon.login_timeout_ms) + PIPE_PATIENCE;
+        let login = Login::play(&plan, &ledger, session, &orphans);
+        if timeout(patience, login).await.is_err() {
+            record::line(format_args!("client {} gave up", session.number));
+            ledger.entry(session.number).client.gave_up = true;
+        }
+        ledger.entry(session.number).client.done = true;
+        record::line(format_args!("client {} done", session.number));
+    }
+    std::future::pending().await
+}
+
+/// One client that logs in.
+struct Login<'a> {
+    plan: &'a Plan,
+    ledger: &'a Ledger,
+    session: &'a Session,
+    talk: Talk,
+    user: String,
+    key: Option<Vec<u8>>,
+    authenticated: bool,
+    asked: bool,
+    scram: Option<Exchange>,
+    early_sent: bool,
+}
+
+/// A SCRAM exchange under way.
+struct Exchange {
+    bare: String,
+    secrets: Option<Secrets>,
+}
+
+impl<'a> Login<'a> {
+    async fn play(plan: &'a Plan, ledger: &'a Ledger, session: &'a Session, orphans: &Orphans) {
+        let to = daemon();
+        let sock = match Sock::connect(to, plan.network.window, orphans).await {
+            Ok(sock) => sock,
+            Err(_) => {
+                ledger.entry(session.number).client.login_ended = Some(LoginEnd::Reset);
+                return;
+            }
+        };
+        ledger.entry(session.number).client.connected = true;
+        let client = &session.client;
+        let cut = if let Conduct::Cut(cut) = client.conduct { Some(cut) } else { None };
+        let mut login = Login {
+            plan,
+            ledger,
+            session,
+            talk: Talk::new(sock, cut, client.chunk, client.pace_ms),
+            user: user(session, plan.daemon.variables),
+            key: None,
+            authenticated: false,
+            asked: false,
+            scram: None,
+            early_sent: false,
+        };
+        let ended = login.login().await;
+        ledger.entry(session.number).client.login_bytes = login.talk.said;
+        match ended {
+            Ok(()) => login.pipe(orphans).await,
+            Err(stop) => login.end(stop).await,
+        }
+    }
+
+    async fn login(&mut self) -> Result<(), Stop> {
+        self.say_first().await?;
+        loop {
+            let (tag, body) = self.talk.hear().await?;
+            if self.message(tag, &body).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn say_first(&mut self) -> Result<(), Stop> {
+        for prelude in &self.session.client.prelude {
+            let code = match prelude {
+                Prelude::Ssl => wire::SSL_REQUEST,
+                Prelude::Gss => wire::GSSENC_REQUEST,
+            };
+            self.talk.say(&wire::packet(&code.to_be_bytes())).await?;
+            if !self.is_declined().await? {
+                return Ok(());
+            }
+        }
+        if let Conduct::Bad(bad) = self.session.client.conduct {
+            let bytes = self.bad_start(bad);
+            self.talk.say(&bytes).await?;
+            if bad == BadStart::SslTwice {
+                self.is_declined().await?;
+            }
+        } else {
+            let mut startup = self.startup(&self.user, &[]);
+            if self.session.script.auth == Auth::Trust {
+                startup.extend(self.early());
+            }
+            self.talk.say(&startup).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether an encryption request is declined; otherwise a refusal has come.
+    async fn is_declined(&mut self) -> Result<bool, Stop> {
+        let answer = self.talk.hear_bytes(1).await?;
+        match answer[0] {
+            b'N' => Ok(true),
+            b'E' => {
+                self.talk.input.insert(0, b'E');
+                Ok(false)
+            }
+            other => {
+                self.violate("S9", &format!("{other} answers an encryption request"));
+                Err(Stop::Own)
+            }
+        }
+    }
+
+    /// What is said before it is asked for. It counts as the pipe's.
+    fn early(&mut self) -> Vec<u8> {
+        if std::mem::replace(&mut self.early_sent, true) {
+            return Vec::new();
+        }
+        pipe::bytes(self.session.number, Way::Up, 0, self.session.pipe.early)
+    }
+
+    fn violate(&self, invariant: &'static str, text: &str) {
+        violate(invariant, format!("session {}: {text}", self.session.number));
+    }
+
+    /// Takes one message of the login; whether the session is up now.
+    async fn message(&mut self, tag: u8, body: &[u8]) -> Result<bool, Stop> {
+        if contains(body, CANARY) && !self.plan.daemon.pooler {
+            self.violate("S2", "a client is told what upstream said before the context was bound");
+        }
+        match tag {
+            b'N' => {}
+            b'v' if !self.asked && !self.authenticated => {}
+            b'R' if !self.authenticated => self.authentication(body).await?,
+            b'S' if self.authenticated => {}
+            b'K' if self.authenticated && self.key.is_none() => self.key = Some(body.to_vec()),
+            b'Z' if self.authenticated && body == b"I" => {
+                let confirmed = self.ledger.entry(self.session.number).upstream.confirmed;
+                if !confirmed {
+                    self.violate("S2", "ReadyForQuery before the context was bound");
+                }
+                record::line(format_args!("client {} up", self.session.number));
+                self.ledger.entry(self.session.number).client.up = true;
+                return Ok(true);
+            }
+            b'E' => return Err(self.refused(body).await),
+            other => {
+                self.violate("S2", &format!("message {:?} during the login", other as char));
+                return Err(Stop::Own);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn refused(&mut self, body: &[u8]) -> Stop {
+        let fields = wire::fields(body).unwrap_or_default();
+        let field = |kind: u8| {
+            fields.iter().find(|(found, _)| *found == kind).map(|(_, text)| text.clone())
+        };
+        if let (Some("FATAL"), Some(code), Some(words)) =
+            (field(b'S').as_deref(), field(b'C'), field(b'M'))
+        {
+            record::line(format_args!("client {} refused {code}", self.session.number));
+            let mut entry = self.ledger.entry(self.session.number);
+            if entry.upstream.confirmed && !self.plan.is_disruptive() {
+                drop(entry);
+                self.violate("L1", &format!("refused with {code} although upstream has confirmed"));
+            } else {
+                entry.client.refused = Some((code, words));
+            }
+        } else {
+            self.violate("S3", "an ErrorResponse that is not well formed or not FATAL");
+        }
+        let stop = self.talk.hear_end().await;
+        if !self.talk.input.is_empty() {
+            self.violate("S3", "there are bytes behind the last ErrorResponse");
+        }
+        sleep(Duration::from_millis(self.session.client.linger_ms)).await;
+        stop
+    }
+
+    async fn authentication(&mut self, body: &[u8]) -> Result<(), Stop> {
+        let Some((code, data)) = body.split_first_chunk::<4>() else {
+            self.violate("S2", "an authentication message without its code");
+            return Err(Stop::Own);
+        };
+        let role = role(self.session);
+        let secret = match self.session.client.password {
+            Password::Right => password(&role),
+            Password::Wrong => "something else".into(),
+            Password::Empty => String::new(),
+        };
+        let code = u32::from_be_bytes(*code);
+        if self.session.client.conduct == Conduct::QueryForPassword && code != 0 {
+            self.talk.say(&wire::message(b'Q', &wire::text("select 1"))).await?;
+            return Ok(());
+        }
+        self.asked = true;
+        match code {
+            0 => {
+                self.authenticated = true;
+                let client = self.session.client.password;
+                let proves = self.session.script.auth != Auth::Trust;
+                if proves && client != Password::Right {
+                    self.violate("S4", "AuthenticationOk without the right password");
+                }
+            }
+            3 => self.reply(&wire::text(secret), true).await?,
+            5 => {
+                let salt = data.try_into().unwrap_or_default();
+                let answer = scram::md5_answer(&self.user, &secret, salt);
+                self.reply(&wire::text(answer), true).await?;
+            }
+            10..=12 => self.scram(code, data, &secret).await?,
+            _ => self.violate("S2", &format!("authentication request {code}")),
+        }
+        Ok(())
+    }
+
+    async fn reply(&mut self, body: &[u8], last: bool) -> Result<(), Stop> {
+        let mut bytes = wire::message(b'p', body);
+        if last {
+            bytes.extend(self.early());
+        }
+        self.talk.say(&bytes).await
+    }
+
+    async fn scram(&mut self, code: u32, data: &[u8], secret: &str) -> Result<(), Stop> {
+        let text = String::from_utf8_lossy(data).into_owned();
+        match (code, self.scram.take()) {
+            (10, None) => {
+                let purpose = format!("client nonce {}", self.session.number);
+                let nonce: [u8; 18] = Rng::fork(self.plan.seed, &purpose).bytes();
+                let bare = format!("n=,r={}", scram::encode(&nonce));
+                let first = format!("n,,{bare}");
+                let length = (first.len() as u32).to_be_bytes();
+                let body = [&wire::text("SCRAM-SHA-256")[..], &length, first.as_bytes()].concat();
+                self.scram = Some(Exchange { bare, secrets: None });
+                self.reply(&body, false).await
+            }
+            (11, Some(Exchange { bare, secrets: None })) => {
+                let nonce = scram::attribute(&text, 'r').unwrap_or_default();
+                let salt = scram::attribute(&text, 's').and_then(scram::decode).unwrap_or_default();
+                let rounds = scram::attribute(&text, 'i').and_then(|it| it.parse().ok());
+                let without_proof = format!("c=biws,r={nonce}");
+                let auth_message = format!("{bare},{text},{without_proof}");
+                let secrets = Secrets::new(secret, &salt, rounds.unwrap_or(1), auth_message);
+                let last = format!("{without_proof},p={}", scram::encode(&secrets.proof()));
+                self.scram = Some(Exchange { bare, secrets: Some(secrets) });
+                self.reply(last.as_bytes(), true).await
+            }
+            (12, Some(Exchange { secrets: Some(secrets), .. })) => {
+                let expected = format!("v={}", scram::encode(&secrets.server_signature()));
+                if text == expected { Ok(()) } else { Err(Stop::Own) }
+            }
+            _ => {
+                self.violate("S2", &format!("SASL message {code} out of turn"));
+                Err(Stop::Own)
+            }
+        }
+    }
+
+    /// The login has ended without a session.
+    async fn end(&mut self, stop: Stop) {
+        let end = match stop {
+            Stop::Eof => LoginEnd::Eof,
+            Stop::Reset => LoginEnd::Reset,
+            Stop::Own => LoginEnd::Own,
+            Stop::Cut(_) => self.hear_end().await,
+        };
+        record::line(format_args!("client {} login ended {end:?}", self.session.number));
+        self.ledger.entry(self.session.number).client.login_ended = Some(end);
+    }
+
+    /// It still listens, and the daemon has to end it, unless all of the login was said.
+    async fn hear_end(&mut self) -> LoginEnd {
+        let patience = Duration::from_millis(self.plan.daemon.login_timeout_ms) + LOGIN_PATIENCE;
+        match timeout(patience, self.talk.hear_end()).await {
+            Ok(Stop::Eof) => LoginEnd::Eof,
+            Ok(Stop::Reset) => LoginEnd::Reset,
+            Ok(Stop::Cut(_) | Stop::Own) => LoginEnd::Own,
+            Err(_) => {
+                let confirmed = self.ledger.entry(self.session.number).upstream.confirmed;
+                if !confirmed && !self.plan.is_disruptive() {
+                    self.violate("L3", "a login that does not go on is not ended");
+                }
+                LoginEnd::Own
+            }
+        }
+    }
+
+    async fn pipe(mut self, orphans: &Orphans) {
+        let session = self.session;
+        if session.pipe.cancel {
+            self.cancel(orphans).await;
+        }
+        let sent = if self.early_sent { session.pipe.early } else { 0 };
+        let mut side = Side::new(session.number, Way::Up, &session.pipe, sent);
+        side.receive(&std::mem::take(&mut self.talk.input));
+        let report = side.run(self.talk.sock()).await;
+        record::line(format_args!("client {} pipe {report:?}", session.number));
+        self.ledger.entry(session.number).client.pipe = Some(report);
+    }
+
+    async fn cancel(&mut self, orphans: &Orphans) {
+        let window = self.plan.network.window;
+        let Ok(mut sock) = Sock::connect(daemon(), window, orphans).await else { return };
+        let key = self.key.clone().unwrap_or_default();
+        let code = wire::CANCEL_REQUEST.to_be_bytes();
+        let packet = wire::packet(&[&code[..], &key].concat());
+        let mut rest = &packet[..];
+        while let Ok(count @ 1..) = sock.write(rest).await {
+            rest = &rest[count..];
+            if rest.is_empty() {
+                break;
+            }
+        }
+        let mut space = [0; 16];
+        match sock.read(&mut space).await {
+            Ok(0) => self.ledger.entry(self.session.number).client.cancelled = true,
+            Ok(_) => self.violate("S3", "a CancelRequest is answered"),
+            Err(_) => {}
+        }
+        sleep(Duration::from_millis(1)).await;
+    }
+
+    fn startup(&self, user: &str, more: &[(&str, &str)]) -> Vec<u8> {
+        let mut body = wire::PROTOCOL_3_0.to_be_bytes().to_vec();
+        let application = format!("sim-{}", self.session.number);
+        let own = [("user", user), ("database", "crm"), ("application_name", &application)];
+        for (name, value) in own.iter().chain(more) {
+            body.extend(wire::text(name));
+            body.extend(wire::text(value));
+        }
+        body.push(0);
+        wire::packet(&body)
+    }
+
+    fn bad_start(&self, bad: BadStart) -> Vec<u8> {
+        let with_length = |length: u32| {
+            let mut bytes = self.startup(&self.user, &[]);
+            bytes[..4].copy_from_slice(&length.to_be_bytes());
+            bytes
+        };
+        match bad {
+            BadStart::LengthZero => with_length(0),
+            BadStart::LengthSeven => with_length(7),
+            BadStart::LengthTooBig => with_length(10_001),
+            BadStart::LengthNegative => with_length(u32::MAX),
+            BadStart::Http => b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+            BadStart::ProtocolTwo => {
+                let mut bytes = self.startup(&self.user, &[]);
+                bytes[5] = 2;
+                bytes
+            }
+            BadStart::SslTwice => {
+                let request = wire::packet(&wire::SSL_REQUEST.to_be_bytes());
+                // The first is answered with N, behind which the refusal is an ordinary message.
+                [request.clone(), request].concat()
+            }
+            BadStart::Trailing => {
+                let mut bytes = self.startup(&self.user, &[]);
+                bytes.push(b'x');
+                let length = bytes.len() as u32;
+                bytes[..4].copy_from_slice(&length.to_be_bytes());
+                bytes
+            }
+            BadStart::UserTwice => self.startup(&self.user, &[("user", "postgres")]),
+            BadStart::Context => self.startup(&self.user, &[("APP.Context_0", "other")]),
+            BadStart::Role => self.startup(&self.user, &[("ROLE", "postgres")]),
+            BadStart::Replication => self.startup(&self.user, &[("replication", "database")]),
+            BadStart::NoTenant => self.startup("app_0", &[]),
+            BadStart::BypassTenant => self.startup("postgres.tenant", &[]),
+            BadStart::ManyValues => self.startup(&format!("{}:more", self.user), &[]),
+        }
+    }
+}
+
+fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
+}
+
+/// The user name with which a session logs in.
+fn user(session: &Session, variables: usize) -> String {
+    match session.client.user {
+        User::Bypass => role(session),
+        User::Tenant(_) => format!("{}.{}", role(session), values(session, variables).join(":")),
+    }
+}
+
+fn daemon() -> SocketAddr {
+    (turmoil::lookup("daemon"), DAEMON_PORT).into()
+}
+
+/// Where the daemon listens.
+pub const DAEMON_PORT: u16 = 6432;
+
+/// The daemon's deadline may be late by the network's latency and its hold-ups.
+const LOGIN_PATIENCE: Duration = Duration::from_secs(4);
+
+/// How long a whole session may take beyond its login.
+const PIPE_PATIENCE: Duration = Duration::from_secs(60);

@@ -1,0 +1,205 @@
+//! What both peers do once a session is up: bytes whose value says whose they are and where they
+//! stand, so that loss, doubling, mixing and reordering show without keeping any of them.
+
+use std::future::poll_fn;
+use std::io::ErrorKind;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::plan::{Ending, Pipe};
+use crate::record::violate;
+use crate::sock::Sock;
+
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From the client.
+    Up,
+    /// To the client.
+    Down,
+}
+
+/// How a peer's side of the pipe went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Bytes sent.
+    pub sent: usize,
+    /// Bytes received.
+    pub received: usize,
+    /// EOF has come.
+    pub eof: bool,
+    /// A reset has come.
+    pub reset: bool,
+    /// It has gone away itself, as planned.
+    pub left: bool,
+}
+
+/// The byte at a place of a session's stream.
+pub fn byte(session: usize, way: Way, at: usize) -> u8 {
+    let way = match way {
+        Way::Up => 1,
+        Way::Down => 2,
+    };
+    let mixed = (at as u64 + 1) ^ (session as u64 + 1) << 40 ^ way << 60;
+    (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 53) as u8
+}
+
+/// A piece of a session's stream.
+pub fn bytes(session: usize, way: Way, from: usize, count: usize) -> Vec<u8> {
+    (from..from + count).map(|at| byte(session, way, at)).collect()
+}
+
+/// One peer's side of a pipe.
+pub struct Side<'a> {
+    session: usize,
+    out: Way,
+    pipe: &'a Pipe,
+    report: Report,
+    shut: bool,
+    broken: bool,
+    /// The login may be refused when upstream has just confirmed it: Terminate comes instead.
+    tolerant: bool,
+}
+
+impl<'a> Side<'a> {
+    /// The side that sends `out`, of which `sent` bytes have gone already.
+    pub fn new(session: usize, out: Way, pipe: &'a Pipe, sent: usize) -> Self {
+        let report = Report { sent, ..Report::default() };
+        Side { session, out, pipe, report, shut: false, broken: false, tolerant: false }
+    }
+
+    /// Takes Terminate for the start of the stream.
+    pub fn tolerate_terminate(&mut self, tolerant: bool) {
+        self.tolerant = tolerant && self.out == Way::Down;
+    }
+
+    /// What has been received beside the login.
+    pub fn receive(&mut self, bytes: &[u8]) {
+        let way = if self.out == Way::Up { Way::Down } else { Way::Up };
+        for (at, &found) in bytes.iter().enumerate() {
+            let at = self.report.received + at;
+            if at >= self.to_receive() {
+                violate(
+                    "S6",
+                    format!("session {}: {way:?} has bytes beyond its end", self.session),
+                );
+                break;
+            }
+            let is_terminate = self.tolerant && TERMINATE.get(at) == Some(&found);
+            if found != byte(self.session, way, at) && !is_terminate {
+                violate("S6", format!("session {}: {way:?} is wrong at {at}", self.session));
+                break;
+            }
+        }
+        self.report.received += bytes.len();
+    }
+
+    fn to_receive(&self) -> usize {
+        if self.out == Way::Up { self.pipe.down } else { self.pipe.up }
+    }
+
+    fn to_send(&self) -> usize {
+        if self.out == Way::Up { self.pipe.up } else { self.pipe.down }
+    }
+
+    fn may_send(&self) -> usize {
+        let limit = match (self.pipe.pingpong, self.out) {
+            (false, _) => self.to_send(),
+            (true, Way::Up) => self.to_send().min(self.report.received + PINGPONG_BYTES),
+            (true, Way::Down) if self.report.eof => self.to_send(),
+            (true, Way::Down) => self.to_send().min(self.report.received),
+        };
+        limit.saturating_sub(self.report.sent)
+    }
+
+    /// Runs until this side has done its part.
+    pub async fn run(mut self, sock: &mut Sock) -> Report {
+        let pace = if self.out == Way::Up { self.pipe.client } else { self.pipe.upstream };
+        loop {
+            if self.has_to_leave() {
+                self.report.left = true;
+                return self.report;
+            }
+            if self.is_done() {
+                return self.report;
+            }
+            poll_fn(|cx| {
+                sock.kernel().pump(cx);
+                if self.step(sock, pace.chunk) { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+            if pace.pause_ms > 0 {
+                sleep(Duration::from_millis(pace.pause_ms)).await;
+            }
+        }
+    }
+
+    fn has_to_leave(&self) -> bool {
+        match (self.pipe.ending, self.out) {
+            (Ending::ClientAbrupt(at), Way::Up) | (Ending::UpstreamAbrupt(at), Way::Down) => {
+                self.report.received >= at.min(self.to_receive())
+            }
+            _ => false,
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        let sent_all = self.report.sent >= self.to_send() || self.broken;
+        if self.report.reset {
+            return true;
+        }
+        match (self.out, self.pipe.ending) {
+            (Way::Up, _) => self.report.eof,
+            (Way::Down, Ending::ClientFirst) => self.report.eof && sent_all,
+            (Way::Down, _) if self.report.eof => sent_all,
+            (Way::Down, _) => sent_all && self.report.received >= self.pipe.up,
+        }
+    }
+
+    /// Whether anything moved.
+    fn step(&mut self, sock: &mut Sock, chunk: usize) -> bool {
+        let mut moved = false;
+        let count = self.may_send().min(chunk);
+        if count > 0 && !self.broken {
+            match sock.kernel().write(&bytes(self.session, self.out, self.report.sent, count)) {
+                Ok(sent) => {
+                    self.report.sent += sent;
+                    moved = true;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => {
+                    self.broken = true;
+                    moved = true;
+                }
+            }
+        }
+        let says_all = self.out == Way::Up && self.pipe.ending == Ending::ClientFirst;
+        if says_all && self.report.sent >= self.to_send() && !self.shut {
+            self.shut = true;
+            let _ = sock.kernel().shutdown_write();
+            moved = true;
+        }
+        let mut space = vec![0; chunk];
+        match sock.kernel().read(&mut space) {
+            Ok(0) => {
+                moved |= !self.report.eof;
+                self.report.eof = true;
+            }
+            Ok(count) => {
+                self.receive(&space[..count]);
+                moved = true;
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => {
+                self.report.reset = true;
+                moved = true;
+            }
+        }
+        moved
+    }
+}
+
+const TERMINATE: &[u8] = b"X\0\0\0\x04";
+const PINGPONG_BYTES: usize = 16;

@@ -1,0 +1,170 @@
+//! The injected batch as the model PostgreSQL reads and answers it.
+
+use super::Backend;
+use crate::ledger::{role, values};
+use crate::plan::{Fate, Lie};
+use crate::record::violate;
+use crate::talk::Stop;
+use crate::wire::{self, CANARY};
+
+impl Backend<'_> {
+    /// Reads the batch up to its Sync: these messages in this order with these values, no other.
+    pub(super) async fn hear_batch(&mut self) -> Result<(), Stop> {
+        let mut tags = Vec::new();
+        let mut binds = Vec::new();
+        loop {
+            let (tag, body) = self.talk.hear().await?;
+            tags.push(tag);
+            match tag {
+                b'P' if !is_parse_of_a_qualified_select(&body) => self.is_wrong("Parse"),
+                b'B' => binds.push(bound(&body).unwrap_or_default()),
+                b'E' if body != b"\0\0\0\0\0" => self.is_wrong("Execute"),
+                b'C' if body != b"S\0" => self.is_wrong("Close"),
+                _ => {}
+            }
+            if tag == b'S' || tags.len() > BATCH_MESSAGES_MAX {
+                break;
+            }
+        }
+        let (names, pairs) = self.names_and_pairs();
+        let (expected_tags, expected): (&[u8], _) = if self.plan.daemon.pooler {
+            (b"PBEPBECS", vec![pairs, names])
+        } else {
+            (b"PBEPBEPBECS", vec![names.clone(), pairs, names])
+        };
+        if tags != expected_tags || binds != expected {
+            self.is_wrong(&format!("batch {:?} {binds:?}", String::from_utf8_lossy(&tags)));
+            return Err(Stop::Own);
+        }
+        Ok(())
+    }
+
+    fn is_wrong(&self, what: &str) {
+        violate("S1", format!("session {}: {what} is not what is injected", self.session.number));
+    }
+
+    fn names_and_pairs(&self) -> (Vec<String>, Vec<String>) {
+        let names = self.variables.clone();
+        let values = values(self.session, names.len());
+        let mut pairs: Vec<String> =
+            names.iter().cloned().zip(values).flat_map(|(name, value)| [name, value]).collect();
+        pairs.extend(["role".to_owned(), role(self.session)]);
+        (names, pairs)
+    }
+
+    /// The answer, right or as wrong as the script has it.
+    pub(super) fn answer(&self) -> Vec<u8> {
+        let lie = match self.session.script.fate {
+            Fate::Lie(lie) => Some(lie),
+            _ => None,
+        };
+        let mut out = Vec::new();
+        if self.session.script.talkative {
+            out.extend(wire::report(b'N', "NOTICE", "00000", "bound"));
+        }
+        match lie {
+            Some(Lie::Error) => {
+                out.extend(wire::report(b'E', "ERROR", "42501", CANARY));
+                out.extend(wire::ready_for_query(b'I'));
+                return out;
+            }
+            Some(Lie::LengthZero) => out.extend([b'1', 0, 0, 0, 0]),
+            Some(Lie::LengthThree) => out.extend([b'1', 0, 0, 0, 3]),
+            Some(Lie::LengthHuge) => out.extend([b'1', 0x7f, 0xff, 0xff, 0xff]),
+            Some(Lie::CopyIn) => out.extend(wire::message(b'G', &[0, 0, 0])),
+            Some(Lie::SuperuserLate) => out.extend(wire::parameter_status("is_superuser", "on")),
+            _ => {}
+        }
+        let values = values(self.session, self.variables.len());
+        let role = role(self.session);
+        if !self.plan.daemon.pooler {
+            out.extend(statement(&swap(&values, lie == Some(Lie::WrongDefault)), lie, None));
+        }
+        let mut bound = swap(&values, lie == Some(Lie::WrongBound));
+        bound.push(Some(role.clone()));
+        out.extend(statement(&bound, lie, Some(Lie::ExtraRow)));
+        out.extend(statement(&self.session_row(&values, &role, lie), lie, Some(Lie::MissingRow)));
+        out.extend(wire::message(b'3', &[]));
+        out.extend(wire::ready_for_query(match lie {
+            Some(Lie::StatusT) => b'T',
+            Some(Lie::StatusE) => b'E',
+            _ => b'I',
+        }));
+        out
+    }
+
+    fn session_row(&self, values: &[String], role: &str, lie: Option<Lie>) -> Vec<Option<String>> {
+        let mut row = swap(values, lie == Some(Lie::WrongValue));
+        if lie == Some(Lie::NullValue) {
+            row[0] = None;
+        }
+        row.push(Some(if lie == Some(Lie::WrongUser) { "postgres".into() } else { role.into() }));
+        row.push(Some(role.into()));
+        row.push(match lie {
+            Some(Lie::Privileged) => Some("1".into()),
+            Some(Lie::PrivilegedNull) => None,
+            _ => Some("0".into()),
+        });
+        let pid = if lie == Some(Lie::WrongPid) { self.pid + 1 } else { self.pid };
+        row.push(Some(pid.to_string()));
+        if lie == Some(Lie::ExtraColumn) {
+            row.push(Some("more".into()));
+        }
+        row
+    }
+}
+
+/// The answer to Parse, Bind and Execute of one statement, in which `own` is told if it is the lie.
+fn statement(row: &[Option<String>], lie: Option<Lie>, own: Option<Lie>) -> Vec<u8> {
+    let columns: Vec<Option<&[u8]>> =
+        row.iter().map(|column| column.as_ref().map(|text| text.as_bytes())).collect();
+    let rows = match own.filter(|own| lie == Some(*own)) {
+        Some(Lie::ExtraRow) => 2,
+        Some(Lie::MissingRow) => 0,
+        _ => 1,
+    };
+    let mut out = [wire::message(b'1', &[]), wire::message(b'2', &[])].concat();
+    for _ in 0..rows {
+        out.extend(wire::data_row(&columns));
+    }
+    out.extend(match lie {
+        Some(Lie::EmptyQuery) => wire::message(b'I', &[]),
+        Some(Lie::NotOneRow) => wire::command_complete("SELECT 2"),
+        _ => wire::command_complete("SELECT 1"),
+    });
+    out
+}
+
+fn swap(values: &[String], wrong: bool) -> Vec<Option<String>> {
+    let other = |value: &String| if wrong { format!("{value}x") } else { value.clone() };
+    values.iter().map(|value| Some(other(value))).collect()
+}
+
+/// Of the unnamed statement; every function and operator call in it is qualified.
+fn is_parse_of_a_qualified_select(body: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(body);
+    let Some(sql) = text.strip_prefix("\0SELECT ") else { return false };
+    sql.match_indices('(').all(|(at, _)| {
+        let before = &sql[..at];
+        let start = before.rfind(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.'));
+        let name = &before[start.map_or(0, |at| at + 1)..];
+        let is_operator = name == "OPERATOR" && sql[at + 1..].starts_with("pg_catalog.");
+        name.is_empty() || name.starts_with("pg_catalog.") || is_operator
+    })
+}
+
+/// The parameters of a Bind, all in text format.
+fn bound(body: &[u8]) -> Option<Vec<String>> {
+    let rest = body.strip_prefix(b"\0\0\0\0")?;
+    let (count, mut rest) = rest.split_first_chunk::<2>()?;
+    let mut values = Vec::new();
+    for _ in 0..u16::from_be_bytes(*count) {
+        let (length, after) = rest.split_first_chunk::<4>()?;
+        let (value, after) = after.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+        values.push(String::from_utf8_lossy(value).into_owned());
+        rest = after;
+    }
+    (rest == b"\0\0").then_some(values)
+}
+
+const BATCH_MESSAGES_MAX: usize = 32;

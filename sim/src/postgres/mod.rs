@@ -1,0 +1,334 @@
+//! The model PostgreSQL: one scripted dialogue for each connection, and a strict reader that
+//! knows in which phase which byte may come.
+
+mod auth;
+mod batch;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+use turmoil::net::TcpListener;
+
+use crate::ledger::{Ledger, role, values, variables};
+use crate::pipe::{Side, Way};
+use crate::plan::{Fate, Lie, Plan, Session, User};
+use crate::record::{self, violate};
+use crate::rng::Rng;
+use crate::sock::{Orphans, Sock};
+use crate::talk::{Stop, Talk};
+use crate::wire::{self, CANARY};
+
+/// Everything that all connections share.
+#[derive(Clone)]
+struct Shared {
+    plan: Rc<Plan>,
+    ledger: Ledger,
+    orphans: Orphans,
+}
+
+/// One connection of a session.
+struct Backend<'a> {
+    plan: &'a Plan,
+    session: &'a Session,
+    ledger: &'a Ledger,
+    talk: Talk,
+    pid: u32,
+    key: [u8; 4],
+    /// Nothing but authentication replies and the batch may have come so far.
+    variables: Vec<String>,
+}
+
+/// Listens and serves until the host stops.
+pub async fn run(plan: Rc<Plan>, ledger: Ledger) -> turmoil::Result {
+    let orphans = Orphans::default();
+    spawn_local(orphans.clone().keep());
+    let listener = TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), PORT)).await?;
+    let shared = Shared { plan, ledger, orphans };
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let sock = Sock::new(stream, shared.plan.network.window, &shared.orphans);
+        spawn_local(serve(sock, shared.clone()));
+    }
+}
+
+/// The port it listens on.
+pub const PORT: u16 = 5432;
+
+async fn serve(sock: Sock, shared: Shared) {
+    let mut talk = Talk::new(sock, None, usize::MAX, 0);
+    let Ok(packet) = first_packet(&mut talk).await else { return };
+    let code = u32::from_be_bytes([packet[0], packet[1], packet[2], packet[3]]);
+    if code == wire::CANCEL_REQUEST {
+        return cancel(&packet[4..], &mut talk, &shared).await;
+    }
+    let Some((version, parameters)) = wire::startup(&packet) else {
+        return violate("S1", "the StartupMessage does not end at its last NUL");
+    };
+    if version >> 16 != 3 {
+        violate("S1", format!("version {version}"));
+    }
+    let number = parameters
+        .iter()
+        .find(|(name, _)| name == "application_name")
+        .and_then(|(_, value)| value.strip_prefix("sim-")?.parse::<usize>().ok());
+    let Some(session) = number.and_then(|number| shared.plan.sessions.get(number)) else {
+        return violate("S1", "a StartupMessage of no session");
+    };
+    if !talk.input.is_empty() {
+        violate("S1", format!("session {}: bytes behind StartupMessage", session.number));
+    }
+    check_identity(&parameters, session, &shared.plan);
+    let cut = match session.script.fate {
+        Fate::Cut(cut) => Some(cut),
+        _ => None,
+    };
+    let Some(sock) = talk.sock.take() else { return };
+    let (pid, key) = pid_and_key(session.number, shared.plan.seed);
+    let mut backend = Backend {
+        plan: &shared.plan,
+        session,
+        ledger: &shared.ledger,
+        talk: Talk::new(sock, cut, session.script.chunk, session.script.pace_ms),
+        pid,
+        key,
+        variables: variables(shared.plan.daemon.variables),
+    };
+    shared.ledger.entry(session.number).upstream.started = true;
+    record::line(format_args!("upstream {} started", session.number));
+    let stop = backend.dialogue().await;
+    let mut entry = shared.ledger.entry(session.number);
+    entry.upstream.done = true;
+    entry.upstream.login_bytes = backend.talk.said;
+    record::line(format_args!("upstream {} done: {stop:?}", session.number));
+}
+
+async fn first_packet(talk: &mut Talk) -> Result<Vec<u8>, Stop> {
+    let length = talk.hear_bytes(4).await?;
+    let length = u32::from_be_bytes([length[0], length[1], length[2], length[3]]) as usize;
+    if !(8..=10_004).contains(&length) {
+        violate("S9", format!("a first packet of length {length} reached upstream"));
+        return Err(Stop::Own);
+    }
+    talk.hear_bytes(length - 4).await
+}
+
+async fn cancel(rest: &[u8], talk: &mut Talk, shared: &Shared) {
+    let known: BTreeMap<Vec<u8>, usize> = shared
+        .plan
+        .sessions
+        .iter()
+        .map(|session| {
+            let (pid, key) = pid_and_key(session.number, shared.plan.seed);
+            ([&pid.to_be_bytes()[..], &key].concat(), session.number)
+        })
+        .collect();
+    match known.get(rest) {
+        Some(&number) => {
+            record::line(format_args!("upstream {number} cancelled"));
+            shared.ledger.entry(number).upstream.cancels += 1;
+        }
+        None => violate("S4", "a CancelRequest with an altered key"),
+    }
+    if !talk.is_quiet() {
+        violate("S1", "bytes behind a CancelRequest");
+    }
+}
+
+fn pid_and_key(number: usize, seed: u64) -> (u32, [u8; 4]) {
+    (1000 + number as u32, Rng::fork(seed, &format!("key{number}")).bytes())
+}
+
+/// The role and the tenant are those of the login, and nothing of the client's comes after them.
+fn check_identity(parameters: &[(String, String)], session: &Session, plan: &Plan) {
+    let number = session.number;
+    let role = role(session);
+    let mut expected = vec![
+        ("user".to_owned(), role.clone()),
+        ("database".to_owned(), "crm".to_owned()),
+        ("application_name".to_owned(), format!("sim-{number}")),
+    ];
+    if session.client.user != User::Bypass && !plan.daemon.pooler {
+        let names = variables(plan.daemon.variables);
+        expected.extend(names.into_iter().zip(values(session, plan.daemon.variables)));
+        expected.push(("role".to_owned(), role));
+    }
+    if parameters != expected {
+        violate("S4", format!("session {number}: StartupMessage has {parameters:?}"));
+    }
+}
+
+impl Backend<'_> {
+    async fn dialogue(&mut self) -> Stop {
+        let stop = match self.login().await {
+            Ok(()) => return self.pipe().await,
+            Err(stop) => stop,
+        };
+        self.last_words(stop).await
+    }
+
+    /// Whatever has gone wrong: what still comes must be none of the client's bytes, and the
+    /// connection must be closed soon.
+    async fn last_words(&mut self, stop: Stop) -> Stop {
+        let number = self.session.number;
+        let patience = Duration::from_millis(self.plan.daemon.login_timeout_ms) + PATIENCE;
+        let end = match stop {
+            Stop::Eof | Stop::Reset => stop,
+            Stop::Cut(_) | Stop::Own => match timeout(patience, self.talk.hear_end()).await {
+                Ok(end) => end,
+                Err(_) if self.plan.is_disruptive() => Stop::Own,
+                Err(_) => {
+                    violate("S3", format!("session {number}: upstream is not let go"));
+                    Stop::Own
+                }
+            },
+        };
+        if self.session.client.user != User::Bypass {
+            self.check_leftovers();
+        }
+        end
+    }
+
+    /// Authentication replies, the batch and Terminate may still come, whole or not.
+    fn check_leftovers(&mut self) {
+        while let Some((tag, _)) = wire::take(&mut self.talk.input) {
+            if !b"pPBECSX".contains(&tag) {
+                let text = format!("session {}: {:?} before the pipe", self.session.number, tag);
+                return violate("S1", text);
+            }
+        }
+        if self.talk.input.first().is_some_and(|tag| !b"pPBECSX".contains(tag)) {
+            violate("S1", format!("session {}: bytes before the pipe", self.session.number));
+        }
+    }
+
+    async fn login(&mut self) -> Result<(), Stop> {
+        if self.session.script.fate == Fate::ErrorFirst {
+            return self.refuse("53300", "no more connections").await;
+        }
+        if self.session.script.talkative {
+            let body = [&0x0003_0000u32.to_be_bytes()[..], &0u32.to_be_bytes()].concat();
+            self.talk.say(&wire::message(b'v', &body)).await?;
+            self.talk.say(&wire::report(b'N', "NOTICE", "00000", "who is there?")).await?;
+        }
+        self.authenticate().await?;
+        let is_bypass = self.session.client.user == User::Bypass;
+        if !is_bypass {
+            self.expect_quiet();
+        }
+        let start = self.start();
+        self.ledger.entry(self.session.number).upstream.authenticated = true;
+        if is_bypass {
+            self.confirm();
+            return self.talk.say_last(&start).await;
+        }
+        self.talk.say(&start).await?;
+        if let Fate::ErrorAfterOk = self.session.script.fate {
+            return Err(Stop::Own);
+        }
+        if let Fate::Lie(lie) = self.session.script.fate
+            && is_told_at_the_start(lie)
+        {
+            return Err(Stop::Own);
+        }
+        self.hear_batch().await?;
+        self.expect_quiet();
+        let answer = self.answer();
+        let (most, last) = answer.split_at(answer.len() - 1);
+        self.talk.say(most).await?;
+        self.expect_quiet();
+        match self.session.script.fate {
+            Fate::Lie(lie) if !(self.plan.daemon.pooler && lie.passes_behind_a_pooler()) => {
+                self.talk.say(last).await?;
+                Err(Stop::Own)
+            }
+            _ => {
+                self.confirm();
+                self.talk.say_last(last).await
+            }
+        }
+    }
+
+    fn confirm(&self) {
+        record::line(format_args!("upstream {} confirmed", self.session.number));
+        self.ledger.entry(self.session.number).upstream.confirmed = true;
+    }
+
+    /// No byte has come that this side has not asked for.
+    fn expect_quiet(&mut self) {
+        if !self.talk.is_quiet() {
+            violate("S1", format!("session {}: early bytes reach upstream", self.session.number));
+        }
+    }
+
+    async fn refuse(&mut self, code: &str, words: &str) -> Result<(), Stop> {
+        self.talk.say(&wire::report(b'E', "FATAL", code, words)).await?;
+        self.talk.sock = None;
+        Err(Stop::Own)
+    }
+
+    /// AuthenticationOk and what PostgreSQL says at the start of a session.
+    fn start(&self) -> Vec<u8> {
+        let fate = self.session.script.fate;
+        let lie = if let Fate::Lie(lie) = fate { Some(lie) } else { None };
+        // What must not reach a client says so.
+        let version: &[u8] = if lie.is_some() { CANARY } else { b"17.0" };
+        let mut out = wire::authentication(0, &[]);
+        if lie == Some(Lie::OkTwice) {
+            out.extend(wire::authentication(0, &[]));
+        }
+        out.extend(wire::parameter_status("server_version", version));
+        if fate == Fate::ErrorAfterOk {
+            out.extend(wire::report(b'E', "FATAL", "3D000", "no such database"));
+            return out;
+        }
+        let superuser = if lie == Some(Lie::Superuser) { "on" } else { "off" };
+        if self.session.client.user != User::Bypass {
+            out.extend(wire::parameter_status("is_superuser", superuser));
+        }
+        if self.session.script.talkative {
+            out.extend(wire::report(b'N', "NOTICE", "00000", "hello"));
+            out.extend(wire::parameter_status("TimeZone", "Europe/Oslo"));
+        }
+        if lie == Some(Lie::EarlyRow) {
+            out.extend(wire::data_row(&[Some(CANARY)]));
+        }
+        if lie != Some(Lie::NoKey) {
+            out.extend(wire::backend_key_data(self.pid, &self.key));
+        }
+        let status = if lie == Some(Lie::StartStatusT) { b'T' } else { b'I' };
+        out.extend(wire::ready_for_query(status));
+        if lie == Some(Lie::ReadyTwice) {
+            out.extend(wire::ready_for_query(b'I'));
+        }
+        out
+    }
+
+    async fn pipe(&mut self) -> Stop {
+        let mut side = Side::new(self.session.number, Way::Down, &self.session.pipe, 0);
+        side.tolerate_terminate(self.plan.is_disruptive());
+        side.receive(&std::mem::take(&mut self.talk.input));
+        let report = side.run(self.talk.sock()).await;
+        self.ledger.entry(self.session.number).upstream.pipe = Some(report);
+        if report.left
+            && let Some(sock) = self.talk.sock.take()
+        {
+            sock.reset();
+        }
+        self.talk.sock = None;
+        Stop::Own
+    }
+}
+
+fn is_told_at_the_start(lie: Lie) -> bool {
+    matches!(
+        lie,
+        Lie::OkTwice | Lie::Superuser | Lie::EarlyRow | Lie::StartStatusT | Lie::ReadyTwice
+    )
+}
+
+/// Beyond the login timeout, until the daemon has let go.
+const PATIENCE: Duration = Duration::from_secs(5);

@@ -1,0 +1,168 @@
+//! Counts what the daemon does with its sockets: bounds, busy loops, fairness of a turn.
+//! Counted in the kernel, so that a fault of the daemon cannot hide itself.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use multigres::net::Token;
+
+use crate::record::{self, violate};
+
+/// The counters of one daemon.
+pub struct Watch {
+    connections: BTreeMap<usize, Legs>,
+    /// Most bytes that a connection may hold in one direction.
+    held_bytes_max: u64,
+    accepts: usize,
+    /// Calls since something has moved, and when that was.
+    calls: usize,
+    moved: u64,
+    moved_before: u64,
+    idle_turns: usize,
+    since: Duration,
+    /// Turns so far.
+    pub turns: u64,
+}
+
+#[derive(Default)]
+struct Legs {
+    /// The client has been told the last before there was a pipe.
+    refused: bool,
+    /// Upstream is there and takes bytes: what comes from one leg has to go to the other.
+    joined: bool,
+    read: [u64; 2],
+    written: [u64; 2],
+    read_in_turn: [u64; 2],
+}
+
+impl Watch {
+    /// Clients of this run say at most so many bytes before they are asked to.
+    pub fn new(early_bytes: usize) -> Self {
+        Watch {
+            connections: BTreeMap::new(),
+            held_bytes_max: (BUFFER_BYTES + LOGIN_BYTES_MAX + early_bytes) as u64,
+            accepts: 0,
+            calls: 0,
+            moved: 0,
+            moved_before: 0,
+            idle_turns: 0,
+            since: Duration::ZERO,
+            turns: 0,
+        }
+    }
+
+    pub(crate) fn opened(&mut self, token: Token) {
+        self.moved += 1;
+        let legs = self.connections.entry(token.0 >> 1).or_default();
+        legs.joined |= token.0 & 1 == 1;
+        if legs.refused {
+            violate("S3", "upstream is dialled for a login that has been refused");
+        }
+    }
+
+    pub(crate) fn closed(&mut self, token: Token) {
+        self.moved += 1;
+        if token.0 & 1 == 0 {
+            self.connections.remove(&(token.0 >> 1));
+        } else {
+            self.broken(Some(token));
+        }
+    }
+
+    /// The daemon has shut a leg down for writing.
+    pub(crate) fn shut(&mut self, token: Option<Token>) {
+        let Some(token) = token.filter(|token| token.0 & 1 == 0) else { return };
+        if let Some(legs) = self.connections.get_mut(&(token.0 >> 1)) {
+            legs.refused = true;
+        }
+    }
+
+    /// A leg takes no bytes any more: what comes for it is thrown away.
+    pub(crate) fn broken(&mut self, token: Option<Token>) {
+        if let Some(legs) = token.and_then(|token| self.connections.get_mut(&(token.0 >> 1))) {
+            legs.joined = false;
+        }
+    }
+
+    pub(crate) fn accepted(&mut self) {
+        self.moved += 1;
+        self.accepts += 1;
+    }
+
+    /// The daemon has made a call.
+    pub(crate) fn call(&mut self) {
+        self.calls += 1;
+        assert!(self.calls <= CALLS_MAX, "R2: {CALLS_MAX} calls of sockets and nothing moves");
+    }
+
+    pub(crate) fn read(&mut self, token: Option<Token>, count: usize) {
+        self.count(token, count, |legs, leg| {
+            legs.read_in_turn[leg] += count as u64;
+            &mut legs.read[leg]
+        });
+    }
+
+    pub(crate) fn written(&mut self, token: Option<Token>, count: usize) {
+        self.count(token, count, |legs, leg| &mut legs.written[leg]);
+    }
+
+    fn count(
+        &mut self,
+        token: Option<Token>,
+        count: usize,
+        field: impl FnOnce(&mut Legs, usize) -> &mut u64,
+    ) {
+        self.calls = 0;
+        self.moved += 1;
+        let Some(token) = token else { return violate("S10", "a stream is used unregistered") };
+        let Some(legs) = self.connections.get_mut(&(token.0 >> 1)) else { return };
+        *field(legs, token.0 & 1) += count as u64;
+        if !legs.joined {
+            return;
+        }
+        for from in [0, 1] {
+            let held = legs.read[from].saturating_sub(legs.written[1 - from]);
+            if held > self.held_bytes_max {
+                violate("S8", format!("a connection holds {held} bytes from leg {from}"));
+            }
+        }
+    }
+
+    /// A turn begins.
+    pub fn begin_turn(&mut self) {
+        self.turns += 1;
+        self.accepts = 0;
+        for legs in self.connections.values_mut() {
+            legs.read_in_turn = [0; 2];
+        }
+    }
+
+    /// A turn has ended.
+    pub fn end_turn(&mut self) {
+        if self.accepts > ACCEPTS_PER_TURN_MAX {
+            violate("R3", format!("{} connections accepted in one turn", self.accepts));
+        }
+        for legs in self.connections.values() {
+            let most = legs.read_in_turn[0].max(legs.read_in_turn[1]);
+            if most > TURN_BYTES_MAX {
+                violate("R3", format!("{most} bytes of one connection in one turn"));
+            }
+        }
+        let now = record::now();
+        if now > self.since || self.moved > self.moved_before {
+            (self.since, self.moved_before, self.idle_turns) = (now, self.moved, 0);
+            self.calls = 0;
+        }
+        self.idle_turns += 1;
+        assert!(self.idle_turns <= IDLE_TURNS_MAX, "R2: {IDLE_TURNS_MAX} turns, nothing moves");
+    }
+}
+
+const BUFFER_BYTES: usize = 32 * 1024;
+/// What a login of these scripts may pile up beside the pipe's buffer.
+const LOGIN_BYTES_MAX: usize = 16 * 1024;
+/// 256 KiB as documented, and the read that goes over it; a login may turn into a pipe meanwhile.
+const TURN_BYTES_MAX: u64 = 2 * (256 + 32) * 1024;
+const ACCEPTS_PER_TURN_MAX: usize = 64;
+const CALLS_MAX: usize = 200_000;
+const IDLE_TURNS_MAX: usize = 2_000;
