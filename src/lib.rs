@@ -3,6 +3,9 @@
 //! The library behind the daemon, in layers that know each other in one direction only; the code
 //! map with its invariants is in `docs/architecture.md`.
 
+#[macro_use]
+pub mod probe;
+
 pub mod config;
 pub mod logging;
 pub mod net;

@@ -11,6 +11,9 @@ use multigres::config::{Config, SETTINGS, Sources};
 use multigres::logging;
 use multigres::server::Server;
 
+#[cfg(any(feature = "marks", feature = "mutants"))]
+compile_error!("\"marks\" and \"mutants\" are for the simulator: a daemon has no planted bugs");
+
 fn main() -> ExitCode {
     let matches = command().get_matches();
     let config = match Config::load(&sources(&matches)) {

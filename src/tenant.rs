@@ -168,6 +168,9 @@ impl Policy {
                 startup.parameters.push((Bytes::from(name.clone()), value.clone()));
             }
             startup.parameters.push((Bytes::from_static(b"role"), tenant.role.clone()));
+            if mutant!(ContextFirst) {
+                startup.parameters.rotate_right(1 + tenant.values.len());
+            }
         }
         if startup.encoded_len() > STARTUP_BYTES_MAX {
             return Err(Refusal::new(
@@ -196,7 +199,7 @@ impl Policy {
                 .detail(format!("A role name has 1 to {ROLE_BYTES_MAX} bytes."))
                 .private(private()));
         }
-        if self.bypasses(&role) {
+        if self.bypasses(&role) && !mutant!(BypassTenant) {
             return Err(unauthorized("this role cannot log in as a tenant")
                 .detail("The role is configured to bypass tenant isolation.")
                 .private(private()));
@@ -222,7 +225,9 @@ impl Policy {
             if name == "replication" {
                 return Err(unauthorized("replication is not possible for a tenant"));
             }
-            if let Some(reserved) = self.reserved_name(name) {
+            if let Some(reserved) = self.reserved_name(name)
+                && !mutant!(ReservedAllowed)
+            {
                 return Err(Refusal::new(
                     Fault::Client,
                     sqlstate::INVALID_PARAMETER_VALUE,

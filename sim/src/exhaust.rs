@@ -41,6 +41,11 @@ pub fn plans(stride: usize) -> Vec<Plan> {
     plans
 }
 
+/// So many honest logins at once, with no faults.
+pub(crate) fn honest(mode: AuthMode, auth: Auth, logins: usize) -> Plan {
+    plan(mode, auth, vec![(Side::Client, None); logins])
+}
+
 /// How long both parts of an honest login are.
 fn login_bytes(mode: AuthMode, auth: Auth) -> (usize, usize) {
     let ran = run::run(&plan(mode, auth, vec![(Side::Client, None)]), false);

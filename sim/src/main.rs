@@ -1,247 +1,379 @@
 //! The simulator's command line: one seed, many seeds, every cut, a plan, a smaller plan.
+//! `docs/simulation.md` says how to read what it prints.
+//!
+//! Exit codes: 0 pass, 1 safety, 2 liveness, 3 not deterministic, 4 a mark was never reached,
+//! 5 a planted bug was not found, 64 usage.
+
+mod report;
 
 use std::fs;
-use std::process::{Command, ExitCode};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::process::{Command as Process, ExitCode};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use multigres_sim::plan::{Plan, Profile};
-use multigres_sim::run::{self, Ran};
-use multigres_sim::{exhaust, shrink};
+use multigres_sim::sweep::{Limits, Origin, Tally, Task, sweep};
+use multigres_sim::{mutants, probe, run, shrink};
 
 fn main() -> ExitCode {
-    // A panic is a violation with its text; where it came from shows when its seed is run alone.
-    if std::env::args().nth(1).as_deref() != Some("run") {
+    let matches = match command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 64 } else { 0 });
+        }
+    };
+    let (name, matches) = matches.subcommand().expect("clap asks for one");
+    // A panic is a violation with its text; where it came from shows when its plan is run alone.
+    if !["run", "replay"].contains(&name) {
         std::panic::set_hook(Box::new(|_| {}));
     }
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match carry_out(&arguments) {
+    let carry_out = match name {
+        "run" => run_seed,
+        "replay" => replay,
+        "sweep" => sweep_seeds,
+        "shrink" => shrink_plan,
+        "meta" => meta,
+        "hash" => hash,
+        "exhaust" => exhaust,
+        "mutants" => find_mutants,
+        "ci" => ci,
+        other => unreachable!("clap knows no {other}"),
+    };
+    match carry_out(matches) {
         Ok(code) => ExitCode::from(code),
         Err(mistake) => {
-            eprintln!("{mistake}\n{USAGE}");
+            eprintln!("error: {mistake}");
             ExitCode::from(64)
         }
     }
 }
 
-fn carry_out(arguments: &[String]) -> Result<u8, String> {
-    let flags = Flags(arguments);
-    let profile = flags.profile()?;
-    match arguments.first().map(String::as_str) {
-        Some("run") => {
-            let profile = profile.unwrap_or(Profile::Swarm);
-            let plan = Plan::from_seed(flags.number("--seed")?, profile);
-            Ok(run_one(&plan, flags.get("--trace")))
-        }
-        Some("replay") => {
-            let file = arguments.get(1).ok_or("which plan?")?;
-            let text = fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
-            let plan = serde_json::from_str(&text).map_err(|error| format!("{file}: {error}"))?;
-            Ok(run_one(&plan, flags.get("--trace")))
-        }
-        Some("shrink") => {
-            let profile = profile.unwrap_or(Profile::Swarm);
-            let plan = shrink::shrink(Plan::from_seed(flags.number("--seed")?, profile));
-            println!("{}", serde_json::to_string_pretty(&plan).expect("plain values"));
-            Ok(run_one(&plan, None))
-        }
-        Some("sweep") => {
-            let begin = Instant::now();
-            let minutes = flags.get("--minutes").map(|it| it.parse().map_err(|_| "--minutes"));
-            let until = minutes.transpose()?.map(|it: u64| begin + Duration::from_secs(60 * it));
-            let seeds = if until.is_some() { (flags.start()?, u64::MAX) } else { flags.seeds()? };
-            let profiles = profile.map_or(PROFILES.to_vec(), |profile| vec![profile]);
-            Ok(sweep(seeds, until, &profiles, flags.jobs()?, flags.has("--first")))
-        }
-        Some("meta") => {
-            let profiles = profile.map_or(PROFILES.to_vec(), |profile| vec![profile]);
-            Ok(meta(flags.seeds()?, &profiles))
-        }
-        Some("exhaust") => Ok(exhaust()),
-        _ => Err("what is to be done?".into()),
-    }
+fn command() -> Command {
+    let seed = || Arg::new("seed").long("seed").value_name("N").value_parser(value_parser!(u64));
+    let seeds = || Arg::new("seeds").long("seeds").value_name("A..B").value_parser(range);
+    let profile = || {
+        let values: Vec<String> = Profile::ALL.iter().map(|it| it.to_string()).collect();
+        Arg::new("profile").long("profile").value_name("P").value_parser(values)
+    };
+    let mutant = || Arg::new("mutant").long("mutant").value_name("NAME").help("plant a bug");
+    let trace = || Arg::new("trace").long("trace").value_name("FILE").help("write the trace");
+    let file = || Arg::new("file").value_name("PLAN").value_parser(value_parser!(PathBuf));
+    let jobs = || {
+        let jobs = Arg::new("jobs").long("jobs").value_name("J").help("threads [all cores]");
+        jobs.value_parser(value_parser!(NonZero<usize>))
+    };
+    let against = || {
+        let against = Arg::new("against").long("against").value_name("BINARY");
+        against.help("another build, whose traces must be the same [this one]")
+    };
+    let number = |name: &'static str| {
+        Arg::new(name).long(name).value_name("N").value_parser(value_parser!(u64))
+    };
+    let first = Arg::new("first").long("first").action(ArgAction::SetTrue);
+    let plans = Arg::new("plans").long("plans").value_name("DIR").default_value("sim/plans");
+    Command::new("multigres-sim")
+        .about("Runs the daemon's event loop in a simulated network, attacked from a seed")
+        .subcommand_required(true)
+        .subcommand(Command::new("run").about("One seed").args([
+            seed().required(true),
+            profile(),
+            mutant(),
+            trace(),
+        ]))
+        .subcommand(Command::new("replay").about("A plan from a file").args([
+            file().required(true),
+            mutant(),
+            trace(),
+        ]))
+        .subcommand(
+            Command::new("sweep")
+                .about("Many seeds of one profile or all")
+                .args([seeds(), number("minutes").conflicts_with("seeds"), number("from")])
+                .args([profile(), mutant(), jobs(), first.help("stop at the first failure")]),
+        )
+        .subcommand(
+            Command::new("shrink")
+                .about("Make the plan of a failing seed smaller")
+                .args([seed(), file().conflicts_with("seed"), profile(), mutant()])
+                .arg(Arg::new("out").long("out").value_name("FILE").default_value("plan.json")),
+        )
+        .subcommand(
+            Command::new("meta")
+                .about("The same seed must have the same trace, also in another process and build")
+                .args([seeds().required(true), profile(), against()]),
+        )
+        .subcommand(
+            Command::new("hash")
+                .about("The hash of each seed's trace, for \"meta\"")
+                .args([seeds().required(true), profile()]),
+        )
+        .subcommand(
+            Command::new("exhaust").about("Every cut of every login, and every lie").args([
+                number("cut"),
+                number("lie"),
+                mutant(),
+                trace(),
+                jobs(),
+            ]),
+        )
+        .subcommand(Command::new("mutants").about("Every planted bug must be found").args([
+            seeds().required(true),
+            mutant(),
+            jobs(),
+            plans.clone(),
+        ]))
+        .subcommand(Command::new("ci").about("All of it, in short").args([
+            jobs(),
+            against(),
+            plans,
+        ]))
 }
 
-/// The command line, seen as flags with values.
-struct Flags<'a>(&'a [String]);
-
-impl Flags<'_> {
-    fn get(&self, name: &str) -> Option<&str> {
-        let at = self.0.iter().position(|argument| argument == name)?;
-        self.0.get(at + 1).map(String::as_str)
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|argument| argument == name)
-    }
-
-    fn number(&self, name: &str) -> Result<u64, String> {
-        self.get(name).and_then(|it| it.parse().ok()).ok_or(format!("{name} wants a number"))
-    }
-
-    fn start(&self) -> Result<u64, String> {
-        if self.has("--seeds") { Ok(self.seeds()?.0) } else { Ok(0) }
-    }
-
-    fn jobs(&self) -> Result<usize, String> {
-        if self.has("--jobs") { Ok(self.number("--jobs")? as usize) } else { Ok(1) }
-    }
-
-    fn seeds(&self) -> Result<(u64, u64), String> {
-        let (from, to) =
-            self.get("--seeds").and_then(|it| it.split_once("..")).ok_or("--seeds wants A..B")?;
-        match (from.parse(), to.parse()) {
-            (Ok(from), Ok(to)) => Ok((from, to)),
-            _ => Err("--seeds wants A..B".into()),
-        }
-    }
-
-    fn profile(&self) -> Result<Option<Profile>, String> {
-        let Some(wanted) = self.get("--profile") else { return Ok(None) };
-        let found = PROFILES.into_iter().find(|profile| name(*profile) == wanted);
-        found.map(Some).ok_or(format!("no profile {wanted}"))
-    }
+fn run_seed(matches: &ArgMatches) -> Result<u8, String> {
+    plant(matches)?;
+    let plan = Plan::from_seed(*matches.get_one("seed").expect("required"), one_profile(matches));
+    run_one(&plan, matches)
 }
 
-fn run_one(plan: &Plan, trace: Option<&str>) -> u8 {
-    println!("{}", serde_json::to_string(plan).expect("plain values"));
+fn replay(matches: &ArgMatches) -> Result<u8, String> {
+    plant(matches)?;
+    let file: &PathBuf = matches.get_one("file").expect("required");
+    run_one(&read_plan(file)?, matches)
+}
+
+fn run_one(plan: &Plan, matches: &ArgMatches) -> Result<u8, String> {
+    println!("{}", report::line_of(plan));
+    let trace: Option<&String> = matches.try_get_one("trace").ok().flatten();
     let ran = run::run(plan, trace.is_some());
-    if let (Some(file), Some(text)) = (trace, &ran.record.text)
-        && let Err(error) = fs::write(file, text)
-    {
-        eprintln!("{file}: {error}");
+    if let (Some(file), Some(text)) = (trace, &ran.record.text) {
+        fs::write(file, text).map_err(|error| format!("{file}: {error}"))?;
     }
-    for violation in &ran.record.violations {
-        println!("{} t={:?} {}", violation.invariant, violation.at, violation.text);
-    }
-    println!(
-        "trace {:016x}, {} lines, {:?} of virtual time",
-        ran.record.hash, ran.record.lines, ran.virtual_time
-    );
-    verdict(&ran)
+    Ok(report::one(&ran))
 }
 
-fn sweep(
-    (from, to): (u64, u64),
-    until: Option<Instant>,
-    profiles: &[Profile],
-    jobs: usize,
-    first: bool,
-) -> u8 {
-    let (next, runs, failed) = (AtomicU64::new(from), AtomicUsize::new(0), AtomicUsize::new(0));
-    let worst = AtomicUsize::new(0);
+fn sweep_seeds(matches: &ArgMatches) -> Result<u8, String> {
+    let from = matches.get_one("from").copied().unwrap_or(0);
+    let minutes: Option<&u64> = matches.get_one("minutes");
+    let (from, to) = match (seeds(matches), minutes) {
+        (Some(seeds), None) => seeds,
+        (None, Some(_)) => (from, u64::MAX),
+        _ => return Err("either --seeds or --minutes".into()),
+    };
+    let until = minutes.map(|minutes| Instant::now() + Duration::from_secs(60 * minutes));
+    let limits = Limits { jobs: jobs(matches), until, first: matches.get_flag("first") };
+    let profiles = profiles(matches);
+    let mutant: Option<&String> = matches.get_one("mutant");
+    probe::plant(mutant.map(String::as_str))?;
     let begin = Instant::now();
-    thread::scope(|scope| {
-        for _ in 0..jobs {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    let is_over = until.is_some_and(|until| Instant::now() >= until)
-                        || first && failed.load(Ordering::Relaxed) > 0;
-                    if seed >= to || is_over {
-                        return;
-                    }
-                    for &profile in profiles {
-                        let ran = run::run(&Plan::from_seed(seed, profile), false);
-                        runs.fetch_add(1, Ordering::Relaxed);
-                        if verdict(&ran) > 0 {
-                            failed.fetch_add(1, Ordering::Relaxed);
-                            worst.fetch_max(usize::from(verdict(&ran)), Ordering::Relaxed);
-                            tell(seed, profile, &ran);
-                        }
-                    }
-                }
-            });
-        }
-    });
-    let (runs, failed) = (runs.into_inner(), failed.into_inner());
-    let rate = runs as f64 / begin.elapsed().as_secs_f64();
-    println!("{runs} runs, {failed} failed, {rate:.1} runs a second");
-    worst.into_inner() as u8
+    let tally = sweep(seed_tasks(from, to, &profiles), limits, mutant.map(String::as_str));
+    report::failures(&tally, mutant.map(String::as_str));
+    report::rate(&tally, begin);
+    report::missed(&tally);
+    Ok(tally.exit_code())
 }
 
-fn tell(seed: u64, profile: Profile, ran: &Ran) {
-    let Some(violation) = ran.record.violations.first() else { return };
-    let profile = name(profile);
-    println!(
-        "FAIL seed={seed} invariant={} t={:.3}s commit={} profile={profile}: {}\n  repro: cargo \
-         run --release -p multigres-sim -- run --seed {seed} --profile {profile} --trace \
-         /dev/stdout",
-        violation.invariant,
-        violation.at.as_secs_f64(),
-        commit(),
-        violation.text
-    );
+/// All profiles of each seed, one after the other.
+fn seed_tasks(from: u64, to: u64, profiles: &[Profile]) -> impl Fn(usize) -> Option<Task> + Sync {
+    move |at| {
+        let seed = from.checked_add((at / profiles.len()) as u64).filter(|seed| *seed < to)?;
+        Some(Task::seed(seed, profiles[at % profiles.len()]))
+    }
 }
 
-fn meta((from, to): (u64, u64), profiles: &[Profile]) -> u8 {
+fn shrink_plan(matches: &ArgMatches) -> Result<u8, String> {
+    plant(matches)?;
+    let plan = match (matches.get_one::<u64>("seed"), matches.get_one::<PathBuf>("file")) {
+        (Some(seed), _) => Plan::from_seed(*seed, one_profile(matches)),
+        (None, Some(file)) => read_plan(file)?,
+        (None, None) => return Err("either --seed or a plan".into()),
+    };
+    let before = report::line_of(&plan).len();
+    let Some((plan, runs)) = shrink::shrink(plan) else {
+        return Err("this plan does not fail".into());
+    };
+    let text = serde_json::to_string_pretty(&plan).expect("plain values");
+    let out: &String = matches.get_one("out").expect("has a default");
+    fs::write(out, text + "\n").map_err(|error| format!("{out}: {error}"))?;
+    println!("{before} bytes of plan to {}, in {runs} runs: {out}", report::line_of(&plan).len());
+    run_one(&plan, matches)
+}
+
+fn meta(matches: &ArgMatches) -> Result<u8, String> {
+    let seeds = seeds(matches).expect("required");
+    same_traces(seeds, &profiles(matches), matches.get_one::<String>("against"))
+}
+
+/// Twice in this process, and once in another, of another build if there is one.
+fn same_traces(
+    (from, to): (u64, u64),
+    profiles: &[Profile],
+    against: Option<&String>,
+) -> Result<u8, String> {
+    let own = std::env::current_exe().map_err(|error| format!("who am I? {error}"))?;
+    let other = against.map_or(own, PathBuf::from);
     let mut code = 0;
-    for seed in from..to {
-        for &profile in profiles {
+    for &profile in profiles {
+        let range = format!("{from}..{to}");
+        let told = Process::new(&other)
+            .args(["hash", "--seeds", &range, "--profile", &profile.to_string()])
+            .output()
+            .map_err(|error| format!("{}: {error}", other.display()))?;
+        let told = String::from_utf8_lossy(&told.stdout).into_owned();
+        let mut told = told.lines();
+        for seed in from..to {
             let plan = Plan::from_seed(seed, profile);
             let (one, two) = (run::run(&plan, true), run::run(&plan, true));
-            if one.record.text != two.record.text {
-                println!("FAIL seed={seed} invariant=M1 profile={}: two traces", name(profile));
+            let elsewhere = told.next().unwrap_or_default();
+            if one.record.text != two.record.text || elsewhere != hash_line(seed, one.record.hash) {
+                println!("FAIL seed={seed} invariant=M1 profile={profile}: two traces");
                 code = 3;
             }
         }
     }
-    println!("seeds {from}..{to} twice each");
-    code
+    println!("{} runs, each in two processes, have one trace", (to - from) * profiles.len() as u64);
+    Ok(code)
 }
 
-fn exhaust() -> u8 {
-    let begin = Instant::now();
-    let plans = exhaust::plans(1);
-    let mut worst = 0;
-    let mut cuts = 0;
-    for (at, plan) in plans.iter().enumerate() {
-        let ran = run::run(plan, false);
-        cuts += plan.sessions.len();
-        worst = worst.max(verdict(&ran));
-        if let Some(violation) = ran.record.violations.first() {
-            println!("FAIL plan {at} invariant={}: {}", violation.invariant, violation.text);
-            let file = std::env::temp_dir().join(format!("cut-{at}.json"));
-            let text = serde_json::to_string(plan).expect("plain values");
-            if fs::write(&file, text).is_ok() {
-                println!("  repro: cargo run --release -p multigres-sim -- replay {file:?}");
-            }
+fn hash(matches: &ArgMatches) -> Result<u8, String> {
+    let (from, to) = seeds(matches).expect("required");
+    for profile in profiles(matches) {
+        for seed in from..to {
+            let ran = run::run(&Plan::from_seed(seed, profile), false);
+            println!("{}", hash_line(seed, ran.record.hash));
         }
     }
-    println!("{cuts} cuts in {:.1?}", begin.elapsed());
-    worst
+    Ok(0)
 }
 
-/// 1 for a broken promise, 2 for one that is not kept in time.
-fn verdict(ran: &Ran) -> u8 {
-    match ran.record.violations.first() {
-        None => 0,
-        Some(violation) if violation.invariant.starts_with(['L', 'R']) => 2,
-        Some(_) => 1,
+fn hash_line(seed: u64, hash: u64) -> String {
+    format!("{seed} {hash:016x}")
+}
+
+fn exhaust(matches: &ArgMatches) -> Result<u8, String> {
+    let only = |name: &str| matches.get_one::<u64>(name).map(|at| *at as usize);
+    let one = match (only("cut"), only("lie")) {
+        (Some(at), _) => Some(Task::cuts(1).into_iter().nth(at)),
+        (None, Some(at)) => Some(Task::lies().into_iter().nth(at)),
+        (None, None) => None,
+    };
+    if let Some(one) = one {
+        plant(matches)?;
+        let plan = one.and_then(|task| task.plan).ok_or("there are not so many")?;
+        return run_one(&plan, matches);
     }
+    let mutant: Option<&String> = matches.get_one("mutant");
+    probe::plant(mutant.map(String::as_str))?;
+    let tally = exhaust_all(jobs(matches), mutant.map(String::as_str));
+    Ok(tally.exit_code())
 }
 
-fn commit() -> String {
-    let told = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
-    told.ok()
-        .filter(|told| told.status.success())
-        .map_or("unknown".into(), |told| String::from_utf8_lossy(&told.stdout).trim().into())
+fn exhaust_all(jobs: usize, mutant: Option<&str>) -> Tally {
+    let begin = Instant::now();
+    let limits = Limits { jobs, until: None, first: false };
+    let tasks = [Task::lies(), Task::cuts(1)].concat();
+    let tally = sweep(|at| tasks.get(at).cloned(), limits, mutant);
+    report::failures(&tally, mutant);
+    let logins: usize = tasks.iter().flat_map(|task| &task.plan).map(|it| it.sessions.len()).sum();
+    println!("exhaust: {logins} logins in {:.1?}", begin.elapsed());
+    tally
 }
 
-fn name(profile: Profile) -> String {
-    format!("{profile:?}").to_lowercase()
+fn find_mutants(matches: &ArgMatches) -> Result<u8, String> {
+    let (from, to) = seeds(matches).expect("required");
+    let plans = plan_tasks(matches)?;
+    let only: Option<&String> = matches.get_one("mutant");
+    let names = probe::mutants();
+    let names = names.into_iter().filter(|name| only.is_none_or(|only| only == name)).collect();
+    mutants_are_found(names, from, to, &plans, jobs(matches))
 }
 
-const PROFILES: [Profile; 5] =
-    [Profile::Quiet, Profile::Swarm, Profile::Auth, Profile::Backpressure, Profile::Liveness];
+fn mutants_are_found(
+    names: Vec<String>,
+    from: u64,
+    to: u64,
+    plans: &[Task],
+    jobs: usize,
+) -> Result<u8, String> {
+    if names.is_empty() {
+        return Err("no such mutant in this build (feature \"mutants\")".into());
+    }
+    let begin = Instant::now();
+    let verdicts = mutants::find(&names, &mutants::tasks(from, to, plans), jobs, report::mutant);
+    Ok(report::mutants(&verdicts, begin))
+}
 
-const USAGE: &str = "\
-multigres-sim run --seed N [--profile P] [--trace FILE]
-multigres-sim sweep --seeds A..B | --minutes M [--profile P] [--jobs J] [--first]
-multigres-sim shrink --seed N [--profile P]
-multigres-sim replay FILE [--trace FILE]
-multigres-sim meta --seeds A..B [--profile P]
-multigres-sim exhaust
-profiles: quiet, swarm, auth, backpressure, liveness (all of them)
-exit: 0 pass, 1 safety, 2 liveness, 3 not deterministic, 64 usage";
+fn ci(matches: &ArgMatches) -> Result<u8, String> {
+    let jobs = jobs(matches);
+    let limits = Limits { jobs, until: None, first: false };
+    let plans = plan_tasks(matches)?;
+    let mut codes = Vec::new();
+    let begin = Instant::now();
+    let mut tally = sweep(|at| plans.get(at).cloned(), limits, None);
+    println!("plans: {} runs", tally.runs);
+    tally.merge(sweep(seed_tasks(0, CI_SEEDS, &Profile::ALL), limits, None));
+    report::failures(&tally, None);
+    report::rate(&tally, begin);
+    tally.merge(exhaust_all(jobs, None));
+    codes.push(tally.exit_code());
+    codes.push(report::missed(&tally));
+    codes.push(same_traces((0, CI_META_SEEDS), &Profile::ALL, matches.get_one("against"))?);
+    codes.push(mutants_are_found(probe::mutants(), 0, CI_SEEDS, &plans, jobs)?);
+    println!("all of it in {:.1?}", begin.elapsed());
+    Ok(codes.into_iter().find(|code| *code > 0).unwrap_or(0))
+}
+
+/// The plans of past bugs.
+fn plan_tasks(matches: &ArgMatches) -> Result<Vec<Task>, String> {
+    let folder: &String = matches.get_one("plans").expect("has a default");
+    let entries = fs::read_dir(folder).map_err(|error| format!("{folder}: {error}"))?;
+    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    let task = |file: PathBuf| {
+        let plan = Some(read_plan(&file)?);
+        Ok(Task { origin: Origin::File(file), plan })
+    };
+    files.into_iter().filter(|it| it.extension().is_some_and(|it| it == "json")).map(task).collect()
+}
+
+fn read_plan(file: &Path) -> Result<Plan, String> {
+    let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    serde_json::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))
+}
+
+/// Plants the bug that is asked for in this thread.
+fn plant(matches: &ArgMatches) -> Result<(), String> {
+    probe::plant(matches.get_one::<String>("mutant").map(String::as_str))
+}
+
+fn range(text: &str) -> Result<(u64, u64), String> {
+    let (from, to) = text.split_once("..").ok_or("A..B is meant")?;
+    let number = |text: &str| text.parse::<u64>().map_err(|error| error.to_string());
+    Ok((number(from)?, number(to)?))
+}
+
+fn seeds(matches: &ArgMatches) -> Option<(u64, u64)> {
+    matches.get_one("seeds").copied()
+}
+
+fn jobs(matches: &ArgMatches) -> usize {
+    let asked: Option<&NonZero<usize>> = matches.get_one("jobs");
+    asked.map_or_else(|| thread::available_parallelism().map_or(1, NonZero::get), |it| it.get())
+}
+
+fn one_profile(matches: &ArgMatches) -> Profile {
+    profiles(matches).pop().filter(|_| matches.contains_id("profile")).unwrap_or(Profile::Swarm)
+}
+
+fn profiles(matches: &ArgMatches) -> Vec<Profile> {
+    let asked: Option<&String> = matches.get_one("profile");
+    Profile::ALL.into_iter().filter(|it| asked.is_none_or(|name| *name == it.to_string())).collect()
+}
+
+/// 300 runs over all profiles.
+const CI_SEEDS: u64 = 60;
+/// 20 runs over all profiles.
+const CI_META_SEEDS: u64 = 4;

@@ -1,6 +1,8 @@
 //! What happens in a run, as plain values: a plan can be printed, shrunk, kept and played again.
 //! Knows nothing of how it is carried out.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// A whole run.
@@ -35,6 +37,24 @@ pub enum Profile {
     Backpressure,
     /// Faults until a moment, then health.
     Liveness,
+}
+
+impl Profile {
+    /// All of them.
+    pub const ALL: [Profile; 5] =
+        [Profile::Quiet, Profile::Auth, Profile::Backpressure, Profile::Swarm, Profile::Liveness];
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Profile::Quiet => "quiet",
+            Profile::Swarm => "swarm",
+            Profile::Auth => "auth",
+            Profile::Backpressure => "backpressure",
+            Profile::Liveness => "liveness",
+        })
+    }
 }
 
 /// Turmoil's part.

@@ -16,6 +16,13 @@ pub struct Violation {
     pub text: String,
 }
 
+impl Violation {
+    /// What the process is to end with: 1 for a broken promise, 2 for one not kept in time.
+    pub fn exit_code(&self) -> u8 {
+        if self.invariant.starts_with(['L', 'R']) { 2 } else { 1 }
+    }
+}
+
 /// What a run leaves behind.
 #[derive(Default)]
 pub struct Record {

@@ -240,6 +240,7 @@ fn settings(plan: &Plan, upstream: Address) -> proxy::Settings {
         upstream_connect_timeout: Duration::from_millis(daemon.connect_timeout_ms),
         idle_timeout: daemon.idle_timeout_ms.map(Duration::from_millis),
         connections_max: daemon.connections_max,
+        limits: proxy::Limits::default(),
     }
 }
 

@@ -3,16 +3,19 @@
 use crate::plan::{Faults, Plan};
 use crate::run;
 
-/// The smallest plan that was found; the invariant stays broken in each step on the way to it.
-pub fn shrink(mut plan: Plan) -> Plan {
-    let Some(invariant) = broken(&plan) else { return plan };
+/// The smallest plan that was found, and how many runs it took; `None` if the plan does not fail.
+/// The same invariant stays broken in each step on the way to it.
+pub fn shrink(mut plan: Plan) -> Option<(Plan, usize)> {
+    let invariant = broken(&plan)?;
+    let mut runs = 1;
     loop {
-        let smaller = candidates(&plan)
-            .into_iter()
-            .find(|candidate| *candidate != plan && broken(candidate) == Some(invariant));
+        let smaller = candidates(&plan).into_iter().find(|candidate| {
+            runs += 1;
+            *candidate != plan && broken(candidate) == Some(invariant)
+        });
         match smaller {
             Some(smaller) => plan = smaller,
-            None => return plan,
+            None => return Some((plan, runs)),
         }
     }
 }

@@ -243,6 +243,7 @@ impl Draft {
                 upstream_connect_timeout: self.upstream_connect_timeout,
                 idle_timeout: self.idle_timeout,
                 connections_max: self.max_connections,
+                limits: proxy::Limits::default(),
             },
             log_level: self.log_level,
         }

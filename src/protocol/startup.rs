@@ -152,7 +152,7 @@ fn parse_parameters(body: &Bytes) -> Result<Vec<(Bytes, Bytes)>, StartupError> {
         }
         let value = fields.cstr().map_err(|_| StartupError::Layout)?;
         let name = body.slice_ref(name);
-        if !names.insert(name.to_ascii_lowercase()) {
+        if !names.insert(name.to_ascii_lowercase()) && !mutant!(DuplicateAllowed) {
             return Err(StartupError::DuplicateParameter(name));
         }
         parameters.push((name, body.slice_ref(value)));

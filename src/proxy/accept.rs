@@ -67,19 +67,20 @@ impl<N: Net> Proxy<N> {
             return;
         }
         self.acceptor.paused_until = None;
-        let mut left = ACCEPTS_PER_TURN_MAX;
+        let mut left = self.settings.limits.turn_accepts;
         let listeners = self.acceptor.listeners.len();
         // Another one is the first each time, so that a flood on one leaves the others their share.
         self.acceptor.first = (self.acceptor.first + 1) % listeners;
         let first = self.acceptor.first;
         for at in (0..listeners).map(|at| (first + at) % listeners) {
-            while left > 0 && self.acceptor.listeners[at].ready {
-                left -= 1;
+            while (left > 0 || mutant!(AcceptsUnbounded)) && self.acceptor.listeners[at].ready {
+                left = left.saturating_sub(1);
                 let accepted = self.net.accept(&mut self.acceptor.listeners[at].listener);
                 match accepted {
                     Ok((stream, peer)) => {
                         self.acceptor.warned = false;
                         if !self.has_room() {
+                            sometimes!(CrowdedOut);
                             self.make_room(now);
                         }
                         self.admit(stream, peer, now);
@@ -87,8 +88,13 @@ impl<N: Net> Proxy<N> {
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {
                         self.acceptor.listeners[at].ready = false;
                     }
-                    Err(error) if is_passing(error.kind()) => {}
+                    Err(error) if is_passing(error.kind()) => sometimes!(AcceptRetried),
                     Err(error) => {
+                        sometimes!(AcceptPaused);
+                        if mutant!(AcceptGivesUp) {
+                            self.acceptor.listeners[at].ready = false;
+                            return;
+                        }
                         self.acceptor.paused_until = Some(now + ACCEPT_PAUSE);
                         if !std::mem::replace(&mut self.acceptor.warned, true) {
                             warn!("accepting paused: {error}");
@@ -98,6 +104,7 @@ impl<N: Net> Proxy<N> {
                 }
             }
         }
+        sometimes!(left == 0, AcceptsSpent);
     }
 
     fn admit(&mut self, mut stream: N::Stream, peer: Peer, now: Instant) {
@@ -106,6 +113,7 @@ impl<N: Net> Proxy<N> {
         let entry = self.connections.vacant_entry();
         let key = Key { slot: entry.key(), generation: self.generation };
         if let Err(error) = self.net.register(&mut stream, key.token(Leg::Client)) {
+            sometimes!(ClientUnregistered);
             warn!("session={} dropped peer={peer}: {error}", self.accepted);
             return;
         }
@@ -121,8 +129,6 @@ impl<N: Net> Proxy<N> {
 fn is_passing(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Interrupted | ErrorKind::ConnectionAborted)
 }
-
-const ACCEPTS_PER_TURN_MAX: usize = 64;
 
 /// Long enough not to spin, short enough that nobody gives up.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

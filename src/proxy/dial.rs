@@ -28,8 +28,12 @@ impl<N: Net> Proxy<N> {
                 if let Some(connection) = self.connection(key) {
                     connection.dial = Some(Dial::Resolving { deadline });
                 }
-                if let Some((host, port)) = lookup {
-                    self.net.resolve(&host, port);
+                match lookup {
+                    Some((host, port)) => {
+                        sometimes!(LookupStarted);
+                        self.net.resolve(&host, port);
+                    }
+                    None => sometimes!(LookupShared),
                 }
             }
         }
@@ -45,12 +49,14 @@ impl<N: Net> Proxy<N> {
         };
         let (waiting, addresses) = self.directory.answered(now, addresses);
         for key in waiting {
-            if !self.is_wanted(key) {
+            if !self.is_wanted(key) && !mutant!(LateAnswerDials) {
+                sometimes!(LateAnswer);
                 continue;
             }
             match &addresses {
                 Some(addresses) => self.try_address(key, addresses.clone(), 0, None, now),
                 None => {
+                    sometimes!(LookupFailed);
                     let host = self.directory.name();
                     self.unreachable(key, format!("cannot look up {host}: {error}"));
                 }
@@ -75,7 +81,10 @@ impl<N: Net> Proxy<N> {
                 connection.dial = None;
                 self.directory.prefer(&addresses[at]);
             }
-            Err(error) => self.next_address(key, addresses, at, &error, now),
+            Err(error) => {
+                sometimes!(ConnectRefused);
+                self.next_address(key, addresses, at, &error, now);
+            }
         }
     }
 
@@ -88,11 +97,13 @@ impl<N: Net> Proxy<N> {
                 connection.dial = Some(Dial::Resolving { deadline });
             }
             Some(Dial::Resolving { .. }) => {
+                sometimes!(LookupTimedOut);
                 self.directory.forget(key);
                 let host = self.directory.name();
                 self.unreachable(key, format!("looking up {host} takes too long"));
             }
             Some(Dial::Trying { addresses, at, deadline, .. }) if deadline <= now => {
+                sometimes!(ConnectTimedOut);
                 self.next_address(key, addresses, at, &ErrorKind::TimedOut.into(), now);
             }
             Some(Dial::Trying { addresses, at, deadline, again: Some(_) }) => {
@@ -115,7 +126,8 @@ impl<N: Net> Proxy<N> {
         connection.relay.detach();
         connection.dial = None;
         debug!("session={} cannot connect to {}: {error}", connection.number(), addresses[at]);
-        if at + 1 < addresses.len() {
+        if at + 1 < addresses.len() && !mutant!(FirstAddressOnly) {
+            sometimes!(NextAddress);
             self.try_address(key, addresses, at + 1, None, now);
         } else {
             self.unreachable(key, format!("{}: {error}", addresses[at]));
@@ -145,6 +157,7 @@ impl<N: Net> Proxy<N> {
             }
             // The backlog of a unix socket is full, of which no event tells the end.
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                sometimes!(ConnectAgain);
                 let again = Some(now + CONNECT_PAUSE);
                 connection.dial = Some(Dial::Trying { addresses, at, deadline, again });
             }

@@ -53,6 +53,26 @@ pub struct Settings {
     /// Logins are refused while there are so many sessions, from the StartupMessage to the end of
     /// the pipe; cancel requests are not.
     pub connections_max: usize,
+    /// Of buffers and turns.
+    pub limits: Limits,
+}
+
+/// Sizes that are no settings of the daemon's: a simulator makes them small, to come to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Of a buffer of the pipe.
+    pub buffer_bytes: usize,
+    /// How much one connection may move in one direction before the others have their turn; a
+    /// buffer may go over it.
+    pub turn_bytes: usize,
+    /// How many connections one turn accepts.
+    pub turn_accepts: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { buffer_bytes: 32 * 1024, turn_bytes: 256 * 1024, turn_accepts: 64 }
+    }
 }
 
 /// What an operator or a signal asks for.
@@ -110,7 +130,7 @@ impl<N: Net> Proxy<N> {
             run_queue: VecDeque::new(),
             timers: Timers::default(),
             directory: Directory::new(settings.upstream.clone()),
-            pool: BufferPool::new(BUFFER_BYTES),
+            pool: BufferPool::new(settings.limits.buffer_bytes),
             generation: 0,
             accepted: 0,
             sessions: 0,
@@ -136,10 +156,10 @@ impl<N: Net> Proxy<N> {
             match Target::of(token) {
                 Target::Listener(at) => self.acceptor.ready(at),
                 Target::Connection(key, leg) => {
-                    if let Some(connection) = self.connection(key)
-                        && connection.relay.ready(leg, readiness)
-                    {
-                        self.enqueue(key);
+                    match self.connection(key).map(|it| it.relay.ready(leg, readiness)) {
+                        Some(true) => self.enqueue(key),
+                        Some(false) => sometimes!(OldNews),
+                        None => sometimes!(StaleEvent),
                     }
                 }
             }
@@ -168,7 +188,9 @@ impl<N: Net> Proxy<N> {
         for key in keys {
             if let Some(connection) = self.connection(key)
                 && connection.relay.session().stage() == Stage::Login
+                && !mutant!(DrainForgetsLogins)
             {
+                sometimes!(DrainRefused);
                 connection.relay.session_mut().refuse(
                     Refusal::new(
                         Fault::Multigres,
@@ -179,7 +201,8 @@ impl<N: Net> Proxy<N> {
                 );
                 self.drive(key, now);
             }
-            if control == Control::Stop {
+            if control == Control::Stop || mutant!(DrainCuts) {
+                sometimes!(StopCut);
                 self.close(key, Some(Cut::Stop), now);
             }
         }
@@ -222,16 +245,17 @@ impl<N: Net> Proxy<N> {
     /// Moves what one connection has to move.
     fn drive(&mut self, key: Key, now: Instant) {
         if let Some(connection) = self.connection(key) {
-            connection.queued = false;
+            connection.queued = mutant!(QueuedForGood);
             connection.last_active = now;
         }
         self.check_connect(key, now);
+        let budget = self.turn_budget();
         loop {
             let Some(connection) = self.connections.get_mut(key.slot) else { return };
             if connection.generation != key.generation {
                 return;
             }
-            match connection.relay.pump(&mut self.pool, TURN_BYTES_MAX) {
+            match connection.relay.pump(&mut self.pool, budget) {
                 Pumped::Connect => {
                     self.admit_session(key);
                     self.dial(key, now);
@@ -239,6 +263,7 @@ impl<N: Net> Proxy<N> {
                     self.check_connect(key, now);
                 }
                 Pumped::Waiting => break,
+                Pumped::Unfinished if mutant!(BudgetForgets) => break,
                 Pumped::Unfinished => {
                     self.enqueue(key);
                     break;
@@ -247,6 +272,10 @@ impl<N: Net> Proxy<N> {
             }
         }
         self.settle(key, now);
+    }
+
+    fn turn_budget(&self) -> usize {
+        if mutant!(BudgetIgnored) { usize::MAX } else { self.settings.limits.turn_bytes }
     }
 
     /// Notes where a connection stands now, and sets its deadline.
@@ -258,6 +287,7 @@ impl<N: Net> Proxy<N> {
             self.sessions -= usize::from(std::mem::take(&mut connection.counted));
         }
         let deadline = match connection.phase {
+            Phase::Login if mutant!(LoginUnbounded) => None,
             Phase::Login => {
                 let login = connection.accepted() + settings.login_timeout;
                 let dial = connection.dial.as_ref().map(|dial| dial.deadline());
@@ -270,6 +300,7 @@ impl<N: Net> Proxy<N> {
                 armed.unwrap_or(connection.last_active + timeout)
             }),
             Phase::Flushing => Some(connection.phase_since + FLUSH_TIMEOUT),
+            Phase::Lingering if mutant!(LingerUnbounded) => None,
             Phase::Lingering => Some(connection.phase_since + LINGER_TIMEOUT),
         };
         self.timers.set(key, &mut connection.deadline, deadline);
@@ -283,17 +314,31 @@ impl<N: Net> Proxy<N> {
         connection.deadline = None;
         match connection.phase {
             Phase::Login if now >= connection.accepted() + login_timeout => {
+                sometimes!(LoginTimedOut);
                 connection.relay.session_mut().time_out();
                 self.enqueue(key);
             }
             Phase::Login => self.expire_dial(key, now),
             Phase::Piping => match idle_timeout {
-                Some(timeout) if now >= connection.last_active + timeout => {
+                Some(timeout)
+                    if now >= connection.last_active + timeout || mutant!(IdleNotRenewed) =>
+                {
+                    sometimes!(IdleTimedOut);
                     self.close(key, Some(Cut::IdleTimeout), now);
                 }
-                Some(_) | None => self.settle(key, now),
+                Some(_) | None => {
+                    sometimes!(IdleRenewed);
+                    self.settle(key, now);
+                }
             },
-            Phase::Flushing | Phase::Lingering => self.close(key, Some(Cut::Lingered), now),
+            Phase::Flushing => {
+                sometimes!(FlushTimedOut);
+                self.close(key, Some(Cut::Lingered), now);
+            }
+            Phase::Lingering => {
+                sometimes!(LingerTimedOut);
+                self.close(key, Some(Cut::Lingered), now);
+            }
         }
     }
 
@@ -302,15 +347,22 @@ impl<N: Net> Proxy<N> {
             return;
         }
         let mut connection = self.connections.remove(key.slot);
-        self.sessions -= usize::from(connection.counted);
+        self.sessions -= usize::from(connection.counted && !mutant!(StillCounted));
         connection.log_end(now, cut, &self.settings.session.policy);
-        connection.relay.release(&mut self.pool);
-        self.timers.set(key, &mut connection.deadline, None);
+        if !mutant!(BufferKept) {
+            connection.relay.release(&mut self.pool);
+        }
+        if !mutant!(TimerStays) {
+            self.timers.set(key, &mut connection.deadline, None);
+        }
         self.directory.forget(key);
     }
 
     fn sleep(&self, now: Instant) -> Option<Duration> {
-        if !self.run_queue.is_empty() || self.acceptor.is_ready(now) {
+        if mutant!(Oversleeps) {
+            return None;
+        }
+        if mutant!(NeverSleeps) || !self.run_queue.is_empty() || self.acceptor.is_ready(now) {
             return Some(Duration::ZERO);
         }
         let next = [self.timers.next(), self.acceptor.resumes()].into_iter().flatten().min()?;
@@ -331,7 +383,7 @@ impl<N: Net> Proxy<N> {
         let Some(key) = first else { return };
         let relay = &mut self.connections[key.slot].relay;
         relay.session_mut().refuse(too_many().private("crowded out"));
-        relay.pump(&mut self.pool, TURN_BYTES_MAX);
+        relay.pump(&mut self.pool, self.settings.limits.turn_bytes);
         self.close(key, None, now);
     }
 
@@ -342,12 +394,13 @@ impl<N: Net> Proxy<N> {
         if connection.relay.session().stage() != Stage::Login {
             return;
         }
-        if !is_full {
+        if !is_full || mutant!(NeverFull) {
             connection.counted = true;
             self.sessions += 1;
             self.warned_full = false;
             return;
         }
+        sometimes!(Full);
         connection.relay.session_mut().refuse(too_many().private("max_connections"));
         if !std::mem::replace(&mut self.warned_full, true) {
             warn!("max_connections is reached: logins are refused");
@@ -359,12 +412,6 @@ fn too_many() -> Refusal {
     let message = "sorry, too many clients already";
     Refusal::new(Fault::Multigres, sqlstate::TOO_MANY_CONNECTIONS, message)
 }
-
-/// Size of a buffer of the pipe.
-const BUFFER_BYTES: usize = 32 * 1024;
-
-/// How much one connection may move in one direction before the others have their turn.
-const TURN_BYTES_MAX: usize = 8 * BUFFER_BYTES;
 
 /// How long a client may take nothing of upstream's last words. A kernel reports room only when a
 /// good part of its buffer is free, which takes a slow reader its time.

@@ -55,6 +55,7 @@ impl Directory {
         };
         match &self.known {
             Some((since, addresses)) if now.saturating_duration_since(*since) < FRESH => {
+                sometimes!(LookupReused);
                 Directions::To(addresses.clone())
             }
             Some(_) | None => {

@@ -66,7 +66,10 @@ impl Flow {
         if !rest.is_empty() {
             match write_rest(to, rest) {
                 Ok(true) => {}
-                Ok(false) => return Moved::Waiting,
+                Ok(false) => {
+                    sometimes!(RestBlocked);
+                    return Moved::Waiting;
+                }
                 Err(kind) => self.sink_failed(kind, pool, ending),
             }
         }
@@ -77,11 +80,14 @@ impl Flow {
         }
         let mut left = budget;
         loop {
+            if mutant!(HalfCloseEarly) && self.progress == Progress::Flushing {
+                to.shut_down();
+            }
             if let Some(buffer) = &mut self.pending {
                 match to.write(buffer.pending()) {
                     Ok(written) => {
                         self.bytes += written as u64;
-                        if !buffer.consume(written) {
+                        if !buffer.consume(written) && !mutant!(BufferDropped) {
                             return Moved::Waiting;
                         }
                         self.release(pool);
@@ -92,6 +98,10 @@ impl Flow {
             match self.progress {
                 Progress::Open | Progress::Discarding => {}
                 Progress::Flushing => {
+                    match self.from {
+                        Leg::Client => sometimes!(HalfCloseUp),
+                        Leg::Upstream => sometimes!(HalfCloseDown),
+                    }
                     to.shut_down();
                     self.progress = Progress::Closed;
                     return Moved::Waiting;
@@ -102,6 +112,7 @@ impl Flow {
                 return Moved::Waiting;
             }
             if left == 0 {
+                sometimes!(BudgetSpent);
                 return Moved::Unfinished;
             }
             left = left.saturating_sub(self.read(from, pool, ending));
@@ -139,6 +150,7 @@ impl Flow {
             buffer.fill(bytes);
             self.pending = Some(buffer);
         } else {
+            sometimes!(bytes > 0, Discarded);
             pool.take_back(buffer);
         }
         if let Some(end) = end {

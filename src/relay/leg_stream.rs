@@ -56,7 +56,7 @@ impl<S: Stream> LegStream<S> {
         let before = (self.readable, self.hung_up, self.writable);
         self.readable |= readiness.readable | readiness.read_closed;
         self.hung_up |= readiness.read_closed;
-        self.writable |= readiness.writable;
+        self.writable |= readiness.writable && !mutant!(LostWriteEdge);
         !self.connected || before != (self.readable, self.hung_up, self.writable)
     }
 
@@ -86,15 +86,25 @@ impl<S: Stream> LegStream<S> {
                     Read::End
                 }
                 Ok(bytes) => {
-                    self.readable = bytes == into.len() || self.hung_up;
+                    if bytes < into.len() {
+                        sometimes!(ShortRead);
+                        sometimes!(self.hung_up, ShortReadBeforeEnd);
+                    }
+                    let goes_on = self.hung_up && !mutant!(LostReadEdge);
+                    self.readable = bytes == into.len() || goes_on;
                     Read::Bytes(bytes)
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if is_interrupted(&error) => {
+                    sometimes!(ReadInterrupted);
+                    continue;
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    sometimes!(ReadBlocked);
                     self.readable = false;
                     Read::Nothing
                 }
                 Err(error) => {
+                    sometimes!(ReadFailed);
                     self.read_ended = true;
                     Read::Failed(error.kind())
                 }
@@ -121,10 +131,15 @@ impl<S: Stream> LegStream<S> {
                 }
                 Ok(written) => {
                     self.writable = written == bytes.len();
-                    Ok(written)
+                    sometimes!(!self.writable, ShortWrite);
+                    Ok(if mutant!(PartialWriteFull) { bytes.len() } else { written })
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if is_interrupted(&error) => {
+                    sometimes!(WriteInterrupted);
+                    continue;
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    sometimes!(WriteBlocked);
                     self.writable = false;
                     Ok(0)
                 }
@@ -140,7 +155,13 @@ impl<S: Stream> LegStream<S> {
     pub(super) fn shut_down(&mut self) {
         if !self.write_ended {
             self.write_ended = true;
-            let _ = self.stream.shutdown_write();
+            if !mutant!(HalfCloseDropped) {
+                let _ = self.stream.shutdown_write();
+            }
         }
     }
+}
+
+fn is_interrupted(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::Interrupted && !mutant!(InterruptBreaks)
 }

@@ -166,6 +166,7 @@ impl<S: Stream> Relay<S> {
             match self.session.next_action() {
                 None => {}
                 Some(Action::Connect) => return Pumped::Connect,
+                Some(Action::DropUpstream) if mutant!(RefusalCloses) => return Pumped::Closed,
                 Some(Action::DropUpstream) => self.upstream = None,
                 Some(Action::Pipe) => {
                     self.session.shrink();
@@ -174,6 +175,7 @@ impl<S: Stream> Relay<S> {
                 Some(Action::Close) => return Pumped::Closed,
             }
             if left == 0 {
+                sometimes!(BudgetSpent);
                 return Pumped::Unfinished;
             }
             let client = self.read_login(Leg::Client, pool, &mut left);
@@ -205,7 +207,9 @@ impl<S: Stream> Relay<S> {
             }
         }
         if self.session.stage() == Stage::Refusing && self.session.output(Leg::Client).is_empty() {
-            self.client.shut_down();
+            if !mutant!(RefusalStaysOpen) {
+                self.client.shut_down();
+            }
             if self.client.read_ended() {
                 self.session.ended(Leg::Client);
             }
@@ -229,6 +233,7 @@ impl<S: Stream> Relay<S> {
         let moved = match stream.read(&mut space[..room]) {
             Read::Nothing => false,
             Read::Bytes(bytes) => {
+                sometimes!(self.session.stage() == Stage::Refusing, RefusedDrained);
                 self.session.receive(leg, &space[..bytes]);
                 *left = left.saturating_sub(bytes);
                 true
@@ -253,10 +258,16 @@ impl<S: Stream> Relay<S> {
         let rest = self.session.output(Leg::Upstream);
         let up = self.up.pump((&mut *client, &mut *upstream), rest, pool, budget, ending);
         if let Some(Ending::Failed(Leg::Client, _)) = ending {
+            sometimes!(Abandoned);
             self.down.abandon(pool);
         }
         let rest = self.session.output(Leg::Client);
         let down = self.down.pump((upstream, client), rest, pool, budget, ending);
+        let upstream_failed = matches!(ending, Some(Ending::Failed(Leg::Upstream, _)));
+        if mutant!(ErrorEndsBoth) && upstream_failed || mutant!(EndEndsBoth) && self.up.is_closed()
+        {
+            return Pumped::Closed;
+        }
         if self.up.is_closed() && self.down.is_closed() {
             Pumped::Closed
         } else if up == Moved::Unfinished || down == Moved::Unfinished {

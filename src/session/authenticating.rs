@@ -48,6 +48,7 @@ impl Authenticating {
             return Ok(step);
         }
         if io.client_is_gone() {
+            sometimes!(LeftAuthenticating);
             return Ok(Step::End(Outcome::ClientLeft));
         }
         match io.take_upstream()? {
@@ -71,10 +72,11 @@ impl Authenticating {
             None | Some(&frontend::AUTHENTICATION_REPLY) => {}
             // Not a reply at all, and none has to come: the client speaks early.
             Some(_) if matches!(self.owed, Owed::PerhapsReply) => return Ok(None),
-            Some(other) => {
+            Some(other) if !mutant!(AnyReply) => {
                 let private = format!("a message of type {:?} for a reply", *other as char);
                 return Err(Refusal::protocol(Fault::Client, private));
             }
+            Some(_) => {}
         }
         let limit = frontend::AUTHENTICATION_REPLY_BYTES_MAX;
         let message = take_message(&mut io.from_client, limit);
@@ -142,7 +144,7 @@ impl Authenticating {
         io: &mut Io,
         settings: &Settings,
     ) -> Result<Step, Refusal> {
-        if self.waits_for_client() {
+        if self.waits_for_client() && !mutant!(ReplyNotAwaited) {
             return Err(Refusal::protocol(Fault::Upstream, "upstream did not wait for a reply"));
         }
         let (request, owed) = match authentication {
@@ -173,6 +175,7 @@ impl Authenticating {
             Some(request) if self.answers_itself(&request, settings.auth)? => {
                 let request = request.checked()?;
                 self.check_leg(settings)?;
+                sometimes!(PasswordAsked);
                 backend::put_cleartext_password_request(&mut io.to_client);
                 Owed::Password(request)
             }
@@ -212,7 +215,8 @@ impl Authenticating {
 
     /// A password is asked for in clear only where nobody listens, whoever asks.
     fn check_leg(&self, settings: &Settings) -> Result<(), Refusal> {
-        if !self.client_is_local && !settings.allow_cleartext_password {
+        let is_allowed = self.client_is_local || settings.allow_cleartext_password;
+        if !is_allowed && !mutant!(CleartextAnywhere) {
             return Err(Refusal::new(
                 Fault::Client,
                 sqlstate::INVALID_AUTHORIZATION,

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::authenticating::Authenticating;
 use super::{Action, Io, Outcome, Settings, State, Step};
+use crate::probe::{Mutant, previous};
 use crate::protocol::{FirstPacket, StartupError, StartupMessage, take_first_packet};
 use crate::refusal::{Fault, Refusal, sqlstate};
 
@@ -24,11 +25,16 @@ impl AwaitStartup {
     pub(super) fn step(&mut self, io: &mut Io, settings: &Settings) -> Result<Step, Refusal> {
         let packet = take_first_packet(&mut io.from_client).map_err(|error| refusal(&error))?;
         match packet {
-            None if io.client_ended => Ok(Step::End(Outcome::ClientLeft)),
+            None if io.client_ended => {
+                sometimes!(LeftAtStartup);
+                Ok(Step::End(Outcome::ClientLeft))
+            }
             None => Ok(Step::Wait),
             Some(FirstPacket::SslRequest) => decline(&mut self.tls_asked, io),
             Some(FirstPacket::GssEncRequest) => decline(&mut self.gss_asked, io),
             Some(FirstPacket::CancelRequest(packet)) => {
+                sometimes!(CancelPassed);
+                let packet = previous(Mutant::PreviousCancel, packet);
                 io.to_upstream.extend_from_slice(&packet);
                 io.action = Some(Action::Connect);
                 Ok(Step::Next(State::Cancelling))
@@ -44,6 +50,7 @@ impl AwaitStartup {
         settings: &Settings,
     ) -> Result<Step, Refusal> {
         let login = Rc::new(settings.policy.identify(&startup)?);
+        let login = previous(Mutant::PreviousIdentity, login);
         settings.policy.upstream_startup(startup, &login)?.encode(&mut io.to_upstream);
         io.action = Some(Action::Connect);
         let next = Authenticating::new(login, self.client_is_local);
@@ -56,6 +63,7 @@ fn decline(asked: &mut bool, io: &mut Io) -> Result<Step, Refusal> {
     if mem::replace(asked, true) {
         return Err(Refusal::protocol(Fault::Client, "an encryption request came twice"));
     }
+    sometimes!(EncryptionDeclined);
     io.to_client.extend_from_slice(b"N");
     Ok(Step::Again)
 }

@@ -15,7 +15,7 @@ use crate::tenant::{Identity, Login, Policy, Pooler, Tenant};
 pub(super) struct Injecting {
     pub(super) login: Rc<Login>,
     /// AuthenticationOk and all that follows, for the client, up to ReadyForQuery.
-    held: BytesMut,
+    pub(super) held: BytesMut,
     backend_pid: Option<i32>,
     progress: Progress,
 }
@@ -52,12 +52,17 @@ impl Injecting {
 
     pub(super) fn step(&mut self, io: &mut Io, policy: &Policy) -> Result<Step, Refusal> {
         if io.client_is_gone() {
+            sometimes!(LeftInjecting);
             return Ok(Step::End(Outcome::ClientLeft));
         }
         let Some(message) = io.take_upstream()? else { return Ok(Step::Wait) };
         match message.tag() {
             tag::PARAMETER_STATUS => {
                 check_parameter_status(&message)?;
+                if mutant!(HeldLeaks) {
+                    io.to_client.extend_from_slice(message.as_bytes());
+                    return Ok(Step::Again);
+                }
                 self.hold(&message)
             }
             tag::NOTICE_RESPONSE => self.hold(&message),
@@ -103,6 +108,12 @@ impl Injecting {
                     Pooler::None => &ANSWER,
                     Pooler::Session => &ANSWER[DEFAULTS_MESSAGES..],
                 });
+                if mutant!(EarlyBytesForwarded) {
+                    io.to_upstream.unsplit(std::mem::take(&mut io.from_client));
+                }
+                if mutant!(GateOpensEarly) {
+                    return Ok(self.open(message, io));
+                }
                 Ok(Step::Again)
             }
             // Unknown database, role denied, bad parameter: upstream's own word on the login.
@@ -130,14 +141,21 @@ impl Injecting {
             let tag = message.tag() as char;
             return Err(not_bound(format!("a message of type {tag:?} in place of {next:?}")));
         }
-        self.check(next, message, policy)?;
+        if !mutant!(ConfirmationUnread) {
+            self.check(next, message, policy)?;
+        }
         if next == Expected::ReadyForQuery {
-            self.held.extend_from_slice(message.as_bytes());
-            io.to_client.unsplit(std::mem::take(&mut self.held));
-            return Ok(io.pipe(self.login.clone()));
+            return Ok(self.open(message, io));
         }
         self.progress = Progress::Injected(rest);
         Ok(Step::Again)
+    }
+
+    /// Lets through what was held, up to ReadyForQuery.
+    fn open(&mut self, ready_for_query: &Message, io: &mut Io) -> Step {
+        self.held.extend_from_slice(ready_for_query.as_bytes());
+        io.to_client.unsplit(std::mem::take(&mut self.held));
+        io.pipe(self.login.clone())
     }
 
     fn check(&self, expected: Expected, message: &Message, policy: &Policy) -> Result<(), Refusal> {
@@ -145,12 +163,14 @@ impl Injecting {
         match expected {
             Expected::ParseComplete | Expected::BindComplete | Expected::CloseComplete => Ok(()),
             Expected::CommandComplete if message.body() == ONE_ROW_SELECTED => Ok(()),
+            Expected::CommandComplete if mutant!(RowCountUnread) => Ok(()),
             Expected::CommandComplete => Err(not_bound("not one row")),
             Expected::ReadyForQuery => check_idle(message),
             Expected::Defaults => match row(message)?.as_slice() {
-                values if are(values, tenant.values()) => Ok(()),
+                values if are(values, tenant.values()) || mutant!(DefaultsUnread) => Ok(()),
                 _ => Err(not_bound("the context did not become the session's default")),
             },
+            Expected::Bound if mutant!(BoundUnread) => Ok(()),
             Expected::Bound => match row(message)?.as_slice() {
                 [values @ .., role]
                     if are(values, tenant.values()) && *role == Some(tenant.role()) =>
@@ -180,15 +200,17 @@ impl Injecting {
         if !are(values, tenant.values()) {
             return Err(not_bound("the context does not read back"));
         }
-        if users.iter().any(|user| **user != Some(tenant.role())) {
+        let is_other = users.iter().any(|user| **user != Some(tenant.role()));
+        if is_other && !mutant!(UsersUnread) {
             return Err(not_bound("current_user or session_user is another role"));
         }
-        if *privileged != Some(b"0".as_slice()) {
+        if *privileged != Some(b"0".as_slice()) && !mutant!(PrivilegesUnread) {
             return Err(is_privileged());
         }
         let announced = self.backend_pid.map(|pid| pid.to_string());
         let is_own_backend = announced.is_some() && announced.as_deref().map(str::as_bytes) == *pid;
-        if policy.upstream_pooler == Pooler::None && !is_own_backend {
+        let is_direct = policy.upstream_pooler == Pooler::None && !mutant!(PidUnread);
+        if is_direct && !is_own_backend {
             return Err(not_bound("pg_backend_pid() is not the pid of BackendKeyData")
                 .detail("Another proxy or pooler stands between Multigres and PostgreSQL.")
                 .hint(
@@ -261,12 +283,16 @@ fn row(message: &Message) -> Result<Vec<Option<&[u8]>>, Refusal> {
 
 fn are(columns: &[Option<&[u8]>], values: &[Bytes]) -> bool {
     columns.len() == values.len()
-        && columns.iter().zip(values).all(|(column, value)| *column == Some(value.as_ref()))
+        && columns.iter().zip(values).all(|(column, value)| match column {
+            Some(column) if mutant!(ValuesBegin) => column.starts_with(value),
+            column => *column == Some(value.as_ref()),
+        })
 }
 
 fn check_idle(message: &Message) -> Result<(), Refusal> {
     match backend::parse_transaction_status(message.body()) {
         Ok(b'I') => Ok(()),
+        Ok(_) if mutant!(StatusUnread) => Ok(()),
         Ok(_) => Err(not_bound("the session is not idle")),
         Err(error) => Err(Refusal::wire(Fault::Upstream)(error)),
     }
@@ -277,10 +303,12 @@ fn check_idle(message: &Message) -> Result<(), Refusal> {
 fn check_parameter_status(message: &Message) -> Result<(), Refusal> {
     let (name, value) =
         backend::parse_parameter_status(message.body()).map_err(Refusal::wire(Fault::Upstream))?;
-    if name == b"is_superuser" && value != b"off" { Err(is_privileged()) } else { Ok(()) }
+    let is_superuser = name == b"is_superuser" && value != b"off";
+    if is_superuser && !mutant!(SuperuserUnread) { Err(is_privileged()) } else { Ok(()) }
 }
 
 fn not_bound(private: impl Into<String>) -> Refusal {
+    sometimes!(NotBound);
     Refusal::new(
         Fault::Upstream,
         sqlstate::REJECTED_CONNECTION,
@@ -290,6 +318,7 @@ fn not_bound(private: impl Into<String>) -> Refusal {
 }
 
 fn is_privileged() -> Refusal {
+    sometimes!(Privileged);
     Refusal::new(
         Fault::Client,
         sqlstate::INVALID_AUTHORIZATION,

@@ -238,19 +238,27 @@ impl Session {
             (
                 Leg::Upstream,
                 State::AwaitStartup(_) | State::Authenticating(_) | State::Injecting(_),
-            ) => self.refuse(
-                Refusal::new(
-                    Fault::Upstream,
-                    sqlstate::CONNECTION_FAILURE,
-                    "upstream closed the connection during login",
-                )
-                .private("end of stream from upstream"),
-            ),
+            ) => self.upstream_left(),
             // A cancel is passed on whether the client waits for it or not.
             (Leg::Client, State::Cancelling)
             | (Leg::Upstream, State::Refusing(_))
             | (Leg::Client | Leg::Upstream, State::Piping(_) | State::Ended(_)) => {}
         }
+    }
+
+    fn upstream_left(&mut self) {
+        sometimes!(UpstreamLeft);
+        if mutant!(UpstreamEndUnseen) {
+            return;
+        }
+        self.refuse(
+            Refusal::new(
+                Fault::Upstream,
+                sqlstate::CONNECTION_FAILURE,
+                "upstream closed the connection during login",
+            )
+            .private("end of stream from upstream"),
+        );
     }
 
     /// The leg is broken: what it has not been told it will not hear. For upstream that is as good
@@ -295,6 +303,10 @@ impl Session {
     pub fn refuse(&mut self, refusal: Refusal) {
         match &self.state {
             State::Piping(_) | State::Refusing(_) | State::Ended(_) => {}
+            State::Cancelling if mutant!(CancelAnswered) => {
+                refusal.encode(&mut self.io.to_client);
+                self.start_refusing(Outcome::Refused(refusal));
+            }
             State::Cancelling => self.end(Some(Outcome::Refused(refusal))),
             State::AwaitStartup(_) | State::Authenticating(_) | State::Injecting(_) => {
                 refusal.encode(&mut self.io.to_client);
@@ -380,6 +392,7 @@ impl Session {
 
     /// Ends the login with an ErrorResponse of upstream's, unchanged.
     fn pass_error(&mut self, message: &Message) {
+        sometimes!(UpstreamRefused);
         let (sqlstate, text) = backend::parse_error(message.body());
         self.io.to_client.extend_from_slice(message.as_bytes());
         self.start_refusing(Outcome::RefusedByUpstream { sqlstate, message: text });
@@ -388,6 +401,11 @@ impl Session {
     /// Forgets what either side has said. An upstream that is past authentication is told to end;
     /// before, Terminate would only be a wrong answer to its question.
     fn start_refusing(&mut self, outcome: Outcome) {
+        if mutant!(RefusalLeaks)
+            && let State::Injecting(state) = &mut self.state
+        {
+            self.io.to_client.extend_from_slice(&state.held);
+        }
         self.io.from_client = BytesMut::new();
         self.io.from_upstream = BytesMut::new();
         self.io.to_upstream.clear();
@@ -396,7 +414,9 @@ impl Session {
         }
         let login = self.shared_login().cloned();
         self.state = State::Refusing(login);
-        self.io.action = Some(Action::DropUpstream);
+        if !mutant!(RefusedKeepsUpstream) {
+            self.io.action = Some(Action::DropUpstream);
+        }
         self.outcome = Some(outcome);
     }
 
@@ -412,6 +432,11 @@ impl Session {
 impl Io {
     /// Opens the pipe: what the client said early goes first.
     fn pipe(&mut self, login: Rc<Login>) -> Step {
+        sometimes!(!self.from_client.is_empty(), EarlyBytes);
+        sometimes!(!self.from_upstream.is_empty(), LateBytes);
+        if mutant!(EarlyBytesLost) {
+            self.from_client.clear();
+        }
         self.to_upstream.unsplit(mem::take(&mut self.from_client));
         self.to_client.unsplit(mem::take(&mut self.from_upstream));
         self.action = Some(Action::Pipe);

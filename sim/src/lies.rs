@@ -1,0 +1,62 @@
+//! Every lie of upstream's and every wrong thing that a client can say, in every way to
+//! authenticate and under every setting that decides what becomes of it. Enumerated, as the cuts.
+
+use crate::exhaust;
+use crate::plan::{
+    Auth, AuthMode, BadStart, Client, Conduct, Fate, Lie, Password, Plan, Script, Session, User,
+};
+
+/// All plans, each with a hundred logins or so.
+pub fn plans() -> Vec<Plan> {
+    let mut plans = Vec::new();
+    for mode in [AuthMode::Auto, AuthMode::Relay, AuthMode::Password] {
+        for auth in Auth::ALL {
+            for pooler in [false, true] {
+                for private in [true, false] {
+                    plans.push(plan(mode, auth, pooler, private));
+                }
+            }
+        }
+    }
+    plans
+}
+
+fn plan(mode: AuthMode, auth: Auth, pooler: bool, private: bool) -> Plan {
+    let lies = Lie::ALL.map(Fate::Lie);
+    let others = [
+        Fate::Honest,
+        Fate::ErrorFirst,
+        Fate::ErrorAfterOk,
+        Fate::UnknownAuth,
+        Fate::Impatient,
+        Fate::BadSignature,
+    ];
+    let fates: Vec<Fate> = lies.into_iter().chain(others).collect();
+    let conducts: Vec<Conduct> =
+        BadStart::ALL.map(Conduct::Bad).into_iter().chain([Conduct::QueryForPassword]).collect();
+    let passwords = [Password::Right, Password::Wrong, Password::Empty];
+    let logins = fates.len() + conducts.len() + passwords.len() + 1;
+    let mut plan = exhaust::honest(mode, auth, logins);
+    plan.daemon.pooler = pooler;
+    plan.daemon.variables = 2;
+    plan.faults.private_peers = private;
+    let mut sessions = plan.sessions.iter_mut();
+    let mut next = || sessions.next().expect("as many as were asked for");
+    for fate in fates {
+        set(next(), |script, _| script.fate = fate);
+    }
+    for conduct in conducts {
+        set(next(), |_, client| client.conduct = conduct);
+    }
+    for password in passwords {
+        set(next(), |_, client| client.password = password);
+    }
+    set(next(), |_, client| client.user = User::Bypass);
+    plan
+}
+
+fn set(session: &mut Session, set: impl FnOnce(&mut Script, &mut Client)) {
+    set(&mut session.script, &mut session.client);
+    // Something to get through too early.
+    session.pipe.early = 20;
+}

@@ -1,0 +1,85 @@
+//! Looks for planted bugs: each in turn, until a run shows it.
+//! Knows nothing of what the bugs are.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use crate::plan::Profile;
+use crate::probe;
+use crate::sweep::{Failure, Task};
+
+/// What became of one planted bug.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// Its name.
+    pub mutant: String,
+    /// The first run that has shown it.
+    pub found: Option<Failure>,
+    /// How many runs there were.
+    pub runs: usize,
+}
+
+/// The runs in which they are looked for, the shorter and likelier ones first: the plans of past
+/// bugs, every lie, some seeds, some cuts, all seeds, then every cut.
+pub fn tasks(from: u64, to: u64, plans: &[Task]) -> Vec<Task> {
+    let mut seeds =
+        (from..to).flat_map(|seed| Profile::ALL.map(|profile| Task::seed(seed, profile)));
+    let mut tasks = plans.to_vec();
+    tasks.extend(Task::lies());
+    tasks.extend(seeds.by_ref().take(FIRST));
+    tasks.extend(Task::cuts(SOME));
+    tasks.extend(seeds);
+    tasks.extend(Task::cuts(1));
+    tasks
+}
+
+/// Looks for each of these bugs; `tell` hears of each verdict as soon as it is there.
+///
+/// # Panics
+/// When there is no such bug in this build.
+pub fn find(
+    names: &[String],
+    tasks: &[Task],
+    jobs: usize,
+    tell: impl Fn(&Verdict) + Sync,
+) -> Vec<Verdict> {
+    let next = AtomicUsize::new(0);
+    let verdicts = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let verdict = find_one(name, tasks);
+                    tell(&verdict);
+                    verdicts.lock().expect("no thread panics").push(verdict);
+                }
+            });
+        }
+    });
+    let mut verdicts = verdicts.into_inner().expect("no thread panics");
+    verdicts.sort_by_key(|verdict| names.iter().position(|name| *name == verdict.mutant));
+    verdicts
+}
+
+fn find_one(name: &str, tasks: &[Task]) -> Verdict {
+    let mut runs = 0;
+    let found = tasks.iter().find_map(|task| {
+        runs += 1;
+        // Planted anew each time: a run must not depend on the one before.
+        probe::plant(Some(name)).expect("the name is from the list");
+        let violation = task.run().record.violations.into_iter().next()?;
+        Some(Failure { origin: task.origin.clone(), violation })
+    });
+    probe::plant(None).expect("always possible");
+    Verdict { mutant: name.to_owned(), found, runs }
+}
+
+/// Bugs that are none, and why.
+pub const EQUIVALENT: [(&str, &str); 0] = [];
+
+/// So many seeds.
+const FIRST: usize = 50;
+
+/// Every so manieth cut.
+const SOME: usize = 97;
