@@ -6,6 +6,7 @@ pub mod driver;
 pub mod exhaust;
 pub mod generate;
 pub mod ledger;
+pub mod life;
 pub mod net;
 pub mod oracle;
 pub mod pipe;
