@@ -43,6 +43,8 @@ struct Life {
     shut: Option<Duration>,
     /// The daemon has heard that the client has ended, or that its leg is broken.
     client_ended: bool,
+    /// When it has heard that it is broken.
+    client_broken: Option<Duration>,
     upstream_ended: bool,
     /// An event has told that upstream has said its last.
     hung_up: Option<Duration>,
@@ -101,6 +103,7 @@ impl Lives {
             connected: false,
             shut: None,
             client_ended: false,
+            client_broken: None,
             upstream_ended: false,
             hung_up: None,
             moved: now,
@@ -152,10 +155,11 @@ impl Lives {
 
     /// A call has told that the leg is broken.
     pub(crate) fn failed(&mut self, token: Token) {
+        let now = record::now();
         let Some(life) = self.life(token) else { return };
-        life.active = record::now();
+        life.active = now;
         match token.0 & 1 {
-            0 => life.client_ended = true,
+            0 => (life.client_ended, life.client_broken) = (true, Some(now)),
             _ => life.upstream_ended = true,
         }
     }
@@ -271,7 +275,9 @@ impl Lives {
         }
         let is_in = number.is_some_and(|number| self.ledger.entry(number).client.up);
         if is_in {
-            if let Some(at) = life.hung_up {
+            if let Some(at) = life.client_broken {
+                found.push((at + LINGER, "nobody is there any more"));
+            } else if let Some(at) = life.hung_up {
                 found.push((at.max(life.told_client) + FLUSH, "it takes none of the last words"));
             } else if let Some(idle) = self.times.idle {
                 found.push((life.active + idle, "it is idle no longer"));

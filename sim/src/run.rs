@@ -73,7 +73,8 @@ fn play(plan: &Rc<Plan>, ledger: &Ledger) -> Duration {
         }
     }
     settle(&mut sim, plan, &remote);
-    let patience = if plan.may_hang() { Duration::ZERO } else { SLOW_PEERS };
+    let patience =
+        if plan.may_hang() { Duration::from_millis(plan.slack_ms()) } else { SLOW_PEERS };
     let until = sim.elapsed() + patience;
     while !ledger.upstream_is_done() && sim.elapsed() < until && step(&mut sim) {}
     oracle::judge(plan, ledger);

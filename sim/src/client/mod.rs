@@ -326,6 +326,8 @@ impl<'a> Login<'a> {
     async fn scram(&mut self, code: u32, data: &[u8], secret: &str) -> Result<(), Stop> {
         let text = String::from_utf8_lossy(data).into_owned();
         match (code, self.scram.take()) {
+            // Its Query is the answer.
+            (10, None) if self.session.client.conduct == Conduct::QueryBehindStart => Ok(()),
             (10, None) if !text.contains("SCRAM-SHA-256") => Err(Stop::Own),
             (10, None) => {
                 let purpose = format!("client nonce {}", self.session.number);

@@ -39,6 +39,13 @@ impl Plan {
     }
 
     fn take_shape(&mut self, rng: &mut Rng, shape: Shape) {
+        if let Shape::Storm { .. } = shape {
+            self.network.tick_ms = 5;
+            self.network.window = self.network.window.max(500);
+            self.faults.read_max = self.faults.read_max.max(50);
+            self.faults.write_max = self.faults.write_max.max(50);
+            self.faults.accept_error_percent = self.faults.accept_error_percent.min(4);
+        }
         let (hosts, lanes, rounds) = match shape {
             Shape::Usual { hosts, lanes, rounds } => (hosts, lanes, rounds),
             Shape::Storm { lanes } => (STORM_HOSTS, lanes, 1),
@@ -54,21 +61,21 @@ impl Plan {
             (session.number, session.start_ms) = (number, start_ms);
             (session.host, session.lane) = (number % hosts, number / hosts % lanes);
             if let Shape::Storm { .. } = shape {
+                // They come and go together.
                 session.pipe.cancel = Cancel::None;
+                session.pipe.up = session.pipe.up.min(500);
+                session.pipe.down = session.pipe.down.min(500);
+                session.pipe.early = session.pipe.early.min(session.pipe.up);
+                session.script.coalesced = session.script.coalesced.min(session.pipe.down);
                 session.client.linger_ms = 0;
+                session.client.chunk = session.client.chunk.max(20);
+                session.script.chunk = session.script.chunk.max(50);
             }
             self.sessions.push(session);
         }
-        match shape {
-            Shape::Storm { .. } => {
-                self.network.tick_ms = 5;
-                self.faults.accept_error_percent = self.faults.accept_error_percent.min(4);
-            }
-            Shape::Nobody => {
-                let what = rng.pick(&[Happening::HoldUpstream, Happening::CrashUpstream]);
-                self.events = vec![Event { at_ms: 0, what }];
-            }
-            _ => {}
+        if let Shape::Nobody = shape {
+            let what = rng.pick(&[Happening::HoldUpstream, Happening::CrashUpstream]);
+            self.events = vec![Event { at_ms: 0, what }];
         }
     }
 
