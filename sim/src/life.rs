@@ -30,6 +30,8 @@ struct Times {
     login: Duration,
     connect: Duration,
     idle: Option<Duration>,
+    /// How late a turn may be.
+    turn: Duration,
     /// How long a client may take to take its refusal.
     slack: Duration,
 }
@@ -64,6 +66,7 @@ impl Lives {
             login: Duration::from_millis(daemon.login_timeout_ms),
             connect: Duration::from_millis(daemon.connect_timeout_ms),
             idle: daemon.idle_timeout_ms.map(Duration::from_millis),
+            turn: Duration::from_millis(plan.faults.slow_turn_ms),
             slack: Duration::from_millis(plan.slack_ms()),
         };
         let connections_max = daemon.connections_max;
@@ -268,7 +271,8 @@ impl Lives {
         let mut found: Vec<(Duration, &'static str)> = Vec::new();
         if !up {
             // Refused then, and let go when it does not take the refusal.
-            found.push((life.accepted + self.times.login + LINGER, "its login is over"));
+            let refused = life.accepted + self.times.login + self.times.turn;
+            found.push((refused + LINGER, "its login is over"));
             if let Some(at) = life.dialled.filter(|_| !life.connected) {
                 found.push((at + self.times.connect, "the attempt to connect is over"));
             }
@@ -276,7 +280,10 @@ impl Lives {
         let is_in = number.is_some_and(|number| self.ledger.entry(number).client.up);
         if is_in {
             if let Some(at) = life.client_broken {
-                found.push((at + LINGER, "nobody is there any more"));
+                // Upstream, if it is broken too, shows that at once.
+                if !life.upstream_ended {
+                    found.push((at + LINGER, "nobody is there any more"));
+                }
             } else if let Some(at) = life.hung_up {
                 found.push((at.max(life.told_client) + FLUSH, "it takes none of the last words"));
             } else if let Some(idle) = self.times.idle {

@@ -384,6 +384,10 @@ impl<'a> Login<'a> {
         let slack = Duration::from_millis(self.plan.slack_ms() + self.plan.accept_ms());
         let end = timeout(login + slack + LINGER_PATIENCE, self.talk.hear_end()).await;
         self.check_canary(&self.talk.input);
+        // An answer to an encryption request has no length.
+        while self.talk.input.first() == Some(&b'N') && self.talk.input.get(1) != Some(&0) {
+            self.talk.input.remove(0);
+        }
         while let Some((tag, body)) = wire::take(&mut self.talk.input) {
             if let (b'E', Some(fields)) = (tag, wire::fields(&body)) {
                 let field = |kind: u8| {

@@ -97,7 +97,7 @@ fn client(rng: &mut Rng, profile: Profile, user: User, daemon: &Daemon) -> Clien
             2 if user != User::Bypass => Conduct::QueryForPassword,
             3 if user != User::Bypass => Conduct::QueryBehindStart,
             4 => rng.pick(&[Conduct::WrongNonce, Conduct::ReplyTwice]),
-            5 => Conduct::Flood,
+            5 if user != User::Bypass => Conduct::Flood,
             6 => Conduct::Cut(Cut { at: 0, how: end(rng) }),
             _ => Conduct::Cut(Cut { at: rng.size(0..300), how: end(rng) }),
         }
