@@ -85,6 +85,9 @@ pub async fn run(
         let controls = std::mem::take(&mut remote.0.borrow_mut().controls);
         for control in controls {
             record::line(format_args!("control {control:?}"));
+            if control == Control::Stop {
+                net.watch(crate::watch::Watch::stop);
+            }
             proxy.control(control, now);
             draining = true;
         }
@@ -97,7 +100,7 @@ pub async fn run(
         record::line(format_args!("turn {events:?}"));
         net.watch(crate::watch::Watch::begin_turn);
         nap = proxy.turn(now, events.drain(..));
-        net.watch(crate::watch::Watch::end_turn);
+        net.end_turn(nap, &proxy.status());
         if net.take_question().is_some()
             && let Some(lookup) = &resolver.lookup
             && lookup.answer != LookupAnswer::Never
@@ -119,6 +122,7 @@ impl Resolver {
         match self.lookup.as_ref().expect("only then is it asked").answer {
             LookupAnswer::Good => Ok(vec![self.upstream.clone()]),
             LookupAnswer::BadFirst => Ok(vec![self.nowhere.clone(), self.upstream.clone()]),
+            LookupAnswer::Bad => Ok(vec![self.nowhere.clone()]),
             LookupAnswer::Unknown | LookupAnswer::Never => Err("no such host".into()),
         }
     }

@@ -2,7 +2,7 @@
 //! authenticate. It is small enough to be gone through, so nothing of it is left to chance.
 
 use crate::plan::{
-    Auth, AuthMode, Client, Conduct, Cut, Daemon, End, Ending, Fate, Faults, Network, Pace,
+    Auth, AuthMode, Cancel, Client, Conduct, Cut, Daemon, End, Ending, Fate, Faults, Network, Pace,
     Password, Pipe, Plan, Profile, Script, Session, User,
 };
 use crate::run;
@@ -67,18 +67,28 @@ fn plan(mode: AuthMode, auth: Auth, cuts: Vec<(Side, Option<Cut>)>) -> Plan {
         Session {
             number,
             host: number % HOSTS,
+            lane: number / HOSTS % LANES,
+            probe: false,
             start_ms: 20,
             client: Client {
                 // As long as in every other session, so that each has as many bytes to cut.
                 user: User::Tenant(100 + number),
                 prelude: Vec::new(),
+                eager: false,
                 password: Password::Right,
                 conduct,
                 chunk: usize::MAX,
                 pace_ms: 0,
                 linger_ms: 0,
             },
-            script: Script { auth, fate, talkative: true, chunk: usize::MAX, pace_ms: 0 },
+            script: Script {
+                auth,
+                fate,
+                talkative: true,
+                coalesced: 0,
+                chunk: usize::MAX,
+                pace_ms: 0,
+            },
             pipe: PIPE,
         }
     };
@@ -111,9 +121,10 @@ const PIPE: Pipe = Pipe {
     client: Pace { chunk: 64, pause_ms: 0 },
     upstream: Pace { chunk: 64, pause_ms: 0 },
     ending: Ending::ClientFirst,
-    cancel: false,
+    cancel: Cancel::None,
 };
 
 /// All at once: a silent one takes its whole deadline.
-const HOSTS: usize = 30;
+const HOSTS: usize = 3;
+const LANES: usize = 30;
 const SESSIONS_PER_PLAN: usize = 90;

@@ -2,14 +2,21 @@
 //! Knows nothing of why they have seen it.
 
 use std::cell::{RefCell, RefMut};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::pipe::Report;
 use crate::plan::{Plan, Session};
 
 /// What both peers of all sessions have seen.
 #[derive(Clone)]
-pub struct Ledger(Rc<RefCell<Vec<Entry>>>);
+pub struct Ledger {
+    entries: Rc<RefCell<Vec<Entry>>>,
+    /// Whose connections come from where.
+    peers: Rc<RefCell<BTreeMap<SocketAddr, usize>>>,
+}
 
 /// What both peers of one session have seen.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +25,12 @@ pub struct Entry {
     pub client: ClientSide,
     /// The model PostgreSQL's side.
     pub upstream: UpstreamSide,
+    /// When the daemon has accepted the connection.
+    pub accepted: Option<Duration>,
+    /// When it has shut its client leg down for writing.
+    pub shut: Option<Duration>,
+    /// When it has closed its client leg.
+    pub closed: Option<Duration>,
 }
 
 /// What a client has seen.
@@ -25,10 +38,16 @@ pub struct Entry {
 pub struct ClientSide {
     /// Its connection was accepted.
     pub connected: bool,
+    /// When it began to connect.
+    pub began: Duration,
+    /// When it has heard of the end, or has ended it.
+    pub ended: Duration,
     /// AuthenticationOk has come.
     pub authenticated: bool,
     /// ReadyForQuery has come: the session is up.
     pub up: bool,
+    /// When that was.
+    pub up_at: Duration,
     /// The ErrorResponse that has ended the login: SQLSTATE and message.
     pub refused: Option<(String, String)>,
     /// The connection has ended before the pipe: with EOF, or with a reset.
@@ -39,8 +58,10 @@ pub struct ClientSide {
     pub gave_up: bool,
     /// It has done all that it does.
     pub done: bool,
-    /// Its CancelRequest's connection was closed.
-    pub cancelled: bool,
+    /// So many of its CancelRequests' connections were closed.
+    pub cancelled: usize,
+    /// The key with which it has cancelled nobody.
+    pub wrong_key: Option<Vec<u8>>,
     /// Bytes of its login that it has sent.
     pub login_bytes: usize,
 }
@@ -69,6 +90,10 @@ pub struct UpstreamSide {
     pub wrong_password: bool,
     /// How the pipe went.
     pub pipe: Option<Report>,
+    /// When it has closed its side, or heard that the other is closed.
+    pub ended: Duration,
+    /// When it was last to be let go, having said something wrong or its last.
+    pub doomed: Option<Duration>,
     /// CancelRequests with its key.
     pub cancels: usize,
     /// It has done all that it does.
@@ -80,22 +105,41 @@ pub struct UpstreamSide {
 impl Ledger {
     /// An empty ledger for the sessions of a plan.
     pub fn new(plan: &Plan) -> Self {
-        Ledger(Rc::new(RefCell::new(vec![Entry::default(); plan.sessions.len()])))
+        let entries = vec![Entry::default(); plan.sessions.len()];
+        Ledger { entries: Rc::new(RefCell::new(entries)), peers: Rc::default() }
     }
 
     /// The entry of a session.
     pub fn entry(&self, session: usize) -> RefMut<'_, Entry> {
-        RefMut::map(self.0.borrow_mut(), |entries| &mut entries[session])
+        RefMut::map(self.entries.borrow_mut(), |entries| &mut entries[session])
+    }
+
+    /// The login of a session comes from this address.
+    pub fn is_at(&self, session: usize, peer: SocketAddr) {
+        self.peers.borrow_mut().insert(peer, session);
+    }
+
+    /// Whose login comes from this address.
+    pub fn session_of(&self, peer: SocketAddr) -> Option<usize> {
+        self.peers.borrow().get(&peer).copied()
     }
 
     /// Whether upstream has done with all that have come to it.
     pub fn upstream_is_done(&self) -> bool {
-        self.0.borrow().iter().all(|entry| entry.upstream.done || !entry.upstream.started)
+        self.entries.borrow().iter().all(|entry| entry.upstream.done || !entry.upstream.started)
+    }
+
+    /// Whether the probes among them have.
+    pub fn probes_are_done(&self, plan: &Plan) -> bool {
+        plan.sessions.iter().filter(|session| session.probe).all(|session| {
+            let Entry { client, upstream, .. } = &*self.entry(session.number);
+            client.done && (upstream.done || !client.up)
+        })
     }
 
     /// Whether all clients have done all that they do.
     pub fn clients_are_done(&self) -> bool {
-        self.0.borrow().iter().all(|entry| entry.client.done)
+        self.entries.borrow().iter().all(|entry| entry.client.done)
     }
 }
 

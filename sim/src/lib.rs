@@ -7,6 +7,7 @@ pub mod exhaust;
 pub mod generate;
 pub mod ledger;
 pub mod lies;
+pub mod life;
 pub mod mutants;
 pub mod net;
 pub mod oracle;

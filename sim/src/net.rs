@@ -11,12 +11,14 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use multigres::net::{Address, Net, Peer, Readiness, Stream, Token};
+use multigres::proxy::Status;
 use turmoil::net::{TcpListener, TcpStream};
 
 use crate::plan::Faults;
-use crate::record::{self, violate};
+use crate::record::{self, applied, violate};
 use crate::rng::Rng;
 use crate::sock::{Arrived, Kernel, Orphans};
 use crate::watch::Watch;
@@ -31,6 +33,8 @@ pub struct SimNet(Rc<RefCell<Inner>>);
 /// A stream of the daemon's.
 pub struct SimStream {
     id: u64,
+    /// Of an accepted one.
+    peer: Option<SocketAddr>,
     net: SimNet,
 }
 
@@ -137,6 +141,19 @@ impl SimNet {
         use_it(&mut self.0.borrow_mut().watch);
     }
 
+    /// A turn has ended, and the daemon will sleep so long.
+    pub fn end_turn(&self, nap: Option<Duration>, status: &Status) {
+        let mut inner = self.0.borrow_mut();
+        let waiting = inner.backlog.len();
+        if waiting > 0 && !inner.listener_tells {
+            applied("R5");
+            if nap.is_none_or(|nap| nap > ACCEPT_PAUSE) {
+                violate("R5", format!("{waiting} connections wait for accept, nap is {nap:?}"));
+            }
+        }
+        inner.watch.end_turn(nap, status);
+    }
+
     /// The kernel still answers for the sockets of a daemon that has ended.
     pub async fn outlive(self) -> turmoil::Result {
         let orphans = self.0.borrow().orphans.clone();
@@ -178,6 +195,9 @@ impl Inner {
             let socket = self.sockets.get_mut(&id).expect("listed");
             if socket.flag.woken.swap(false, Ordering::Relaxed) {
                 socket.pump(window);
+                if let State::Up(_) = socket.state {
+                    self.watch.connected(socket.token);
+                }
                 self.enqueue(id);
             }
         }
@@ -239,7 +259,9 @@ impl Inner {
             if !self.faults.narrow_events {
                 tells = merge(tells, socket.readiness());
             }
-            events.push((socket.token.expect("only registered ones tell"), tells));
+            let token = socket.token.expect("only registered ones tell");
+            self.watch.told(token, tells);
+            events.push((token, tells));
         }
         if !events.is_empty() && self.rng.percent(self.faults.spurious_percent) {
             self.tell_nonsense(events);
@@ -257,7 +279,9 @@ impl Inner {
                 read_closed: bits & 12 == 12,
             };
             let at = self.rng.size(0..events.len() + 1);
-            events.insert(at, (self.rng.pick(&tokens), readiness));
+            let token = self.rng.pick(&tokens);
+            self.watch.told(token, readiness);
+            events.insert(at, (token, readiness));
         }
     }
 
@@ -281,8 +305,15 @@ impl Inner {
         }
     }
 
+    /// The faults that end sessions are over.
+    fn is_healed(&self) -> bool {
+        let now = record::now().as_millis() as u64;
+        self.faults.heal_ms.is_some_and(|heal| now >= heal)
+    }
+
     fn maybe_break(&mut self, id: u64) {
         if self.faults.reset_permyriad > 0
+            && !self.is_healed()
             && self.rng.within(0..10_000) < self.faults.reset_permyriad
         {
             let socket = self.sockets.get_mut(&id).expect("open");
@@ -314,6 +345,9 @@ impl Inner {
             return Err(ErrorKind::WouldBlock.into());
         }
         let result = kernel.read(&mut into[..cap]);
+        if result.as_ref().is_err_and(|error| error.kind() != ErrorKind::WouldBlock) {
+            self.watch.failed(socket.token);
+        }
         if let Ok(count) = result {
             // Cut short by a fault: as if the rest had come a moment later.
             if count < into.len() && kernel.unread() > 0 {
@@ -346,6 +380,7 @@ impl Inner {
         let result = kernel.write(&bytes[..cap]);
         if result.as_ref().is_err_and(|error| error.kind() != ErrorKind::WouldBlock) {
             self.watch.broken(socket.token);
+            self.watch.failed(socket.token);
         }
         if let Ok(count) = result {
             if count < bytes.len() && kernel.is_writable() {
@@ -408,7 +443,7 @@ impl Net for SimNet {
             return Err(ErrorKind::WouldBlock.into());
         }
         let (pause, abort) = (inner.faults.accept_error_percent, inner.faults.abort_percent);
-        if inner.rng.percent(abort) {
+        if inner.rng.percent(abort) && !inner.is_healed() {
             let (id, _) = inner.backlog.pop_front().expect("not empty");
             inner.close(id);
             record::line(format_args!("accept #{id} aborted"));
@@ -423,7 +458,7 @@ impl Net for SimNet {
         inner.watch.accepted();
         record::line(format_args!("accept #{id} from {peer}"));
         let ip = if inner.faults.private_peers { LOOPBACK } else { peer.ip() };
-        let stream = SimStream { id, net: SimNet(self.0.clone()) };
+        let stream = SimStream { id, peer: Some(peer), net: SimNet(self.0.clone()) };
         Ok((stream, Peer::Tcp(SocketAddr::new(ip, peer.port()))))
     }
 
@@ -435,22 +470,23 @@ impl Net for SimNet {
             record::line(format_args!("connect has to be tried again"));
             return Err(io::Error::from_raw_os_error(EAGAIN));
         }
-        if inner.rng.percent(inner.faults.connect_error_percent) {
+        if inner.rng.percent(inner.faults.connect_error_percent) && !inner.is_healed() {
             let errno = inner.rng.pick(&[EMFILE, EADDRNOTAVAIL]);
             record::line(format_args!("connect fails with errno {errno}"));
             return Err(io::Error::from_raw_os_error(errno));
         }
         let id = inner.add(State::Connecting(Box::pin(TcpStream::connect(address))));
         record::line(format_args!("connect #{id} to {address}"));
-        Ok(SimStream { id, net: SimNet(self.0.clone()) })
+        Ok(SimStream { id, peer: None, net: SimNet(self.0.clone()) })
     }
 
     fn register(&mut self, stream: &mut SimStream, token: Token) -> io::Result<()> {
         let inner = &mut *self.0.borrow_mut();
-        if inner.rng.percent(inner.faults.register_error_percent) {
+        if inner.rng.percent(inner.faults.register_error_percent) && !inner.is_healed() {
             record::line(format_args!("register #{} fails", stream.id));
             return Err(io::Error::from_raw_os_error(ENOSPC));
         }
+        applied("S10");
         if inner.sockets.values().any(|socket| socket.token == Some(token)) {
             violate("S10", format!("token {token:?} is registered twice"));
         }
@@ -459,7 +495,7 @@ impl Net for SimNet {
             violate("S10", format!("socket #{} is registered twice", stream.id));
         }
         socket.tells = socket.readiness();
-        inner.watch.opened(token);
+        inner.watch.opened(token, stream.peer);
         inner.enqueue(stream.id);
         Ok(())
     }
@@ -553,6 +589,8 @@ fn shown(result: &io::Result<usize>) -> String {
 const EVERYTHING: Readiness = Readiness { readable: true, writable: true, read_closed: true };
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const CLOSED_TOKENS_MAX: usize = 16;
+/// After a failure the daemon tries again no later.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const EINTR: i32 = 4;
 const EAGAIN: i32 = 11;
 const EMFILE: i32 = 24;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::plan::{Ending, Pipe};
-use crate::record::violate;
+use crate::record::{applied, violate};
 use crate::sock::Sock;
 
 /// Which way bytes go.
@@ -77,9 +77,13 @@ impl<'a> Side<'a> {
 
     /// What has been received beside the login.
     pub fn receive(&mut self, bytes: &[u8]) {
+        applied("S5");
         let way = if self.out == Way::Up { Way::Down } else { Way::Up };
         for (at, &found) in bytes.iter().enumerate() {
             let at = self.report.received + at;
+            if self.tolerant && TERMINATE.get(at) == Some(&found) {
+                continue;
+            }
             if at >= self.to_receive() {
                 violate(
                     "S6",
@@ -87,8 +91,7 @@ impl<'a> Side<'a> {
                 );
                 break;
             }
-            let is_terminate = self.tolerant && TERMINATE.get(at) == Some(&found);
-            if found != byte(self.session, way, at) && !is_terminate {
+            if found != byte(self.session, way, at) {
                 violate("S6", format!("session {}: {way:?} is wrong at {at}", self.session));
                 break;
             }
@@ -105,6 +108,10 @@ impl<'a> Side<'a> {
     }
 
     fn may_send(&self) -> usize {
+        if self.pipe.ending == Ending::UpstreamFirst && self.out == Way::Up && !self.report.eof {
+            // The second half follows upstream's end.
+            return (self.to_send() / 2).saturating_sub(self.report.sent);
+        }
         let limit = match (self.pipe.pingpong, self.out) {
             (false, _) => self.to_send(),
             (true, Way::Up) => self.to_send().min(self.report.received + PINGPONG_BYTES),
@@ -116,6 +123,9 @@ impl<'a> Side<'a> {
 
     /// Runs until this side has done its part.
     pub async fn run(mut self, sock: &mut Sock) -> Report {
+        if self.pipe.ending == Ending::Deaf && self.out == Way::Up {
+            return self.be_deaf(sock).await;
+        }
         let pace = if self.out == Way::Up { self.pipe.client } else { self.pipe.upstream };
         loop {
             if self.has_to_leave() {
@@ -136,6 +146,17 @@ impl<'a> Side<'a> {
         }
     }
 
+    /// Takes nothing until the daemon has had enough.
+    async fn be_deaf(mut self, sock: &mut Sock) -> Report {
+        poll_fn(|cx| {
+            sock.kernel().pump(cx);
+            if sock.kernel().is_ended() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        self.report.left = true;
+        self.report
+    }
+
     fn has_to_leave(&self) -> bool {
         match (self.pipe.ending, self.out) {
             (Ending::ClientAbrupt(at), Way::Up) | (Ending::UpstreamAbrupt(at), Way::Down) => {
@@ -151,8 +172,10 @@ impl<'a> Side<'a> {
             return true;
         }
         match (self.out, self.pipe.ending) {
+            (Way::Up, Ending::UpstreamFirst) => self.report.eof && sent_all,
             (Way::Up, _) => self.report.eof,
-            (Way::Down, Ending::ClientFirst) => self.report.eof && sent_all,
+            (Way::Down, Ending::Deaf) => sent_all,
+            (Way::Down, Ending::ClientFirst | Ending::UpstreamFirst) => self.report.eof && sent_all,
             (Way::Down, _) if self.report.eof => sent_all,
             (Way::Down, _) => sent_all && self.report.received >= self.pipe.up,
         }
@@ -175,7 +198,10 @@ impl<'a> Side<'a> {
                 }
             }
         }
-        let says_all = self.out == Way::Up && self.pipe.ending == Ending::ClientFirst;
+        let says_all = matches!(
+            (self.out, self.pipe.ending),
+            (Way::Up, Ending::ClientFirst) | (Way::Down, Ending::UpstreamFirst)
+        );
         if says_all && self.report.sent >= self.to_send() && !self.shut {
             self.shut = true;
             let _ = sock.kernel().shutdown_write();

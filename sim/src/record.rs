@@ -2,6 +2,7 @@
 //! One record for each thread, since a simulation is single-threaded and panics get lost in it.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ impl Violation {
 pub struct Record {
     /// In the order in which they were found.
     pub violations: Vec<Violation>,
+    /// How often each invariant was put to the test: a rule that never applies holds for nothing.
+    pub applied: BTreeMap<&'static str, u64>,
     /// FNV-1a over all trace lines.
     pub hash: u64,
     /// Trace lines so far.
@@ -66,6 +69,16 @@ pub fn violate(invariant: &'static str, text: impl Into<String>) {
     RECORD.with_borrow_mut(|record| {
         record.violations.push(Violation { invariant, at, text });
     });
+}
+
+/// Notes that an invariant could have been found broken.
+pub fn applied(invariant: &'static str) {
+    RECORD.with_borrow_mut(|record| *record.applied.entry(invariant).or_default() += 1);
+}
+
+/// Trace lines so far.
+pub fn lines() -> u64 {
+    RECORD.with_borrow(|record| record.lines)
 }
 
 /// Virtual time since the start of the run.

@@ -15,9 +15,10 @@ use turmoil::Sim;
 use crate::client::{self, DAEMON_PORT};
 use crate::driver::{self, Remote, Resolver};
 use crate::ledger::{Ledger, variables};
+use crate::life::Lives;
 use crate::net::SimNet;
-use crate::plan::{AuthMode, Happening, Lookup, Plan};
-use crate::record::{self, Record, violate};
+use crate::plan::{AuthMode, Conduct, Fate, Happening, Lie, Lookup, Plan, Session};
+use crate::record::{self, Record, applied, violate};
 use crate::{oracle, postgres};
 
 /// What a run came to.
@@ -51,28 +52,51 @@ fn play(plan: &Rc<Plan>, ledger: &Ledger) -> Duration {
     add_hosts(&mut sim, plan, ledger, &remote);
     let mut events = plan.events.clone();
     events.sort_by_key(|event| event.at_ms);
-    let mut drained = false;
     let cap = Duration::from_millis(plan.daemon.login_timeout_ms) * 4 + RUN_MAX;
+    let mut quiet = Quiet::default();
     while !ledger.clients_are_done() || !events.is_empty() {
         while events.first().is_some_and(|event| event.at_ms <= sim.elapsed().as_millis() as u64) {
-            let event = events.remove(0);
-            drained |= event.what == Happening::Drain;
-            happen(&mut sim, event.what, &remote);
+            happen(&mut sim, events.remove(0).what, &remote);
         }
         if !step(&mut sim) {
             return sim.elapsed();
+        }
+        if plan.may_hang() && events.is_empty() && ledger.probes_are_done(plan) {
+            let sleeps = remote.status().0.is_some_and(|status| status.deadlines == 0);
+            if quiet.is_over(sim.elapsed(), plan, sleeps) {
+                break;
+            }
         }
         if sim.elapsed() > cap {
             violate("L1", "clients are not done at the end of the run");
             return sim.elapsed();
         }
     }
-    settle(&mut sim, plan, &remote, drained);
-    let patience = if may_hang(plan) { Duration::ZERO } else { SLOW_PEERS };
+    settle(&mut sim, plan, &remote);
+    let patience =
+        if plan.may_hang() { Duration::from_millis(plan.slack_ms()) } else { SLOW_PEERS };
     let until = sim.elapsed() + patience;
     while !ledger.upstream_is_done() && sim.elapsed() < until && step(&mut sim) {}
     oracle::judge(plan, ledger);
     sim.elapsed()
+}
+
+/// Notices when nothing happens any more, and nothing will: who is left hangs for ever.
+#[derive(Default)]
+struct Quiet {
+    lines: u64,
+    since: Duration,
+}
+
+impl Quiet {
+    fn is_over(&mut self, now: Duration, plan: &Plan, sleeps: bool) -> bool {
+        if self.lines != record::lines() {
+            (self.lines, self.since) = (record::lines(), now);
+        }
+        let last_start = plan.sessions.iter().map(|session| session.start_ms).max().unwrap_or(0);
+        let most = if sleeps { QUIET_ASLEEP } else { QUIET };
+        now > Duration::from_millis(last_start) && now > self.since + most
+    }
 }
 
 fn step(sim: &mut Sim<'_>) -> bool {
@@ -97,7 +121,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 /// All clients have gone: nothing may be left, and a drain has to end.
-fn settle(sim: &mut Sim<'_>, plan: &Plan, remote: &Remote, drained: bool) {
+fn settle(sim: &mut Sim<'_>, plan: &Plan, remote: &Remote) {
     let is_empty = |remote: &Remote| {
         let (status, sockets) = remote.status();
         remote.has_ended()
@@ -107,44 +131,39 @@ fn settle(sim: &mut Sim<'_>, plan: &Plan, remote: &Remote, drained: bool) {
             })
     };
     // Who cannot be told to go has to be waited for.
-    let patience = if may_hang(plan) {
+    let patience = if plan.may_hang() {
         SETTLE
     } else if plan.is_disruptive() {
         Duration::from_millis(plan.daemon.login_timeout_ms) + SLOW_PEERS
     } else {
         SLOW_PEERS
     };
-    let until = sim.elapsed() + patience;
+    let mut until = sim.elapsed() + patience;
     while !is_empty(remote) && sim.elapsed() < until {
         if !step(sim) {
             return;
         }
     }
-    if !is_empty(remote) && !may_hang(plan) {
+    applied("R1");
+    if !is_empty(remote) && !plan.may_hang() {
         violate("R1", format!("left over: {:?}", remote.status()));
     }
-    if !drained {
+    if plan.ends_at().is_none() {
         remote.control(Control::Drain);
     }
-    if may_hang(plan) {
+    if !is_empty(remote) {
         remote.control(Control::Stop);
     }
-    let until = sim.elapsed() + SETTLE;
+    until = sim.elapsed() + Duration::from_millis(plan.slack_ms()) + END;
     while !remote.has_ended() && sim.elapsed() < until {
         if !step(sim) {
             return;
         }
     }
+    applied("L5 end");
     if !remote.has_ended() {
-        violate("L5", format!("the drain does not end: {:?}", remote.status()));
+        violate("L5", format!("the daemon does not end: {:?}", remote.status()));
     }
-}
-
-/// A peer that nothing reaches any more keeps its connection.
-fn may_hang(plan: &Plan) -> bool {
-    plan.events
-        .iter()
-        .any(|event| matches!(event.what, Happening::PartitionClient(_) | Happening::CrashUpstream))
 }
 
 fn build(plan: &Plan) -> Sim<'static> {
@@ -169,8 +188,8 @@ fn add_hosts(sim: &mut Sim<'_>, plan: &Rc<Plan>, ledger: &Ledger, remote: &Remot
         sim.host("upstream", move || postgres::run(plan.clone(), ledger.clone()));
     }
     {
-        let (plan, remote) = (plan.clone(), remote.clone());
-        sim.host("daemon", move || daemon(plan.clone(), remote.clone()));
+        let (plan, remote, ledger) = (plan.clone(), remote.clone(), ledger.clone());
+        sim.host("daemon", move || daemon(plan.clone(), remote.clone(), ledger.clone()));
     }
     for host in 0..plan.hosts() {
         let (plan, ledger) = (plan.clone(), ledger.clone());
@@ -187,17 +206,21 @@ fn happen(sim: &mut Sim<'_>, what: Happening, remote: &Remote) {
         Happening::HoldClient(host) => sim.hold("daemon", client(host)),
         Happening::ReleaseClient(host) => sim.release("daemon", client(host)),
         Happening::PartitionClient(host) => sim.partition("daemon", client(host)),
+        Happening::PartitionFromClient(host) => sim.partition_oneway(client(host), "daemon"),
+        Happening::PartitionToClient(host) => sim.partition_oneway("daemon", client(host)),
         Happening::CrashUpstream => sim.crash("upstream"),
         Happening::BounceUpstream => sim.bounce("upstream"),
         Happening::Drain => remote.control(Control::Drain),
+        Happening::Stop => remote.control(Control::Stop),
     }
 }
 
-async fn daemon(plan: Rc<Plan>, remote: Remote) -> turmoil::Result {
+async fn daemon(plan: Rc<Plan>, remote: Remote, ledger: Ledger) -> turmoil::Result {
     let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let listener = turmoil::net::TcpListener::bind((any, DAEMON_PORT)).await?;
-    let early = plan.sessions.iter().map(|session| session.pipe.early).max().unwrap_or(0);
+    let early = plan.sessions.iter().map(early_bytes).max().unwrap_or(0);
     let net = SimNet::new(plan.faults.clone(), plan.network.window, early, plan.seed);
+    net.watch(|watch| watch.know(Lives::new(&plan, ledger)));
     let token = Proxy::<SimNet>::listener_token(0);
     let listener = net.listen(listener, token);
     let upstream = SocketAddr::new(turmoil::lookup("upstream"), postgres::PORT);
@@ -212,6 +235,15 @@ async fn daemon(plan: Rc<Plan>, remote: Remote) -> turmoil::Result {
     let slow = plan.faults.slow_turn_ms;
     driver::run(net.clone(), proxy, remote, resolver, slow, plan.seed).await;
     net.outlive().await
+}
+
+/// What either peer of a session may say before it is asked to, and the daemon has to hold.
+fn early_bytes(session: &Session) -> usize {
+    match (session.client.conduct, session.script.fate) {
+        (_, Fate::Lie(Lie::Flood)) => HELD_BYTES_MAX + INBOX_BYTES_MAX,
+        (Conduct::Flood, _) => INBOX_BYTES_MAX,
+        _ => session.pipe.early.max(session.script.coalesced),
+    }
 }
 
 fn settings(plan: &Plan, upstream: Address) -> proxy::Settings {
@@ -250,5 +282,14 @@ const RUN_MAX: Duration = Duration::from_secs(180);
 const SETTLE: Duration = Duration::from_secs(4);
 /// Peers that read slowly take their time to the end.
 const SLOW_PEERS: Duration = Duration::from_secs(60);
+/// A stop, or a drain of an empty daemon, takes effect at once.
+const END: Duration = Duration::from_millis(100);
+/// Longer than any deadline of the daemon's but that of upstream's last words.
+const QUIET: Duration = Duration::from_secs(3);
+/// Longer than any pause of a peer's, when the daemon waits for nothing.
+const QUIET_ASLEEP: Duration = Duration::from_millis(500);
+/// What the daemon keeps of a message of a login, and of a session's start.
+const INBOX_BYTES_MAX: usize = 65_540;
+const HELD_BYTES_MAX: usize = 256 * 1024;
 /// So large that turmoil's own flow control never bites.
 const TURMOIL_SEGMENTS_MAX: usize = 1 << 20;

@@ -321,6 +321,14 @@ impl Sock {
         Sock { kernel: Some(Kernel::new(stream, window)), orphans: orphans.clone() }
     }
 
+    /// Its own address.
+    ///
+    /// # Errors
+    /// As getsockname(2).
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.kernel.as_ref().expect("open until it is dropped").stream.local_addr()
+    }
+
     /// The kernel's half.
     pub fn kernel(&mut self) -> &mut Kernel {
         self.kernel.as_mut().expect("open until it is dropped")

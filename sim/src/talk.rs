@@ -75,13 +75,22 @@ impl Talk {
         Ok(())
     }
 
+    /// Says the last of the login and more in one piece, which is never cut behind the login.
+    pub async fn say_beyond(&mut self, last: &[u8], more: &[u8]) -> Result<(), Stop> {
+        self.cut = self.cut.filter(|cut| cut.at < self.said + last.len());
+        self.say_last(&[last, more].concat()).await?;
+        self.said -= more.len();
+        Ok(())
+    }
+
     /// Carries out the cut if its place has come.
     async fn check_cut(&mut self) -> Result<(), Stop> {
         let Some(cut) = self.cut.filter(|cut| cut.at <= self.said) else { return Ok(()) };
         self.cut = None;
         match cut.how {
             End::Pause => {
-                sleep(PAUSE).await;
+                // Of several lengths, as the place has it.
+                sleep(PAUSE * (1 + cut.at as u32 % 7 * 2)).await;
                 return Ok(());
             }
             End::HalfClose => {

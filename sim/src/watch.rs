@@ -2,15 +2,19 @@
 //! Counted in the kernel, so that a fault of the daemon cannot hide itself.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use multigres::net::Token;
+use multigres::net::{Readiness, Token};
+use multigres::proxy::Status;
 
-use crate::record::{self, violate};
+use crate::life::Lives;
+use crate::record::{self, applied, violate};
 
 /// The counters of one daemon.
 pub struct Watch {
     connections: BTreeMap<usize, Legs>,
+    lives: Option<Lives>,
     /// Most bytes that a connection may hold in one direction.
     held_bytes_max: u64,
     accepts: usize,
@@ -30,16 +34,19 @@ struct Legs {
     refused: bool,
     /// Upstream is there and takes bytes: what comes from one leg has to go to the other.
     joined: bool,
+    /// One of the legs takes no bytes any more.
+    parted: bool,
     read: [u64; 2],
     written: [u64; 2],
     read_in_turn: [u64; 2],
 }
 
 impl Watch {
-    /// Clients of this run say at most so many bytes before they are asked to.
+    /// Peers of this run say at most so many bytes before they are asked to.
     pub fn new(early_bytes: usize) -> Self {
         Watch {
             connections: BTreeMap::new(),
+            lives: None,
             held_bytes_max: (BUFFER_BYTES + LOGIN_BYTES_MAX + early_bytes) as u64,
             accepts: 0,
             calls: 0,
@@ -51,8 +58,35 @@ impl Watch {
         }
     }
 
-    pub(crate) fn opened(&mut self, token: Token) {
+    /// The deadlines are watched too.
+    pub fn know(&mut self, lives: Lives) {
+        self.lives = Some(lives);
+    }
+
+    /// The daemon is told to end everything.
+    pub fn stop(&mut self) {
+        self.live(Lives::stop);
+    }
+
+    fn live(&mut self, use_it: impl FnOnce(&mut Lives)) {
+        if let Some(lives) = &mut self.lives {
+            use_it(lives);
+        }
+    }
+
+    pub(crate) fn told(&mut self, token: Token, what: Readiness) {
+        self.live(|lives| lives.told(token, what));
+    }
+
+    pub(crate) fn connected(&mut self, token: Option<Token>) {
+        if let Some(token) = token {
+            self.live(|lives| lives.connected(token));
+        }
+    }
+
+    pub(crate) fn opened(&mut self, token: Token, peer: Option<SocketAddr>) {
         self.moved += 1;
+        self.live(|lives| lives.opened(token, peer));
         let legs = self.connections.entry(token.0 >> 1).or_default();
         legs.joined |= token.0 & 1 == 1;
         if legs.refused {
@@ -62,6 +96,7 @@ impl Watch {
 
     pub(crate) fn closed(&mut self, token: Token) {
         self.moved += 1;
+        self.live(|lives| lives.closed(token));
         if token.0 & 1 == 0 {
             self.connections.remove(&(token.0 >> 1));
         } else {
@@ -71,16 +106,26 @@ impl Watch {
 
     /// The daemon has shut a leg down for writing.
     pub(crate) fn shut(&mut self, token: Option<Token>) {
+        if let Some(token) = token {
+            self.live(|lives| lives.shut(token));
+        }
         let Some(token) = token.filter(|token| token.0 & 1 == 0) else { return };
         if let Some(legs) = self.connections.get_mut(&(token.0 >> 1)) {
             legs.refused = true;
         }
     }
 
+    /// A call has told that the leg is broken.
+    pub(crate) fn failed(&mut self, token: Option<Token>) {
+        if let Some(token) = token {
+            self.live(|lives| lives.failed(token));
+        }
+    }
+
     /// A leg takes no bytes any more: what comes for it is thrown away.
     pub(crate) fn broken(&mut self, token: Option<Token>) {
         if let Some(legs) = token.and_then(|token| self.connections.get_mut(&(token.0 >> 1))) {
-            legs.joined = false;
+            (legs.joined, legs.parted) = (false, true);
         }
     }
 
@@ -96,30 +141,37 @@ impl Watch {
     }
 
     pub(crate) fn read(&mut self, token: Option<Token>, count: usize) {
-        self.count(token, count, |legs, leg| {
+        self.count(token, count, false, |legs, leg| {
             legs.read_in_turn[leg] += count as u64;
             &mut legs.read[leg]
         });
     }
 
     pub(crate) fn written(&mut self, token: Option<Token>, count: usize) {
-        self.count(token, count, |legs, leg| &mut legs.written[leg]);
+        self.count(token, count, true, |legs, leg| &mut legs.written[leg]);
     }
 
     fn count(
         &mut self,
         token: Option<Token>,
         count: usize,
+        wrote: bool,
         field: impl FnOnce(&mut Legs, usize) -> &mut u64,
     ) {
         self.calls = 0;
         self.moved += 1;
         let Some(token) = token else { return violate("S10", "a stream is used unregistered") };
+        self.live(|lives| lives.moved(token, wrote, count));
         let Some(legs) = self.connections.get_mut(&(token.0 >> 1)) else { return };
         *field(legs, token.0 & 1) += count as u64;
         if !legs.joined {
+            let may_discard = legs.parted || legs.refused;
+            if !may_discard && legs.read[0] > EARLY_BYTES_MAX {
+                violate("S8", format!("a login without upstream has taken {} bytes", legs.read[0]));
+            }
             return;
         }
+        applied("S8");
         for from in [0, 1] {
             let held = legs.read[from].saturating_sub(legs.written[1 - from]);
             if held > self.held_bytes_max {
@@ -132,18 +184,23 @@ impl Watch {
     pub fn begin_turn(&mut self) {
         self.turns += 1;
         self.accepts = 0;
+        self.live(Lives::begin_turn);
         for legs in self.connections.values_mut() {
             legs.read_in_turn = [0; 2];
         }
     }
 
-    /// A turn has ended.
-    pub fn end_turn(&mut self) {
+    /// A turn has ended, and the daemon will sleep so long.
+    pub(crate) fn end_turn(&mut self, nap: Option<Duration>, status: &Status) {
+        self.live(|lives| lives.check(nap, status));
         if self.accepts > ACCEPTS_PER_TURN_MAX {
             violate("R3", format!("{} connections accepted in one turn", self.accepts));
         }
         for legs in self.connections.values() {
             let most = legs.read_in_turn[0].max(legs.read_in_turn[1]);
+            if most >= TURN_BYTES_MANY {
+                applied("R3");
+            }
             if most > TURN_BYTES_MAX {
                 violate("R3", format!("{most} bytes of one connection in one turn"));
             }
@@ -158,11 +215,16 @@ impl Watch {
     }
 }
 
+/// A client's bytes before upstream is connected: a first packet, and what it says early.
+const EARLY_BYTES_MAX: u64 = 10_000 + 65_540;
 const BUFFER_BYTES: usize = 32 * 1024;
 /// What a login of these scripts may pile up beside the pipe's buffer.
 const LOGIN_BYTES_MAX: usize = 16 * 1024;
-/// 256 KiB as documented, and the read that goes over it; a login may turn into a pipe meanwhile.
-const TURN_BYTES_MAX: u64 = 2 * (256 + 32) * 1024;
+/// 256 KiB in each direction, the read that goes over it, and what a login has read before it has
+/// dialled, which counts by itself.
+const TURN_BYTES_MAX: u64 = ((256 + 32 + 16) * 1024) as u64;
+/// A turn that has spent most of it.
+const TURN_BYTES_MANY: u64 = 256 * 1024;
 const ACCEPTS_PER_TURN_MAX: usize = 64;
 const CALLS_MAX: usize = 200_000;
 const IDLE_TURNS_MAX: usize = 2_000;

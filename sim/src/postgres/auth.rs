@@ -16,6 +16,11 @@ impl Backend<'_> {
             self.talk.say(&wire::authentication(99, &[])).await?;
             return Err(Stop::Own);
         }
+        if self.session.script.fate == Fate::UnknownMechanism {
+            let offer = [wire::text("SCRAM-SHA-1"), wire::text("OAUTHBEARER"), vec![0]].concat();
+            self.talk.say(&wire::authentication(10, &offer)).await?;
+            return Err(Stop::Own);
+        }
         if self.session.script.fate == Fate::Impatient {
             let request = wire::authentication(3, &[]);
             let impatient = [request, wire::authentication(0, &[])].concat();

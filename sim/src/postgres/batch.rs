@@ -59,9 +59,6 @@ impl Backend<'_> {
             _ => None,
         };
         let mut out = Vec::new();
-        if self.session.script.talkative {
-            out.extend(wire::report(b'N', "NOTICE", "00000", "bound"));
-        }
         match lie {
             Some(Lie::Error) => {
                 out.extend(wire::report(b'E', "ERROR", "42501", CANARY));
@@ -72,6 +69,13 @@ impl Backend<'_> {
             Some(Lie::LengthThree) => out.extend([b'1', 0, 0, 0, 3]),
             Some(Lie::LengthHuge) => out.extend([b'1', 0x7f, 0xff, 0xff, 0xff]),
             Some(Lie::CopyIn) => out.extend(wire::message(b'G', &[0, 0, 0])),
+            Some(Lie::Notification) => {
+                let body = [&self.pid.to_be_bytes()[..], &wire::text("channel"), &[0]].concat();
+                out.extend(wire::message(b'A', &body));
+            }
+            Some(Lie::AnswerTwice) => {
+                out.extend([wire::message(b'1', &[]), wire::message(b'2', &[])].concat());
+            }
             Some(Lie::SuperuserLate) => out.extend(wire::parameter_status("is_superuser", "on")),
             _ => {}
         }
@@ -90,7 +94,7 @@ impl Backend<'_> {
             Some(Lie::StatusE) => b'E',
             _ => b'I',
         }));
-        out
+        if self.session.script.talkative { interleaved(out) } else { out }
     }
 
     fn session_row(&self, values: &[String], role: &str, lie: Option<Lie>) -> Vec<Option<String>> {
@@ -133,6 +137,21 @@ fn statement(row: &[Option<String>], lie: Option<Lie>, own: Option<Lie>) -> Vec<
         _ => wire::command_complete("SELECT 1"),
     });
     out
+}
+
+/// What PostgreSQL may say at any time, before each message. Garbage stays as it is.
+fn interleaved(mut answer: Vec<u8>) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut place = 0;
+    while let Some((tag, body)) = wire::take(&mut answer) {
+        out.extend(match place % 2 {
+            0 => wire::report(b'N', "NOTICE", "00000", format!("at {place}")),
+            _ => wire::parameter_status("application_name", format!("at {place}")),
+        });
+        out.extend(wire::message(tag, &body));
+        place += 1;
+    }
+    [out, answer].concat()
 }
 
 fn swap(values: &[String], wrong: bool) -> Vec<Option<String>> {

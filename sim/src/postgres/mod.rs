@@ -14,9 +14,9 @@ use tokio::time::timeout;
 use turmoil::net::TcpListener;
 
 use crate::ledger::{Ledger, role, values, variables};
-use crate::pipe::{Side, Way};
-use crate::plan::{Fate, Lie, Plan, Session, User};
-use crate::record::{self, violate};
+use crate::pipe::{self, Side, Way};
+use crate::plan::{End, Fate, Lie, Plan, Session, User};
+use crate::record::{self, applied, violate};
 use crate::rng::Rng;
 use crate::sock::{Orphans, Sock};
 use crate::talk::{Stop, Talk};
@@ -51,7 +51,13 @@ pub async fn run(plan: Rc<Plan>, ledger: Ledger) -> turmoil::Result {
     loop {
         let (stream, _) = listener.accept().await?;
         let sock = Sock::new(stream, shared.plan.network.window, &shared.orphans);
-        spawn_local(serve(sock, shared.clone()));
+        // A panic in a task beside the first is lost unless it is asked for.
+        let served = spawn_local(serve(sock, shared.clone()));
+        spawn_local(async move {
+            if served.await.is_err_and(|error| error.is_panic()) {
+                violate("PANIC", "in the model PostgreSQL");
+            }
+        });
     }
 }
 
@@ -101,7 +107,7 @@ async fn serve(sock: Sock, shared: Shared) {
     record::line(format_args!("upstream {} started", session.number));
     let stop = backend.dialogue().await;
     let mut entry = shared.ledger.entry(session.number);
-    entry.upstream.done = true;
+    (entry.upstream.done, entry.upstream.ended) = (true, record::now());
     entry.upstream.login_bytes = backend.talk.said;
     record::line(format_args!("upstream {} done: {stop:?}", session.number));
 }
@@ -131,11 +137,19 @@ async fn cancel(rest: &[u8], talk: &mut Talk, shared: &Shared) {
             record::line(format_args!("upstream {number} cancelled"));
             shared.ledger.entry(number).upstream.cancels += 1;
         }
+        None if is_wrong_on_purpose(rest, shared) => applied("S4 wrong key"),
         None => violate("S4", "a CancelRequest with an altered key"),
     }
     if !talk.is_quiet() {
         violate("S1", "bytes behind a CancelRequest");
     }
+}
+
+fn is_wrong_on_purpose(key: &[u8], shared: &Shared) -> bool {
+    let sessions = 0..shared.plan.sessions.len();
+    sessions
+        .map(|number| shared.ledger.entry(number).client.wrong_key.clone())
+        .any(|wrong| wrong.as_deref() == Some(key))
 }
 
 fn pid_and_key(number: usize, seed: u64) -> (u32, [u8; 4]) {
@@ -174,22 +188,39 @@ impl Backend<'_> {
     /// connection must be closed soon.
     async fn last_words(&mut self, stop: Stop) -> Stop {
         let number = self.session.number;
-        let patience = Duration::from_millis(self.plan.daemon.login_timeout_ms) + PATIENCE;
         let end = match stop {
             Stop::Eof | Stop::Reset => stop,
-            Stop::Cut(_) | Stop::Own => match timeout(patience, self.talk.hear_end()).await {
-                Ok(end) => end,
-                Err(_) if self.plan.is_disruptive() => Stop::Own,
-                Err(_) => {
-                    violate("S3", format!("session {number}: upstream is not let go"));
-                    Stop::Own
+            Stop::Cut(_) | Stop::Own => {
+                self.ledger.entry(number).upstream.doomed = Some(record::now());
+                match timeout(self.patience(stop), self.talk.hear_end()).await {
+                    Ok(end) => end,
+                    Err(_) if self.plan.is_disruptive() => Stop::Own,
+                    Err(_) => {
+                        violate("S3", format!("session {number}: upstream is not let go"));
+                        Stop::Own
+                    }
                 }
-            },
+            }
         };
         if self.session.client.user != User::Bypass {
+            applied("S1 last words");
             self.check_leftovers();
         }
         end
+    }
+
+    /// A connection that has no future is closed as soon as that is certain; only silence has to
+    /// be waited for.
+    fn patience(&self, stop: Stop) -> Duration {
+        let hushed = matches!(stop, Stop::Cut(End::Silence));
+        // In pieces, what is wrong may look right but unfinished.
+        let unfinished = matches!(
+            self.session.script.fate,
+            Fate::Impatient | Fate::Lie(Lie::LengthHuge) | Fate::BadSignature
+        );
+        let login = Duration::from_millis(self.plan.daemon.login_timeout_ms);
+        let slack = Duration::from_millis(self.plan.slack_ms()) + PATIENCE;
+        if hushed || unfinished || self.plan.is_disruptive() { login + slack } else { slack }
     }
 
     /// Authentication replies, the batch and Terminate may still come, whole or not.
@@ -223,7 +254,7 @@ impl Backend<'_> {
         self.ledger.entry(self.session.number).upstream.authenticated = true;
         if is_bypass {
             self.confirm();
-            return self.talk.say_last(&start).await;
+            return self.talk.say_beyond(&start, &self.rows()).await;
         }
         self.talk.say(&start).await?;
         if let Fate::ErrorAfterOk = self.session.script.fate {
@@ -247,9 +278,14 @@ impl Backend<'_> {
             }
             _ => {
                 self.confirm();
-                self.talk.say_last(last).await
+                self.talk.say_beyond(last, &self.rows()).await
             }
         }
+    }
+
+    /// The first of the pipe, which comes in the same piece as the last of the login.
+    fn rows(&self) -> Vec<u8> {
+        pipe::bytes(self.session.number, Way::Down, 0, self.session.script.coalesced)
     }
 
     fn confirm(&self) {
@@ -259,6 +295,7 @@ impl Backend<'_> {
 
     /// No byte has come that this side has not asked for.
     fn expect_quiet(&mut self) {
+        applied("S1");
         if !self.talk.is_quiet() {
             violate("S1", format!("session {}: early bytes reach upstream", self.session.number));
         }
@@ -274,8 +311,9 @@ impl Backend<'_> {
     fn start(&self) -> Vec<u8> {
         let fate = self.session.script.fate;
         let lie = if let Fate::Lie(lie) = fate { Some(lie) } else { None };
+        let passes = self.plan.daemon.pooler && lie.is_some_and(Lie::passes_behind_a_pooler);
         // What must not reach a client says so.
-        let version: &[u8] = if lie.is_some() { CANARY } else { b"17.0" };
+        let version: &[u8] = if lie.is_some() && !passes { CANARY } else { b"17.0" };
         let mut out = wire::authentication(0, &[]);
         if lie == Some(Lie::OkTwice) {
             out.extend(wire::authentication(0, &[]));
@@ -293,6 +331,10 @@ impl Backend<'_> {
             out.extend(wire::report(b'N', "NOTICE", "00000", "hello"));
             out.extend(wire::parameter_status("TimeZone", "Europe/Oslo"));
         }
+        if lie == Some(Lie::Flood) {
+            let notice = wire::report(b'N', "NOTICE", "00000", CANARY.repeat(100));
+            out.extend(notice.repeat(FLOOD_BYTES / notice.len()));
+        }
         if lie == Some(Lie::EarlyRow) {
             out.extend(wire::data_row(&[Some(CANARY)]));
         }
@@ -308,8 +350,9 @@ impl Backend<'_> {
     }
 
     async fn pipe(&mut self) -> Stop {
-        let mut side = Side::new(self.session.number, Way::Down, &self.session.pipe, 0);
-        side.tolerate_terminate(self.plan.is_disruptive());
+        let sent = self.session.script.coalesced;
+        let mut side = Side::new(self.session.number, Way::Down, &self.session.pipe, sent);
+        side.tolerate_terminate(self.plan.is_disruptive() || self.plan.ends_at().is_some());
         side.receive(&std::mem::take(&mut self.talk.input));
         let report = side.run(self.talk.sock()).await;
         self.ledger.entry(self.session.number).upstream.pipe = Some(report);
@@ -326,9 +369,16 @@ impl Backend<'_> {
 fn is_told_at_the_start(lie: Lie) -> bool {
     matches!(
         lie,
-        Lie::OkTwice | Lie::Superuser | Lie::EarlyRow | Lie::StartStatusT | Lie::ReadyTwice
+        Lie::OkTwice
+            | Lie::Superuser
+            | Lie::EarlyRow
+            | Lie::StartStatusT
+            | Lie::ReadyTwice
+            | Lie::Flood
     )
 }
 
-/// Beyond the login timeout, until the daemon has let go.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Until the daemon has let go of what it has found to be wrong.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// More than what the daemon holds back.
+const FLOOD_BYTES: usize = 300 * 1024;

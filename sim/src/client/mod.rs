@@ -1,40 +1,72 @@
 //! The model clients: each logs in as its plan says and checks every byte that it is told.
 //! Knows nothing of what upstream does but through what it is told.
 
+mod cancel;
+mod start;
+
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::task::spawn_local;
+use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::ledger::{Ledger, LoginEnd, password, role, values};
 use crate::pipe::{self, Side, Way};
-use crate::plan::{Auth, BadStart, Conduct, Password, Plan, Prelude, Session, User};
-use crate::record::{self, violate};
+use crate::plan::{
+    Auth, BadStart, Cancel, Conduct, Ending, Password, Plan, Prelude, Session, User,
+};
+use crate::record::{self, applied, violate};
 use crate::rng::Rng;
 use crate::scram::{self, Secrets};
 use crate::sock::{Orphans, Sock};
 use crate::talk::{Stop, Talk};
 use crate::wire::{self, CANARY};
 
-/// Plays the sessions of one host, one after the other.
+/// Plays the sessions of one host, its lanes side by side.
 pub async fn run(plan: Rc<Plan>, ledger: Ledger, host: usize) -> turmoil::Result {
     let orphans = Orphans::default();
-    let begin = Instant::now();
     spawn_local(orphans.clone().keep());
-    for session in plan.sessions.iter().filter(|session| session.host == host) {
+    let lanes: BTreeSet<usize> =
+        plan.sessions.iter().filter(|it| it.host == host).map(|it| it.lane).collect();
+    let mut playing = JoinSet::new();
+    for lane in lanes {
+        let (plan, ledger, orphans) = (plan.clone(), ledger.clone(), orphans.clone());
+        playing.spawn_local(async move { play_lane(&plan, &ledger, &orphans, (host, lane)).await });
+    }
+    while let Some(played) = playing.join_next().await {
+        // A panic in a task beside the first is lost unless it is asked for.
+        played?;
+    }
+    std::future::pending().await
+}
+
+async fn play_lane(plan: &Plan, ledger: &Ledger, orphans: &Orphans, place: (usize, usize)) {
+    let begin = Instant::now();
+    for session in plan.sessions.iter().filter(|it| (it.host, it.lane) == place) {
         sleep_until(begin + Duration::from_millis(session.start_ms)).await;
-        let patience = Duration::from_millis(plan.daemon.login_timeout_ms) + PIPE_PATIENCE;
-        let login = Login::play(&plan, &ledger, session, &orphans);
-        if timeout(patience, login).await.is_err() {
+        ledger.entry(session.number).client.began = record::now();
+        let login = Login::play(plan, ledger, session, orphans);
+        if timeout(patience(plan, session), login).await.is_err() {
             record::line(format_args!("client {} gave up", session.number));
             ledger.entry(session.number).client.gave_up = true;
         }
-        ledger.entry(session.number).client.done = true;
+        let mut entry = ledger.entry(session.number);
+        (entry.client.done, entry.client.ended) = (true, record::now());
         record::line(format_args!("client {} done", session.number));
     }
-    std::future::pending().await
+}
+
+fn patience(plan: &Plan, session: &Session) -> Duration {
+    let beyond = if session.pipe.ending == Ending::Deaf {
+        DEAF_PATIENCE
+    } else if plan.is_disruptive() {
+        LOST_PATIENCE
+    } else {
+        PIPE_PATIENCE
+    };
+    Duration::from_millis(plan.daemon.login_timeout_ms + session.client.linger_ms) + beyond
 }
 
 /// One client that logs in.
@@ -67,6 +99,9 @@ impl<'a> Login<'a> {
                 return;
             }
         };
+        if let Ok(local) = sock.local_addr() {
+            ledger.is_at(session.number, local);
+        }
         ledger.entry(session.number).client.connected = true;
         let client = &session.client;
         let cut = if let Conduct::Cut(cut) = client.conduct { Some(cut) } else { None };
@@ -101,30 +136,53 @@ impl<'a> Login<'a> {
     }
 
     async fn say_first(&mut self) -> Result<(), Stop> {
-        for prelude in &self.session.client.prelude {
+        let client = &self.session.client;
+        let mut said = Vec::new();
+        for prelude in &client.prelude {
             let code = match prelude {
                 Prelude::Ssl => wire::SSL_REQUEST,
                 Prelude::Gss => wire::GSSENC_REQUEST,
             };
-            self.talk.say(&wire::packet(&code.to_be_bytes())).await?;
+            said.extend(wire::packet(&code.to_be_bytes()));
+            if !client.eager {
+                self.talk.say(&std::mem::take(&mut said)).await?;
+                if !self.is_declined().await? {
+                    return Ok(());
+                }
+            }
+        }
+        said.extend(self.start());
+        self.talk.say(&said).await?;
+        let unheard = match client.conduct {
+            Conduct::Bad(BadStart::SslTwice) => 1,
+            _ if client.eager => client.prelude.len(),
+            _ => 0,
+        };
+        for _ in 0..unheard {
             if !self.is_declined().await? {
                 return Ok(());
             }
         }
-        if let Conduct::Bad(bad) = self.session.client.conduct {
-            let bytes = self.bad_start(bad);
-            self.talk.say(&bytes).await?;
-            if bad == BadStart::SslTwice {
-                self.is_declined().await?;
+        if client.conduct == Conduct::Flood {
+            for _ in 0..FLOOD_BYTES / 4096 {
+                self.talk.say(&[b'Q'; 4096]).await?;
             }
-        } else {
-            let mut startup = self.startup(&self.user, &[]);
-            if self.session.script.auth == Auth::Trust {
-                startup.extend(self.early());
-            }
-            self.talk.say(&startup).await?;
         }
         Ok(())
+    }
+
+    /// Whatever this client takes for a StartupMessage, and what it says behind it at once.
+    fn start(&mut self) -> Vec<u8> {
+        if let Conduct::Bad(bad) = self.session.client.conduct {
+            return self.bad_start(bad);
+        }
+        let mut bytes = self.startup(&self.user, &[]);
+        if self.session.client.conduct == Conduct::QueryBehindStart {
+            bytes.extend(wire::message(b'Q', &wire::text("select 1")));
+        } else if self.session.script.auth == Auth::Trust {
+            bytes.extend(self.early());
+        }
+        bytes
     }
 
     /// Whether an encryption request is declined; otherwise a refusal has come.
@@ -157,9 +215,7 @@ impl<'a> Login<'a> {
 
     /// Takes one message of the login; whether the session is up now.
     async fn message(&mut self, tag: u8, body: &[u8]) -> Result<bool, Stop> {
-        if contains(body, CANARY) && !self.plan.daemon.pooler {
-            self.violate("S2", "a client is told what upstream said before the context was bound");
-        }
+        self.check_canary(body);
         match tag {
             b'N' => {}
             b'v' if !self.asked && !self.authenticated => {}
@@ -172,7 +228,8 @@ impl<'a> Login<'a> {
                     self.violate("S2", "ReadyForQuery before the context was bound");
                 }
                 record::line(format_args!("client {} up", self.session.number));
-                self.ledger.entry(self.session.number).client.up = true;
+                let mut entry = self.ledger.entry(self.session.number);
+                (entry.client.up, entry.client.up_at) = (true, record::now());
                 return Ok(true);
             }
             b'E' => return Err(self.refused(body).await),
@@ -182,6 +239,14 @@ impl<'a> Login<'a> {
             }
         }
         Ok(false)
+    }
+
+    /// What upstream says too early, or wrongly, must not come through.
+    fn check_canary(&self, bytes: &[u8]) {
+        applied("S2");
+        if bytes.windows(CANARY.len()).any(|window| window == CANARY) {
+            self.violate("S2", "a client is told what upstream said before the context was bound");
+        }
     }
 
     async fn refused(&mut self, body: &[u8]) -> Stop {
@@ -194,7 +259,8 @@ impl<'a> Login<'a> {
         {
             record::line(format_args!("client {} refused {code}", self.session.number));
             let mut entry = self.ledger.entry(self.session.number);
-            if entry.upstream.confirmed && !self.plan.is_disruptive() {
+            let is_drained = code == "57P03" && self.plan.ends_at().is_some();
+            if entry.upstream.confirmed && !self.plan.is_disruptive() && !is_drained {
                 drop(entry);
                 self.violate("L1", &format!("refused with {code} although upstream has confirmed"));
             } else {
@@ -260,6 +326,9 @@ impl<'a> Login<'a> {
     async fn scram(&mut self, code: u32, data: &[u8], secret: &str) -> Result<(), Stop> {
         let text = String::from_utf8_lossy(data).into_owned();
         match (code, self.scram.take()) {
+            // Its Query is the answer.
+            (10, None) if self.session.client.conduct == Conduct::QueryBehindStart => Ok(()),
+            (10, None) if !text.contains("SCRAM-SHA-256") => Err(Stop::Own),
             (10, None) => {
                 let purpose = format!("client nonce {}", self.session.number);
                 let nonce: [u8; 18] = Rng::fork(self.plan.seed, &purpose).bytes();
@@ -268,13 +337,18 @@ impl<'a> Login<'a> {
                 let length = (first.len() as u32).to_be_bytes();
                 let body = [&wire::text("SCRAM-SHA-256")[..], &length, first.as_bytes()].concat();
                 self.scram = Some(Exchange { bare, secrets: None });
+                if self.session.client.conduct == Conduct::ReplyTwice {
+                    let reply = wire::message(b'p', &body);
+                    return self.talk.say(&[&reply[..], &reply].concat()).await;
+                }
                 self.reply(&body, false).await
             }
             (11, Some(Exchange { bare, secrets: None })) => {
                 let nonce = scram::attribute(&text, 'r').unwrap_or_default();
                 let salt = scram::attribute(&text, 's').and_then(scram::decode).unwrap_or_default();
                 let rounds = scram::attribute(&text, 'i').and_then(|it| it.parse().ok());
-                let without_proof = format!("c=biws,r={nonce}");
+                let wrong = self.session.client.conduct == Conduct::WrongNonce;
+                let without_proof = format!("c=biws,r={nonce}{}", if wrong { "x" } else { "" });
                 let auth_message = format!("{bare},{text},{without_proof}");
                 let secrets = Secrets::new(secret, &salt, rounds.unwrap_or(1), auth_message);
                 let last = format!("{without_proof},p={}", scram::encode(&secrets.proof()));
@@ -306,8 +380,25 @@ impl<'a> Login<'a> {
 
     /// It still listens, and the daemon has to end it, unless all of the login was said.
     async fn hear_end(&mut self) -> LoginEnd {
-        let patience = Duration::from_millis(self.plan.daemon.login_timeout_ms) + LOGIN_PATIENCE;
-        match timeout(patience, self.talk.hear_end()).await {
+        let login = Duration::from_millis(self.plan.daemon.login_timeout_ms);
+        let slack = Duration::from_millis(self.plan.slack_ms() + self.plan.accept_ms());
+        let end = timeout(login + slack + LINGER_PATIENCE, self.talk.hear_end()).await;
+        self.check_canary(&self.talk.input);
+        // An answer to an encryption request has no length.
+        while self.talk.input.first() == Some(&b'N') && self.talk.input.get(1) != Some(&0) {
+            self.talk.input.remove(0);
+        }
+        while let Some((tag, body)) = wire::take(&mut self.talk.input) {
+            if let (b'E', Some(fields)) = (tag, wire::fields(&body)) {
+                let field = |kind: u8| {
+                    let found = fields.iter().find(|(found, _)| *found == kind);
+                    found.map(|(_, text)| text.clone()).unwrap_or_default()
+                };
+                self.ledger.entry(self.session.number).client.refused =
+                    Some((field(b'C'), field(b'M')));
+            }
+        }
+        match end {
             Ok(Stop::Eof) => LoginEnd::Eof,
             Ok(Stop::Reset) => LoginEnd::Reset,
             Ok(Stop::Cut(_) | Stop::Own) => LoginEnd::Own,
@@ -323,7 +414,7 @@ impl<'a> Login<'a> {
 
     async fn pipe(mut self, orphans: &Orphans) {
         let session = self.session;
-        if session.pipe.cancel {
+        if session.pipe.cancel != Cancel::None {
             self.cancel(orphans).await;
         }
         let sent = if self.early_sent { session.pipe.early } else { 0 };
@@ -333,83 +424,6 @@ impl<'a> Login<'a> {
         record::line(format_args!("client {} pipe {report:?}", session.number));
         self.ledger.entry(session.number).client.pipe = Some(report);
     }
-
-    async fn cancel(&mut self, orphans: &Orphans) {
-        let window = self.plan.network.window;
-        let Ok(mut sock) = Sock::connect(daemon(), window, orphans).await else { return };
-        let key = self.key.clone().unwrap_or_default();
-        let code = wire::CANCEL_REQUEST.to_be_bytes();
-        let packet = wire::packet(&[&code[..], &key].concat());
-        let mut rest = &packet[..];
-        while let Ok(count @ 1..) = sock.write(rest).await {
-            rest = &rest[count..];
-            if rest.is_empty() {
-                break;
-            }
-        }
-        let mut space = [0; 16];
-        match sock.read(&mut space).await {
-            Ok(0) => self.ledger.entry(self.session.number).client.cancelled = true,
-            Ok(_) => self.violate("S3", "a CancelRequest is answered"),
-            Err(_) => {}
-        }
-        sleep(Duration::from_millis(1)).await;
-    }
-
-    fn startup(&self, user: &str, more: &[(&str, &str)]) -> Vec<u8> {
-        let mut body = wire::PROTOCOL_3_0.to_be_bytes().to_vec();
-        let application = format!("sim-{}", self.session.number);
-        let own = [("user", user), ("database", "crm"), ("application_name", &application)];
-        for (name, value) in own.iter().chain(more) {
-            body.extend(wire::text(name));
-            body.extend(wire::text(value));
-        }
-        body.push(0);
-        wire::packet(&body)
-    }
-
-    fn bad_start(&self, bad: BadStart) -> Vec<u8> {
-        let with_length = |length: u32| {
-            let mut bytes = self.startup(&self.user, &[]);
-            bytes[..4].copy_from_slice(&length.to_be_bytes());
-            bytes
-        };
-        match bad {
-            BadStart::LengthZero => with_length(0),
-            BadStart::LengthSeven => with_length(7),
-            BadStart::LengthTooBig => with_length(10_001),
-            BadStart::LengthNegative => with_length(u32::MAX),
-            BadStart::Http => b"GET / HTTP/1.1\r\n\r\n".to_vec(),
-            BadStart::ProtocolTwo => {
-                let mut bytes = self.startup(&self.user, &[]);
-                bytes[5] = 2;
-                bytes
-            }
-            BadStart::SslTwice => {
-                let request = wire::packet(&wire::SSL_REQUEST.to_be_bytes());
-                // The first is answered with N, behind which the refusal is an ordinary message.
-                [request.clone(), request].concat()
-            }
-            BadStart::Trailing => {
-                let mut bytes = self.startup(&self.user, &[]);
-                bytes.push(b'x');
-                let length = bytes.len() as u32;
-                bytes[..4].copy_from_slice(&length.to_be_bytes());
-                bytes
-            }
-            BadStart::UserTwice => self.startup(&self.user, &[("user", "postgres")]),
-            BadStart::Context => self.startup(&self.user, &[("APP.Context_0", "other")]),
-            BadStart::Role => self.startup(&self.user, &[("ROLE", "postgres")]),
-            BadStart::Replication => self.startup(&self.user, &[("replication", "database")]),
-            BadStart::NoTenant => self.startup("app_0", &[]),
-            BadStart::BypassTenant => self.startup("postgres.tenant", &[]),
-            BadStart::ManyValues => self.startup(&format!("{}:more", self.user), &[]),
-        }
-    }
-}
-
-fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
-    bytes.windows(wanted.len()).any(|window| window == wanted)
 }
 
 /// The user name with which a session logs in.
@@ -427,8 +441,14 @@ fn daemon() -> SocketAddr {
 /// Where the daemon listens.
 pub const DAEMON_PORT: u16 = 6432;
 
-/// The daemon's deadline may be late by the network's latency and its hold-ups.
-const LOGIN_PATIENCE: Duration = Duration::from_secs(4);
+/// A client that is refused has so long to close its side.
+const LINGER_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long a whole session may take beyond its login.
 const PIPE_PATIENCE: Duration = Duration::from_secs(60);
+/// Where sessions may hang through no fault of the daemon's.
+const LOST_PATIENCE: Duration = Duration::from_secs(6);
+/// The daemon itself waits for a minute.
+const DEAF_PATIENCE: Duration = Duration::from_secs(75);
+/// More than anybody has room for.
+const FLOOD_BYTES: usize = 300 * 1024;

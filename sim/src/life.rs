@@ -1,0 +1,302 @@
+//! What the kernel knows of the daemon's deadlines: when each connection has to end at the latest,
+//! and that none ends without a reason before.
+//!
+//! Times are taken where the daemon's calls come in, so they are exact: a turn that begins at a
+//! deadline or after it must act on it, and may not ask for a longer sleep than up to the next.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use multigres::net::{Readiness, Token};
+use multigres::proxy::Status;
+
+use crate::ledger::Ledger;
+use crate::plan::Plan;
+use crate::record::{self, applied, violate};
+
+/// The connections of one daemon, by what their two tokens have in common.
+pub struct Lives {
+    times: Times,
+    ledger: Ledger,
+    lives: BTreeMap<usize, Life>,
+    /// Events for the next turn.
+    told: Vec<(Token, Readiness)>,
+    stopped: bool,
+    connections_max: usize,
+}
+
+struct Times {
+    login: Duration,
+    connect: Duration,
+    idle: Option<Duration>,
+    /// How late a turn may be.
+    turn: Duration,
+    /// How long a client may take to take its refusal.
+    slack: Duration,
+}
+
+struct Life {
+    peer: Option<SocketAddr>,
+    accepted: Duration,
+    dialled: Option<Duration>,
+    connected: bool,
+    /// The client leg was shut down for writing.
+    shut: Option<Duration>,
+    /// The daemon has heard that the client has ended, or that its leg is broken.
+    client_ended: bool,
+    /// When it has heard that it is broken.
+    client_broken: Option<Duration>,
+    upstream_ended: bool,
+    /// An event has told that upstream has said its last.
+    hung_up: Option<Duration>,
+    /// A byte has moved.
+    moved: Duration,
+    /// Something has gone to the client.
+    told_client: Duration,
+    /// An event or a call.
+    active: Duration,
+}
+
+impl Lives {
+    /// Of a plan's daemon.
+    pub fn new(plan: &Plan, ledger: Ledger) -> Self {
+        let daemon = &plan.daemon;
+        let times = Times {
+            login: Duration::from_millis(daemon.login_timeout_ms),
+            connect: Duration::from_millis(daemon.connect_timeout_ms),
+            idle: daemon.idle_timeout_ms.map(Duration::from_millis),
+            turn: Duration::from_millis(plan.faults.slow_turn_ms),
+            slack: Duration::from_millis(plan.slack_ms()),
+        };
+        let connections_max = daemon.connections_max;
+        let (lives, told) = (BTreeMap::new(), Vec::new());
+        Lives { times, ledger, lives, told, stopped: false, connections_max }
+    }
+
+    /// The daemon is told to end everything: no reason is asked for from now on.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+    }
+
+    /// Whose it is. A client is known only once it has been told that it is connected.
+    fn session_of(&self, peer: Option<SocketAddr>) -> Option<usize> {
+        self.ledger.session_of(peer?)
+    }
+
+    fn life(&mut self, token: Token) -> Option<&mut Life> {
+        self.lives.get_mut(&(token.0 >> 1))
+    }
+
+    /// A leg has been registered; a client's with its peer.
+    pub(crate) fn opened(&mut self, token: Token, peer: Option<SocketAddr>) {
+        let now = record::now();
+        if token.0 & 1 == 1 {
+            if let Some(life) = self.life(token) {
+                (life.dialled, life.connected) = (Some(now), false);
+                // What was said of an earlier attempt does not count.
+                (life.hung_up, life.upstream_ended) = (None, false);
+            }
+            return;
+        }
+        let life = Life {
+            peer,
+            accepted: now,
+            dialled: None,
+            connected: false,
+            shut: None,
+            client_ended: false,
+            client_broken: None,
+            upstream_ended: false,
+            hung_up: None,
+            moved: now,
+            told_client: now,
+            active: now,
+        };
+        self.lives.insert(token.0 >> 1, life);
+    }
+
+    /// The attempt to connect has succeeded, as far as the kernel knows.
+    pub(crate) fn connected(&mut self, token: Token) {
+        if let Some(life) = self.life(token) {
+            life.connected = true;
+        }
+    }
+
+    /// An event was told, which counts from the turn that takes it.
+    pub(crate) fn told(&mut self, token: Token, what: Readiness) {
+        self.told.push((token, what));
+    }
+
+    /// A turn begins.
+    pub(crate) fn begin_turn(&mut self) {
+        let now = record::now();
+        for (token, what) in std::mem::take(&mut self.told) {
+            let Some(life) = self.life(token) else { continue };
+            life.active = now;
+            if token.0 & 1 == 1 && what.read_closed {
+                life.hung_up.get_or_insert(now);
+            }
+        }
+    }
+
+    /// A call that has moved so many bytes; none may be an end.
+    pub(crate) fn moved(&mut self, token: Token, wrote: bool, count: usize) {
+        let now = record::now();
+        let Some(life) = self.life(token) else { return };
+        life.active = now;
+        if count > 0 {
+            life.moved = now;
+        }
+        match (token.0 & 1, wrote, count) {
+            (0, true, 1..) => life.told_client = now,
+            (0, false, 0) => life.client_ended = true,
+            (1, false, 0) => life.upstream_ended = true,
+            _ => {}
+        }
+    }
+
+    /// A call has told that the leg is broken.
+    pub(crate) fn failed(&mut self, token: Token) {
+        let now = record::now();
+        let Some(life) = self.life(token) else { return };
+        life.active = now;
+        match token.0 & 1 {
+            0 => (life.client_ended, life.client_broken) = (true, Some(now)),
+            _ => life.upstream_ended = true,
+        }
+    }
+
+    /// A leg was shut down for writing.
+    pub(crate) fn shut(&mut self, token: Token) {
+        let now = record::now();
+        let Some(life) = self.life(token) else { return };
+        if token.0 & 1 == 0 {
+            life.shut = Some(now);
+            let (peer, accepted) = (life.peer, life.accepted);
+            if let Some(number) = self.session_of(peer) {
+                let mut entry = self.ledger.entry(number);
+                (entry.accepted, entry.shut) = (Some(accepted), Some(now));
+            }
+        }
+    }
+
+    /// A leg was closed.
+    pub(crate) fn closed(&mut self, token: Token) {
+        if token.0 & 1 == 1 {
+            if let Some(life) = self.life(token) {
+                life.dialled = None;
+            }
+            return;
+        }
+        let open = self.lives.len();
+        let Some(life) = self.lives.remove(&(token.0 >> 1)) else { return };
+        if let Some(number) = self.session_of(life.peer) {
+            let mut entry = self.ledger.entry(number);
+            (entry.accepted, entry.closed) = (Some(life.accepted), Some(record::now()));
+        }
+        let is_crowded = open >= 2 * self.connections_max + SPARE_CONNECTIONS;
+        if self.stopped || is_crowded || life.client_ended {
+            return;
+        }
+        applied("L3 not before");
+        if let Some(text) = self.has_no_reason(&life) {
+            violate("L3", text);
+        }
+    }
+
+    /// Why a connection whose client is still there may not be closed now.
+    fn has_no_reason(&self, life: &Life) -> Option<String> {
+        let now = record::now();
+        let Some(number) = self.session_of(life.peer) else {
+            // A CancelRequest.
+            return None;
+        };
+        let entry = self.ledger.entry(number);
+        let is_in = entry.upstream.confirmed;
+        // A refused one has been told to go before it has taken all of that.
+        let early = if is_in { Duration::ZERO } else { self.times.slack };
+        let lingered = life.shut.is_some_and(|shut| now + early >= shut + LINGER);
+        let untold = life.shut.is_none() && !is_in && now >= life.accepted + LINGER;
+        let flushed = life.hung_up.is_some_and(|at| now >= at.max(life.told_client) + FLUSH);
+        let idle = self.times.idle.is_some_and(|idle| now >= life.moved + idle);
+        if lingered || untold || flushed || (idle && is_in) {
+            return None;
+        }
+        let since = |at: Duration| (now - at).as_millis();
+        Some(format!(
+            "session {number} is closed {} ms after it was accepted, {:?} ms after it was shut, {} \
+             ms after a byte has moved",
+            since(life.accepted),
+            life.shut.map(since),
+            since(life.moved)
+        ))
+    }
+
+    /// After a turn: no deadline has passed, and none will while the daemon sleeps.
+    pub(crate) fn check(&self, nap: Option<Duration>, status: &Status) {
+        let now = record::now();
+        let mut next: Option<Duration> = None;
+        for life in self.lives.values() {
+            let Some((at, what)) = self.deadline(life) else { continue };
+            next = Some(next.map_or(at, |next| next.min(at)));
+            if at <= now {
+                let late = (now - at).as_millis();
+                let number = self.session_of(life.peer);
+                violate("L3", format!("session {number:?}: {what}, {late} ms ago"));
+            }
+        }
+        if status.run_queue > 0 && nap != Some(Duration::ZERO) {
+            violate("R4", format!("{} connections wait and nap is {nap:?}", status.run_queue));
+        }
+        if status.deadlines > 0 && nap.is_none() {
+            violate("R4", format!("{} deadlines and no end to the sleep", status.deadlines));
+        }
+        if let Some(next) = next {
+            applied("R4");
+            if nap.is_none_or(|nap| now + nap > next) {
+                violate("R4", format!("a nap of {nap:?} is beyond a deadline in {:?}", next - now));
+            }
+        }
+    }
+
+    /// When something has to happen to the connection at the latest.
+    fn deadline(&self, life: &Life) -> Option<(Duration, &'static str)> {
+        if let Some(shut) = life.shut {
+            return Some((shut + LINGER, "it lingers no longer"));
+        }
+        let number = self.session_of(life.peer);
+        // It may have been told, and the daemon not.
+        let up = number.is_some_and(|number| self.ledger.entry(number).upstream.confirmed);
+        let mut found: Vec<(Duration, &'static str)> = Vec::new();
+        if !up {
+            // Refused then, and let go when it does not take the refusal.
+            let refused = life.accepted + self.times.login + self.times.turn;
+            found.push((refused + LINGER, "its login is over"));
+            if let Some(at) = life.dialled.filter(|_| !life.connected) {
+                found.push((at + self.times.connect, "the attempt to connect is over"));
+            }
+        }
+        let is_in = number.is_some_and(|number| self.ledger.entry(number).client.up);
+        if is_in {
+            if let Some(at) = life.client_broken {
+                // Upstream, if it is broken too, shows that at once.
+                if !life.upstream_ended {
+                    found.push((at + LINGER, "nobody is there any more"));
+                }
+            } else if let Some(at) = life.hung_up {
+                found.push((at.max(life.told_client) + FLUSH, "it takes none of the last words"));
+            } else if let Some(idle) = self.times.idle {
+                found.push((life.active + idle, "it is idle no longer"));
+            }
+        }
+        found.into_iter().min()
+    }
+}
+
+/// How long a client may take to close its side.
+const LINGER: Duration = Duration::from_secs(2);
+/// How long a client may take nothing of upstream's last words.
+const FLUSH: Duration = Duration::from_secs(60);
+/// Beyond which silent connections are crowded out, as the daemon has it.
+const SPARE_CONNECTIONS: usize = 64;

@@ -1,0 +1,148 @@
+//! What a plan says must come of each login, as far as that is certain.
+//! Knows nothing of what has come of it.
+
+use crate::plan::{
+    Auth, AuthMode, Conduct, End, Fate, LookupAnswer, Password, Plan, Session, User,
+};
+
+/// What a login must come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// The session is up, and its pipe runs to its end.
+    Up,
+    /// Multigres refuses it with one of these SQLSTATEs.
+    Refused(Vec<&'static str>),
+    /// Upstream refuses it, and that is passed on.
+    RefusedByUpstream(&'static str, &'static str),
+    /// One or the other.
+    Either(&'static str, &'static str, &'static str),
+    /// The client says no more: unless all was said, the deadline ends the login, or one of these.
+    Silent(Vec<&'static str>),
+    /// The client goes away: whatever it is told, it must be let go.
+    Gone,
+}
+
+/// What a login must come to, in the order in which things are found out.
+pub fn expected(plan: &Plan, session: &Session, confirmed: bool) -> Expected {
+    let (client, script) = (&session.client, &session.script);
+    match client.conduct {
+        Conduct::Bad(bad) => return Expected::Refused(vec![bad.sqlstate()]),
+        Conduct::Cut(cut) if cut.how == End::Silence => return silent(plan, session, confirmed),
+        Conduct::Cut(cut) if cut.how != End::Pause => return Expected::Gone,
+        Conduct::Flood => return Expected::Gone,
+        _ => {}
+    }
+    let answer = plan.daemon.lookup.as_ref().map(|lookup| lookup.answer);
+    let nowhere = [LookupAnswer::Unknown, LookupAnswer::Never, LookupAnswer::Bad];
+    if answer.is_some_and(|answer| nowhere.contains(&answer)) {
+        return Expected::Refused(vec!["08001"]);
+    }
+    if plan.upstream_is_deaf() {
+        let first = plan.daemon.login_timeout_ms <= plan.daemon.connect_timeout_ms;
+        return Expected::Refused(vec![if first { "57014" } else { "08001" }]);
+    }
+    let before = before_the_context(plan, session);
+    let cut = match script.fate {
+        Fate::Cut(cut) if !confirmed => match cut.how {
+            End::Pause => None,
+            End::Silence => Some("57014"),
+            End::HalfClose | End::Close | End::Reset => Some("08006"),
+        },
+        _ => None,
+    };
+    match (before, cut) {
+        (Some(Expected::Refused(mut codes)), Some(cut)) => {
+            codes.push(cut);
+            Expected::Refused(codes)
+        }
+        (Some(Expected::RefusedByUpstream(code, words)), Some(cut)) => {
+            Expected::Either(code, words, cut)
+        }
+        (Some(before), _) => before,
+        (None, Some(cut)) => Expected::Refused(vec![cut]),
+        (None, None) => match script.fate {
+            Fate::ErrorAfterOk => Expected::RefusedByUpstream("3D000", "no such database"),
+            Fate::Lie(lie) if !(plan.daemon.pooler && lie.passes_behind_a_pooler()) => {
+                Expected::Refused(vec![lie.sqlstate()])
+            }
+            _ => Expected::Up,
+        },
+    }
+}
+
+/// A client that falls silent is refused when its time is over, unless something else is found out
+/// before.
+fn silent(plan: &Plan, session: &Session, confirmed: bool) -> Expected {
+    let mut talking = session.clone();
+    talking.client.conduct = Conduct::Good;
+    let mut codes = vec!["57014"];
+    match expected(plan, &talking, confirmed) {
+        Expected::Up | Expected::Silent(_) => {}
+        Expected::Refused(more) => codes.extend(more),
+        Expected::RefusedByUpstream(code, _) => codes.push(code),
+        Expected::Either(code, _, cut) => codes.extend([code, cut]),
+        Expected::Gone => return Expected::Gone,
+    }
+    Expected::Silent(codes)
+}
+
+/// What ends a login up to AuthenticationOk, if anything does.
+fn before_the_context(plan: &Plan, session: &Session) -> Option<Expected> {
+    let (client, script) = (&session.client, &session.script);
+    let is_tenant = client.user != User::Bypass;
+    let asks = |auth: Auth| match plan.daemon.auth {
+        AuthMode::Password => true,
+        AuthMode::Auto => auth == Auth::Md5 && is_tenant,
+        AuthMode::Relay => false,
+    };
+    let may_ask = plan.faults.private_peers || plan.daemon.allow_cleartext;
+    match script.fate {
+        Fate::ErrorFirst => {
+            return Some(Expected::RefusedByUpstream("53300", "no more connections"));
+        }
+        Fate::UnknownAuth => return Some(Expected::Refused(vec!["08P01"])),
+        Fate::UnknownMechanism if asks(Auth::Scram) => {
+            return Some(Expected::Refused(vec!["28000"]));
+        }
+        Fate::UnknownMechanism if says_query(client.conduct) => {
+            return Some(Expected::Refused(vec!["08P01"]));
+        }
+        Fate::UnknownMechanism => return Some(Expected::Gone),
+        Fate::Impatient => {
+            // In pieces, it can look like a patient upstream that then says nothing more.
+            return Some(Expected::Refused(vec!["08P01", "57014", "28000", "28P01"]));
+        }
+        _ => {}
+    }
+    if script.auth == Auth::Trust {
+        return None;
+    }
+    if script.auth == Auth::Md5 && is_tenant && plan.daemon.auth == AuthMode::Relay {
+        return Some(Expected::Refused(vec!["28000"]));
+    }
+    if (asks(script.auth) || script.auth == Auth::Cleartext) && !may_ask {
+        return Some(Expected::Refused(vec!["28000"]));
+    }
+    if says_query(client.conduct) {
+        return Some(Expected::Refused(vec!["08P01"]));
+    }
+    let spoils = matches!(client.conduct, Conduct::WrongNonce | Conduct::ReplyTwice);
+    if spoils && script.auth == Auth::Scram && !asks(Auth::Scram) {
+        return Some(Expected::RefusedByUpstream("28P01", "password authentication failed"));
+    }
+    if asks(script.auth) && client.password == Password::Empty {
+        return Some(Expected::Refused(vec!["28P01"]));
+    }
+    if client.password != Password::Right {
+        return Some(Expected::RefusedByUpstream("28P01", "password authentication failed"));
+    }
+    if script.fate == Fate::BadSignature && script.auth == Auth::Scram {
+        let asked = Expected::Refused(vec!["28000"]);
+        return Some(if asks(Auth::Scram) { asked } else { Expected::Gone });
+    }
+    None
+}
+
+fn says_query(conduct: Conduct) -> bool {
+    matches!(conduct, Conduct::QueryForPassword | Conduct::QueryBehindStart)
+}
