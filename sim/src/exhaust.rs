@@ -2,8 +2,8 @@
 //! authenticate. It is small enough to be gone through, so nothing of it is left to chance.
 
 use crate::plan::{
-    Auth, AuthMode, Cancel, Client, Conduct, Cut, Daemon, End, Ending, Fate, Faults, Network, Pace,
-    Password, Pipe, Plan, Profile, Script, Session, User,
+    Auth, AuthMode, Cancel, Client, Conduct, Cut, Daemon, End, Ending, Fate, Faults, Limits,
+    Network, Pace, Password, Pipe, Plan, Profile, Script, Session, User,
 };
 use crate::run;
 
@@ -107,6 +107,7 @@ fn plan(mode: AuthMode, auth: Auth, cuts: Vec<(Side, Option<Cut>)>) -> Plan {
             connections_max: 1_000,
             variables: 1,
             lookup: None,
+            limits: Limits::default(),
         },
         sessions: cuts.into_iter().enumerate().map(session).collect(),
         events: Vec::new(),

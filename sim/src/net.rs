@@ -94,7 +94,7 @@ impl Wake for Flag {
 
 impl SimNet {
     /// A network whose misbehaviour comes from `faults` and `seed`.
-    pub fn new(faults: Faults, window: usize, early_bytes: usize, seed: u64) -> Self {
+    pub fn new(faults: Faults, window: usize, watch: Watch, seed: u64) -> Self {
         SimNet(Rc::new(RefCell::new(Inner {
             faults,
             window,
@@ -112,7 +112,7 @@ impl SimNet {
             closed_tokens: VecDeque::new(),
             question: None,
             driver: Arc::default(),
-            watch: Watch::new(early_bytes),
+            watch,
         })))
     }
 

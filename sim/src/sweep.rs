@@ -141,6 +141,9 @@ impl Tally {
         if let Some(violation) = ran.record.violations.into_iter().next() {
             self.failures.push(Failure { origin, violation });
         }
+        for (invariant, count) in ran.record.applied {
+            *self.applied.entry(invariant).or_default() += count;
+        }
         for (mark, count) in probe::take_marks() {
             *self.marks.entry(mark).or_default() += count;
         }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use multigres::net::{Readiness, Token};
-use multigres::proxy::Status;
+use multigres::proxy::{Limits, Status};
 
 use crate::life::Lives;
 use crate::record::{self, applied, violate};
@@ -15,6 +15,7 @@ use crate::record::{self, applied, violate};
 pub struct Watch {
     connections: BTreeMap<usize, Legs>,
     lives: Option<Lives>,
+    limits: Limits,
     /// Most bytes that a connection may hold in one direction.
     held_bytes_max: u64,
     accepts: usize,
@@ -42,12 +43,13 @@ struct Legs {
 }
 
 impl Watch {
-    /// Peers of this run say at most so many bytes before they are asked to.
-    pub fn new(early_bytes: usize) -> Self {
+    /// The daemon has these limits, and peers say at most so many bytes before they are asked to.
+    pub fn new(limits: Limits, early_bytes: usize) -> Self {
         Watch {
             connections: BTreeMap::new(),
             lives: None,
-            held_bytes_max: (BUFFER_BYTES + LOGIN_BYTES_MAX + early_bytes) as u64,
+            limits,
+            held_bytes_max: (limits.buffer_bytes + LOGIN_BYTES_MAX + early_bytes) as u64,
             accepts: 0,
             calls: 0,
             moved: 0,
@@ -193,15 +195,19 @@ impl Watch {
     /// A turn has ended, and the daemon will sleep so long.
     pub(crate) fn end_turn(&mut self, nap: Option<Duration>, status: &Status) {
         self.live(|lives| lives.check(nap, status));
-        if self.accepts > ACCEPTS_PER_TURN_MAX {
+        if self.accepts > self.limits.turn_accepts {
             violate("R3", format!("{} connections accepted in one turn", self.accepts));
         }
+        // The read that goes over it, and what a login has read before it has dialled, which
+        // counts by itself.
+        let Limits { buffer_bytes, turn_bytes, .. } = self.limits;
+        let limit = (turn_bytes + buffer_bytes + LOGIN_BYTES_MAX) as u64;
         for legs in self.connections.values() {
             let most = legs.read_in_turn[0].max(legs.read_in_turn[1]);
-            if most >= TURN_BYTES_MANY {
+            if most >= turn_bytes as u64 {
                 applied("R3");
             }
-            if most > TURN_BYTES_MAX {
+            if most > limit {
                 violate("R3", format!("{most} bytes of one connection in one turn"));
             }
         }
@@ -217,14 +223,7 @@ impl Watch {
 
 /// A client's bytes before upstream is connected: a first packet, and what it says early.
 const EARLY_BYTES_MAX: u64 = 10_000 + 65_540;
-const BUFFER_BYTES: usize = 32 * 1024;
 /// What a login of these scripts may pile up beside the pipe's buffer.
 const LOGIN_BYTES_MAX: usize = 16 * 1024;
-/// 256 KiB in each direction, the read that goes over it, and what a login has read before it has
-/// dialled, which counts by itself.
-const TURN_BYTES_MAX: u64 = ((256 + 32 + 16) * 1024) as u64;
-/// A turn that has spent most of it.
-const TURN_BYTES_MANY: u64 = 256 * 1024;
-const ACCEPTS_PER_TURN_MAX: usize = 64;
 const CALLS_MAX: usize = 200_000;
 const IDLE_TURNS_MAX: usize = 2_000;

@@ -6,7 +6,8 @@ mod session;
 
 use crate::plan::{
     Auth, AuthMode, Cancel, Client, Conduct, Daemon, Ending, Event, Fate, Faults, Happening,
-    Lookup, LookupAnswer, Network, Pace, Password, Pipe, Plan, Profile, Script, Session, User,
+    Limits, Lookup, LookupAnswer, Network, Pace, Password, Pipe, Plan, Profile, Script, Session,
+    User,
 };
 use crate::rng::Rng;
 use disaster::events;
@@ -24,6 +25,7 @@ impl Plan {
         let mut plan =
             Plan { seed, profile, network, faults, daemon, sessions, events: Vec::new() };
         plan.network.window = plan.network.window.max(plan.faults.read_max.min(50));
+        let is_deaf = matches!(shape, Shape::Deaf);
         plan.take_shape(&mut rng, shape);
         if plan.events.is_empty() {
             plan.events = events(&mut rng, profile, plan.hosts());
@@ -35,6 +37,10 @@ impl Plan {
             plan.faults.slow_turn_ms = 0;
         }
         plan.set_timeouts(&mut rng);
+        // Small turns take more turns, and what a deaf client leaves must be in a buffer.
+        if plan.faults.slow_turn_ms == 0 && !is_deaf {
+            plan.daemon.limits = limits(&mut Rng::fork(seed, "limits"));
+        }
         plan
     }
 
@@ -315,7 +321,18 @@ fn daemon(rng: &mut Rng, profile: Profile) -> Daemon {
         connections_max: if full { rng.size(1..6) } else { 1000 },
         variables: rng.size(1..4),
         lookup,
+        // So are these.
+        limits: Limits::default(),
     }
+}
+
+fn limits(rng: &mut Rng) -> Limits {
+    if rng.percent(60) {
+        return Limits::default();
+    }
+    let buffer_bytes = rng.pick(&[512, 2_000, 8_192]);
+    let turn_bytes = buffer_bytes * rng.pick(&[1, 4]);
+    Limits { buffer_bytes, turn_bytes, turn_accepts: rng.pick(&[1, 4, 64]) }
 }
 
 fn network(rng: &mut Rng, profile: Profile) -> Network {

@@ -7,6 +7,7 @@ mod session;
 
 use std::fmt;
 
+use multigres::proxy;
 use serde::{Deserialize, Serialize};
 
 pub use script::{Auth, Fate, Lie, Script};
@@ -168,6 +169,27 @@ pub struct Daemon {
     pub variables: usize,
     /// Upstream is a host name.
     pub lookup: Option<Lookup>,
+    /// Sizes of its buffers and turns.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// Sizes of the daemon's buffers and turns, as in its `proxy::Limits`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Of a buffer.
+    pub buffer_bytes: usize,
+    /// Of one connection in one direction.
+    pub turn_bytes: usize,
+    /// Connections in one turn.
+    pub turn_accepts: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let proxy::Limits { buffer_bytes, turn_bytes, turn_accepts } = proxy::Limits::default();
+        Limits { buffer_bytes, turn_bytes, turn_accepts }
+    }
 }
 
 /// How the resolver answers.
