@@ -27,6 +27,8 @@ pub struct Kernel {
     fin_received: bool,
     fin_sent: bool,
     reset: Reset,
+    /// What has come and has not been told.
+    arrived: Arrived,
     /// Bytes that may be sent before the peer has read some.
     room: usize,
     window: usize,
@@ -65,6 +67,7 @@ impl Kernel {
             fin_received: false,
             fin_sent: false,
             reset: Reset::None,
+            arrived: Arrived::default(),
             room: window,
             window,
             untold: 0,
@@ -74,28 +77,26 @@ impl Kernel {
 
     /// Takes in what the network has brought, and asks to be woken for more.
     pub fn pump(&mut self, cx: &mut Context<'_>) -> Arrived {
-        let mut arrived = Arrived::default();
         let mut space = [0; 4096];
         loop {
             let mut buffer = ReadBuf::new(&mut space);
             match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
-                Poll::Pending => return arrived,
+                Poll::Pending => break,
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                     self.frame.extend_from_slice(buffer.filled());
-                    self.take_frames(&mut arrived);
+                    self.take_frames();
                 }
                 // Only a host that has crashed ends turmoil's own stream.
                 Poll::Ready(_) => {
-                    if !self.fin_received {
-                        self.be_reset(&mut arrived);
-                    }
-                    return arrived;
+                    self.be_reset();
+                    break;
                 }
             }
         }
+        std::mem::take(&mut self.arrived)
     }
 
-    fn take_frames(&mut self, arrived: &mut Arrived) {
+    fn take_frames(&mut self) {
         while let Some(&[kind, a, b, c, d]) = self.frame.get(..FRAME_HEADER_BYTES) {
             let count = u32::from_be_bytes([a, b, c, d]) as usize;
             let body = if kind == DATA { count } else { 0 };
@@ -107,28 +108,29 @@ impl Kernel {
                 DATA if self.orphaned => self.send(RST, 0, &[]),
                 DATA if self.reset == Reset::None => {
                     self.received.extend(&frame[FRAME_HEADER_BYTES..]);
-                    arrived.data = true;
+                    self.arrived.data = true;
                 }
                 DATA => {}
                 ROOM => {
-                    arrived.room |= self.room == 0;
+                    self.arrived.room |= self.room == 0;
                     self.room += count;
                 }
                 FIN => {
                     self.fin_received = true;
-                    arrived.end = true;
+                    self.arrived.end = true;
                 }
-                RST => self.be_reset(arrived),
+                RST => self.be_reset(),
                 other => unreachable!("a frame of kind {other}"),
             }
         }
     }
 
-    fn be_reset(&mut self, arrived: &mut Arrived) {
+    /// Behind the end of the stream no read tells of a reset, and a write says `BrokenPipe`.
+    fn be_reset(&mut self) {
         if self.reset == Reset::None {
-            self.reset = Reset::Pending;
-            arrived.end = true;
-            arrived.room = true;
+            self.reset = if self.fin_received { Reset::Told } else { Reset::Pending };
+            self.arrived.end = true;
+            self.arrived.room = true;
         }
     }
 
@@ -142,8 +144,7 @@ impl Kernel {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 unreachable!("turmoil's own window is larger than any run")
             }
-            Err(_) if self.reset == Reset::None => self.reset = Reset::Pending,
-            Err(_) => {}
+            Err(_) => self.be_reset(),
         }
     }
 
@@ -192,9 +193,19 @@ impl Kernel {
         Ok(count)
     }
 
+    /// What SO_ERROR and getpeername(2) say: whether there is a connection.
+    pub fn connect_result(&mut self) -> io::Result<bool> {
+        if self.reset == Reset::Pending {
+            self.reset = Reset::Told;
+            return Err(ErrorKind::ConnectionReset.into());
+        }
+        Ok(self.reset == Reset::None)
+    }
+
     /// As shutdown(2) with SHUT_WR.
     pub fn shutdown_write(&mut self) -> io::Result<()> {
-        if self.reset != Reset::None {
+        let has_ended = self.fin_sent && self.fin_received;
+        if self.reset != Reset::None || has_ended {
             return Err(ErrorKind::NotConnected.into());
         }
         if !std::mem::replace(&mut self.fin_sent, true) {
@@ -207,7 +218,7 @@ impl Kernel {
     pub fn break_off(&mut self) {
         if self.reset == Reset::None {
             self.send(RST, 0, &[]);
-            self.reset = Reset::Pending;
+            self.be_reset();
         }
     }
 
@@ -237,7 +248,7 @@ impl Kernel {
 
     /// A write would not block.
     pub fn is_writable(&self) -> bool {
-        self.room > 0 || self.reset != Reset::None
+        self.room > 0 || self.fin_sent || self.reset != Reset::None
     }
 
     /// What could be read at once.
@@ -267,6 +278,11 @@ impl Orphans {
     /// Closes a socket.
     pub fn take_in(&self, kernel: Kernel) {
         self.close(kernel, Linger::Default);
+    }
+
+    /// Closes a socket with a reset.
+    pub fn reset(&self, kernel: Kernel) {
+        self.close(kernel, Linger::Reset);
     }
 
     fn close(&self, mut kernel: Kernel, linger: Linger) {
