@@ -81,7 +81,7 @@ pub async fn a_connection_reset_before_it_is_asked_after_has_failed<W: World>(
     let mut near = stage.dial(&address, NEAR);
     stage.until(NEAR, |told| told.writable).await;
     stage.world.answered().await.reset().await;
-    stage.until(NEAR, |told| told.read_closed).await;
+    stage.until_broken(NEAR).await;
     assert_eq!(stage.connected(&mut near).await, Err(ErrorKind::ConnectionReset));
     assert!(!near.stream.connect_result().unwrap());
     stage.expect_end(&mut near).await;

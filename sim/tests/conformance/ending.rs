@@ -82,7 +82,7 @@ pub async fn a_reset_can_be_told_by_a_write_and_then_stands_behind_no_data<W: Wo
     let (mut near, mut far) = stage.connection().await;
     far.write(b"last words").await;
     far.reset().await;
-    stage.until(NEAR, |told| told.read_closed).await;
+    stage.until_broken(NEAR).await;
     assert_eq!(stage.write_error(&mut near).await, ErrorKind::ConnectionReset);
     assert_eq!(stage.write_error(&mut near).await, ErrorKind::BrokenPipe);
     stage.expect(&mut near, b"last words", 3).await;
@@ -99,7 +99,7 @@ pub async fn a_reset_behind_the_end_is_told_by_writes_alone<W: World>(stage: &mu
     stage.lull(NEAR).await;
     stage.forget(NEAR);
     far.close().await;
-    stage.until(NEAR, |told| told.read_closed && told.writable).await;
+    stage.until_broken(NEAR).await;
     stage.expect(&mut near, b"last words", 3).await;
     stage.expect_end(&mut near).await;
     assert_eq!(stage.write_error(&mut near).await, ErrorKind::BrokenPipe);
@@ -128,7 +128,7 @@ async fn break_by_writing<W: World>(stage: &mut Stage<W>, near: &mut Near<W>) {
     stage.lull(NEAR).await;
     assert_eq!(stage.write(near, b"x").await, Ok(1));
     stage.forget(NEAR);
-    stage.until(NEAR, |told| told.read_closed && told.writable).await;
+    stage.until_broken(NEAR).await;
     assert_eq!(stage.write_error(near).await, ErrorKind::BrokenPipe);
     assert_eq!(stage.write_error(near).await, ErrorKind::BrokenPipe);
 }
@@ -136,7 +136,7 @@ async fn break_by_writing<W: World>(stage: &mut Stage<W>, near: &mut Near<W>) {
 pub async fn a_reset_stream_cannot_be_half_closed<W: World>(stage: &mut Stage<W>) {
     let (mut near, far) = stage.connection().await;
     far.reset().await;
-    stage.until(NEAR, |told| told.read_closed).await;
+    stage.until_broken(NEAR).await;
     assert_eq!(near.stream.shutdown_write().unwrap_err().kind(), ErrorKind::NotConnected);
     // That has not told of the reset.
     assert_eq!(stage.read(&mut near, &mut [0; 9]).await, Err(ErrorKind::ConnectionReset));

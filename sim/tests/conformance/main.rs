@@ -42,6 +42,7 @@ stories! {
         events_come_under_the_token_of_their_stream
         the_end_stands_behind_all_data_and_stays;
     writing:
+        a_stream_takes_what_there_is_room_for
         a_full_stream_tells_when_there_is_room_and_loses_nothing
         a_full_stream_tells_of_a_reset
         a_full_stream_tells_of_a_reset_behind_the_end

@@ -142,6 +142,13 @@ impl<W: World> Stage<W> {
         }
     }
 
+    /// Waits until events have told of the end of a stream, or of a reset, and it has come.
+    pub async fn until_broken(&mut self, token: Token) {
+        self.until(token, |told| told.read_closed && told.writable).await;
+        // The event may have been a spurious one.
+        self.lull(token).await;
+    }
+
     /// Accepts, once the listener's event has come if nobody waits.
     pub async fn accept(&mut self, listener: &mut Listener<W>) -> (<W::Net as Net>::Stream, Peer) {
         loop {

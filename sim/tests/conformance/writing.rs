@@ -6,6 +6,13 @@ use multigres::net::Stream;
 
 use crate::stage::{End, Far, NEAR, Near, Stage, World, positional};
 
+pub async fn a_stream_takes_what_there_is_room_for<W: World>(stage: &mut Stage<W>) {
+    let (mut near, mut far) = stage.connection().await;
+    // Nobody reads meanwhile. A write that is cut short is followed by an event.
+    stage.write_all(&mut near, &positional(0, 5000)).await;
+    assert!(far.read(5000).await == positional(0, 5000));
+}
+
 pub async fn a_full_stream_tells_when_there_is_room_and_loses_nothing<W: World>(
     stage: &mut Stage<W>,
 ) {
@@ -42,7 +49,7 @@ pub async fn a_full_stream_tells_of_a_reset_behind_the_end<W: World>(stage: &mut
     stage.lull(NEAR).await;
     stage.forget(NEAR);
     far.close().await;
-    stage.until(NEAR, |told| told.writable).await;
+    stage.until_broken(NEAR).await;
     assert_eq!(stage.write_error(&mut near).await, ErrorKind::BrokenPipe);
 }
 
