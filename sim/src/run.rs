@@ -214,7 +214,8 @@ async fn daemon(plan: Rc<Plan>, remote: Remote) -> turmoil::Result {
     net.outlive().await
 }
 
-fn settings(plan: &Plan, upstream: Address) -> proxy::Settings {
+/// The daemon's settings.
+pub fn settings(plan: &Plan, upstream: Address) -> proxy::Settings {
     let daemon = &plan.daemon;
     let policy = Policy {
         tenant_separator: ".".into(),

@@ -5,6 +5,8 @@
 //! reset of it overtakes data, and a blocked writer does not hear of it. So it carries frames here
 //! and its own ends are never used: a stream of turmoil's stays open until its host stops, and
 //! what the two sides see of FIN, RST and room comes in frames, in order, with turmoil's latency.
+//!
+//! Outside of a simulation a real kernel does all that, and what stands here only passes it on.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -16,11 +18,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, ReadBuf};
-use turmoil::net::TcpStream;
+
+use crate::carrier::{self, Carrier};
 
 /// The kernel's half of a socket.
 pub struct Kernel {
-    stream: TcpStream,
+    stream: Carrier,
+    /// Who has pumped last.
+    waker: Waker,
     /// An incomplete frame.
     frame: Vec<u8>,
     received: VecDeque<u8>,
@@ -59,9 +64,10 @@ pub struct Arrived {
 
 impl Kernel {
     /// A socket over an established stream; `window` bytes may be under way in each direction.
-    pub fn new(stream: TcpStream, window: usize) -> Self {
+    pub fn new(stream: impl Into<Carrier>, window: usize) -> Self {
         Kernel {
-            stream,
+            stream: stream.into(),
+            waker: Waker::noop().clone(),
             frame: Vec::new(),
             received: VecDeque::new(),
             fin_received: false,
@@ -78,9 +84,9 @@ impl Kernel {
     /// Takes in what the network has brought, and asks to be woken for more.
     pub fn pump(&mut self, cx: &mut Context<'_>) -> Arrived {
         let mut space = [0; 4096];
-        loop {
+        while let Carrier::Simulated(stream) = &mut self.stream {
             let mut buffer = ReadBuf::new(&mut space);
-            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+            match Pin::new(stream).poll_read(cx, &mut buffer) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                     self.frame.extend_from_slice(buffer.filled());
@@ -93,7 +99,35 @@ impl Kernel {
                 }
             }
         }
+        self.pump_real(cx);
         std::mem::take(&mut self.arrived)
+    }
+
+    /// Reads ahead, within the window: more stays in the kernel and holds the other side back.
+    fn pump_real(&mut self, cx: &mut Context<'_>) {
+        let mut space = [0; 4096];
+        while let Carrier::Real(stream) = &self.stream
+            && !self.is_ended()
+            && self.received.len() < self.window
+            && stream.poll_read_ready(cx).is_ready()
+        {
+            match stream.try_read(&mut space) {
+                Ok(0) => {
+                    self.fin_received = true;
+                    self.arrived.end = true;
+                }
+                Ok(count) => {
+                    self.received.extend(&space[..count]);
+                    self.arrived.data = true;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => self.be_reset(),
+            }
+        }
+        if let Carrier::Real(stream) = &self.stream {
+            self.waker.clone_from(cx.waker());
+            self.arrived.room |= stream.poll_write_ready(cx).is_ready();
+        }
     }
 
     fn take_frames(&mut self) {
@@ -136,10 +170,21 @@ impl Kernel {
 
     /// A failure to send means that the peer's host is gone, which a read will tell.
     fn send(&mut self, kind: u8, count: usize, body: &[u8]) {
+        let stream = match &mut self.stream {
+            Carrier::Simulated(stream) => stream,
+            Carrier::Real(stream) => {
+                match kind {
+                    FIN => carrier::shut_down(stream),
+                    RST => drop(stream.set_zero_linger()),
+                    _ => {}
+                }
+                return;
+            }
+        };
         let mut frame = vec![kind];
         frame.extend_from_slice(&(count as u32).to_be_bytes());
         frame.extend_from_slice(body);
-        match self.stream.try_write(&frame) {
+        match stream.try_write(&frame) {
             Ok(sent) => assert_eq!(sent, frame.len(), "turmoil takes a segment whole"),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 unreachable!("turmoil's own window is larger than any run")
@@ -183,6 +228,14 @@ impl Kernel {
             Reset::Told => return Err(ErrorKind::BrokenPipe.into()),
             Reset::None if self.fin_sent => return Err(ErrorKind::BrokenPipe.into()),
             Reset::None => {}
+        }
+        if let Carrier::Real(stream) = &self.stream {
+            let written = stream.try_write(bytes);
+            if written.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
+                // Only a poll that finds no room is told of it later.
+                self.waker.wake_by_ref();
+            }
+            return written;
         }
         let count = bytes.len().min(self.room).min(FRAME_BODY_BYTES_MAX);
         if count == 0 && !bytes.is_empty() {
@@ -286,6 +339,9 @@ impl Orphans {
     }
 
     fn close(&self, mut kernel: Kernel, linger: Linger) {
+        if let Carrier::Real(_) = kernel.stream {
+            return kernel.orphan(linger);
+        }
         if !turmoil::in_simulation() {
             return;
         }
@@ -328,12 +384,12 @@ impl Sock {
     /// # Errors
     /// When nobody listens.
     pub async fn connect(to: SocketAddr, window: usize, orphans: &Orphans) -> io::Result<Self> {
-        let stream = TcpStream::connect(to).await?;
+        let stream = Carrier::connect(to).await?;
         Ok(Sock::new(stream, window, orphans))
     }
 
     /// A socket over an accepted stream.
-    pub fn new(stream: TcpStream, window: usize, orphans: &Orphans) -> Self {
+    pub fn new(stream: impl Into<Carrier>, window: usize, orphans: &Orphans) -> Self {
         Sock { kernel: Some(Kernel::new(stream, window)), orphans: orphans.clone() }
     }
 
