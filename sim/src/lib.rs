@@ -1,6 +1,7 @@
 //! The daemon's event loop in a simulated network, attacked from a seed.
 //! `docs/simulation.md` says how it works and how to read a failure.
 
+pub mod carrier;
 pub mod client;
 pub mod driver;
 pub mod exhaust;

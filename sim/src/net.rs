@@ -335,8 +335,10 @@ impl Inner {
         let hold_back = self.rng.percent(self.faults.would_block_percent);
         let cap = self.faults.read_max.min(into.len());
         let socket = self.sockets.get_mut(&id).expect("open");
-        let State::Up(kernel) = &mut socket.state else {
-            return Err(ErrorKind::NotConnected.into());
+        let kernel = match &mut socket.state {
+            State::Connecting(_) => return Err(ErrorKind::WouldBlock.into()),
+            State::Failed(error) => return error.take().map_or(Ok(0), Err),
+            State::Up(kernel) => kernel,
         };
         if hold_back && kernel.is_readable() {
             socket.tells.readable = true;
@@ -369,8 +371,12 @@ impl Inner {
         let hold_back = self.rng.percent(self.faults.would_block_percent);
         let cap = self.faults.write_max.min(bytes.len());
         let socket = self.sockets.get_mut(&id).expect("open");
-        let State::Up(kernel) = &mut socket.state else {
-            return Err(ErrorKind::NotConnected.into());
+        let kernel = match &mut socket.state {
+            State::Connecting(_) => return Err(ErrorKind::WouldBlock.into()),
+            State::Failed(error) => {
+                return Err(error.take().unwrap_or_else(|| ErrorKind::BrokenPipe.into()));
+            }
+            State::Up(kernel) => kernel,
         };
         if hold_back && kernel.is_writable() {
             socket.tells.writable = true;
@@ -514,10 +520,9 @@ impl Stream for SimStream {
         inner.watch.call();
         match &mut inner.sockets.get_mut(&self.id).expect("open").state {
             State::Connecting(_) => Ok(false),
-            State::Up(_) => Ok(true),
-            State::Failed(error) => {
-                Err(error.take().unwrap_or_else(|| ErrorKind::NotConnected.into()))
-            }
+            State::Up(kernel) => kernel.connect_result(),
+            // An error is told once; no connection comes of it.
+            State::Failed(error) => error.take().map_or(Ok(false), Err),
         }
     }
 
@@ -566,7 +571,10 @@ impl Drop for SimListener {
         inner.listener = None;
         inner.listener_token = None;
         while let Some((id, _)) = inner.backlog.pop_front() {
-            inner.close(id);
+            let socket = inner.sockets.remove(&id).expect("nobody else has it");
+            if let State::Up(kernel) = socket.state {
+                inner.orphans.reset(kernel);
+            }
         }
     }
 }

@@ -253,7 +253,8 @@ fn limits(plan: &Plan) -> proxy::Limits {
     proxy::Limits { buffer_bytes, turn_bytes, turn_accepts }
 }
 
-fn settings(plan: &Plan, upstream: Address) -> proxy::Settings {
+/// The daemon's settings.
+pub fn settings(plan: &Plan, upstream: Address) -> proxy::Settings {
     let daemon = &plan.daemon;
     let policy = Policy {
         tenant_separator: ".".into(),

@@ -5,6 +5,8 @@
 //! reset of it overtakes data, and a blocked writer does not hear of it. So it carries frames here
 //! and its own ends are never used: a stream of turmoil's stays open until its host stops, and
 //! what the two sides see of FIN, RST and room comes in frames, in order, with turmoil's latency.
+//!
+//! Outside of a simulation a real kernel does all that, and what stands here only passes it on.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -16,17 +18,22 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, ReadBuf};
-use turmoil::net::TcpStream;
+
+use crate::carrier::{self, Carrier};
 
 /// The kernel's half of a socket.
 pub struct Kernel {
-    stream: TcpStream,
+    stream: Carrier,
+    /// Who has pumped last.
+    waker: Waker,
     /// An incomplete frame.
     frame: Vec<u8>,
     received: VecDeque<u8>,
     fin_received: bool,
     fin_sent: bool,
     reset: Reset,
+    /// What has come and has not been told.
+    arrived: Arrived,
     /// Bytes that may be sent before the peer has read some.
     room: usize,
     window: usize,
@@ -57,14 +64,16 @@ pub struct Arrived {
 
 impl Kernel {
     /// A socket over an established stream; `window` bytes may be under way in each direction.
-    pub fn new(stream: TcpStream, window: usize) -> Self {
+    pub fn new(stream: impl Into<Carrier>, window: usize) -> Self {
         Kernel {
-            stream,
+            stream: stream.into(),
+            waker: Waker::noop().clone(),
             frame: Vec::new(),
             received: VecDeque::new(),
             fin_received: false,
             fin_sent: false,
             reset: Reset::None,
+            arrived: Arrived::default(),
             room: window,
             window,
             untold: 0,
@@ -74,28 +83,54 @@ impl Kernel {
 
     /// Takes in what the network has brought, and asks to be woken for more.
     pub fn pump(&mut self, cx: &mut Context<'_>) -> Arrived {
-        let mut arrived = Arrived::default();
         let mut space = [0; 4096];
-        loop {
+        while let Carrier::Simulated(stream) = &mut self.stream {
             let mut buffer = ReadBuf::new(&mut space);
-            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
-                Poll::Pending => return arrived,
+            match Pin::new(stream).poll_read(cx, &mut buffer) {
+                Poll::Pending => break,
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                     self.frame.extend_from_slice(buffer.filled());
-                    self.take_frames(&mut arrived);
+                    self.take_frames();
                 }
                 // Only a host that has crashed ends turmoil's own stream.
                 Poll::Ready(_) => {
-                    if !self.fin_received {
-                        self.be_reset(&mut arrived);
-                    }
-                    return arrived;
+                    self.be_reset();
+                    break;
                 }
             }
         }
+        self.pump_real(cx);
+        std::mem::take(&mut self.arrived)
     }
 
-    fn take_frames(&mut self, arrived: &mut Arrived) {
+    /// Reads ahead, within the window: more stays in the kernel and holds the other side back.
+    fn pump_real(&mut self, cx: &mut Context<'_>) {
+        let mut space = [0; 4096];
+        while let Carrier::Real(stream) = &self.stream
+            && !self.is_ended()
+            && self.received.len() < self.window
+            && stream.poll_read_ready(cx).is_ready()
+        {
+            match stream.try_read(&mut space) {
+                Ok(0) => {
+                    self.fin_received = true;
+                    self.arrived.end = true;
+                }
+                Ok(count) => {
+                    self.received.extend(&space[..count]);
+                    self.arrived.data = true;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => self.be_reset(),
+            }
+        }
+        if let Carrier::Real(stream) = &self.stream {
+            self.waker.clone_from(cx.waker());
+            self.arrived.room |= stream.poll_write_ready(cx).is_ready();
+        }
+    }
+
+    fn take_frames(&mut self) {
         while let Some(&[kind, a, b, c, d]) = self.frame.get(..FRAME_HEADER_BYTES) {
             let count = u32::from_be_bytes([a, b, c, d]) as usize;
             let body = if kind == DATA { count } else { 0 };
@@ -107,43 +142,54 @@ impl Kernel {
                 DATA if self.orphaned => self.send(RST, 0, &[]),
                 DATA if self.reset == Reset::None => {
                     self.received.extend(&frame[FRAME_HEADER_BYTES..]);
-                    arrived.data = true;
+                    self.arrived.data = true;
                 }
                 DATA => {}
                 ROOM => {
-                    arrived.room |= self.room == 0;
+                    self.arrived.room |= self.room == 0;
                     self.room += count;
                 }
                 FIN => {
                     self.fin_received = true;
-                    arrived.end = true;
+                    self.arrived.end = true;
                 }
-                RST => self.be_reset(arrived),
+                RST => self.be_reset(),
                 other => unreachable!("a frame of kind {other}"),
             }
         }
     }
 
-    fn be_reset(&mut self, arrived: &mut Arrived) {
+    /// Behind the end of the stream no read tells of a reset, and a write says `BrokenPipe`.
+    fn be_reset(&mut self) {
         if self.reset == Reset::None {
-            self.reset = Reset::Pending;
-            arrived.end = true;
-            arrived.room = true;
+            self.reset = if self.fin_received { Reset::Told } else { Reset::Pending };
+            self.arrived.end = true;
+            self.arrived.room = true;
         }
     }
 
     /// A failure to send means that the peer's host is gone, which a read will tell.
     fn send(&mut self, kind: u8, count: usize, body: &[u8]) {
+        let stream = match &mut self.stream {
+            Carrier::Simulated(stream) => stream,
+            Carrier::Real(stream) => {
+                match kind {
+                    FIN => carrier::shut_down(stream),
+                    RST => drop(stream.set_zero_linger()),
+                    _ => {}
+                }
+                return;
+            }
+        };
         let mut frame = vec![kind];
         frame.extend_from_slice(&(count as u32).to_be_bytes());
         frame.extend_from_slice(body);
-        match self.stream.try_write(&frame) {
+        match stream.try_write(&frame) {
             Ok(sent) => assert_eq!(sent, frame.len(), "turmoil takes a segment whole"),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 unreachable!("turmoil's own window is larger than any run")
             }
-            Err(_) if self.reset == Reset::None => self.reset = Reset::Pending,
-            Err(_) => {}
+            Err(_) => self.be_reset(),
         }
     }
 
@@ -183,6 +229,14 @@ impl Kernel {
             Reset::None if self.fin_sent => return Err(ErrorKind::BrokenPipe.into()),
             Reset::None => {}
         }
+        if let Carrier::Real(stream) = &self.stream {
+            let written = stream.try_write(bytes);
+            if written.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
+                // Only a poll that finds no room is told of it later.
+                self.waker.wake_by_ref();
+            }
+            return written;
+        }
         let count = bytes.len().min(self.room).min(FRAME_BODY_BYTES_MAX);
         if count == 0 && !bytes.is_empty() {
             return Err(ErrorKind::WouldBlock.into());
@@ -192,9 +246,19 @@ impl Kernel {
         Ok(count)
     }
 
+    /// What SO_ERROR and getpeername(2) say: whether there is a connection.
+    pub fn connect_result(&mut self) -> io::Result<bool> {
+        if self.reset == Reset::Pending {
+            self.reset = Reset::Told;
+            return Err(ErrorKind::ConnectionReset.into());
+        }
+        Ok(self.reset == Reset::None)
+    }
+
     /// As shutdown(2) with SHUT_WR.
     pub fn shutdown_write(&mut self) -> io::Result<()> {
-        if self.reset != Reset::None {
+        let has_ended = self.fin_sent && self.fin_received;
+        if self.reset != Reset::None || has_ended {
             return Err(ErrorKind::NotConnected.into());
         }
         if !std::mem::replace(&mut self.fin_sent, true) {
@@ -207,7 +271,7 @@ impl Kernel {
     pub fn break_off(&mut self) {
         if self.reset == Reset::None {
             self.send(RST, 0, &[]);
-            self.reset = Reset::Pending;
+            self.be_reset();
         }
     }
 
@@ -237,7 +301,7 @@ impl Kernel {
 
     /// A write would not block.
     pub fn is_writable(&self) -> bool {
-        self.room > 0 || self.reset != Reset::None
+        self.room > 0 || self.fin_sent || self.reset != Reset::None
     }
 
     /// What could be read at once.
@@ -269,7 +333,15 @@ impl Orphans {
         self.close(kernel, Linger::Default);
     }
 
+    /// Closes a socket with a reset.
+    pub fn reset(&self, kernel: Kernel) {
+        self.close(kernel, Linger::Reset);
+    }
+
     fn close(&self, mut kernel: Kernel, linger: Linger) {
+        if let Carrier::Real(_) = kernel.stream {
+            return kernel.orphan(linger);
+        }
         if !turmoil::in_simulation() {
             return;
         }
@@ -312,12 +384,12 @@ impl Sock {
     /// # Errors
     /// When nobody listens.
     pub async fn connect(to: SocketAddr, window: usize, orphans: &Orphans) -> io::Result<Self> {
-        let stream = TcpStream::connect(to).await?;
+        let stream = Carrier::connect(to).await?;
         Ok(Sock::new(stream, window, orphans))
     }
 
     /// A socket over an accepted stream.
-    pub fn new(stream: TcpStream, window: usize, orphans: &Orphans) -> Self {
+    pub fn new(stream: impl Into<Carrier>, window: usize, orphans: &Orphans) -> Self {
         Sock { kernel: Some(Kernel::new(stream, window)), orphans: orphans.clone() }
     }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use crate::carrier;
 use crate::ledger::{Ledger, LoginEnd, password, role, values};
 use crate::pipe::{self, Side, Way};
 use crate::plan::{
@@ -435,7 +436,7 @@ fn user(session: &Session, variables: usize) -> String {
 }
 
 fn daemon() -> SocketAddr {
-    (turmoil::lookup("daemon"), DAEMON_PORT).into()
+    carrier::daemon(DAEMON_PORT)
 }
 
 /// Where the daemon listens.

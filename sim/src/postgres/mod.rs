@@ -5,14 +5,13 @@ mod auth;
 mod batch;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::task::spawn_local;
 use tokio::time::timeout;
-use turmoil::net::TcpListener;
 
+use crate::carrier::Listener;
 use crate::ledger::{Ledger, role, values, variables};
 use crate::pipe::{self, Side, Way};
 use crate::plan::{End, Fate, Lie, Plan, Session, User};
@@ -46,10 +45,10 @@ struct Backend<'a> {
 pub async fn run(plan: Rc<Plan>, ledger: Ledger) -> turmoil::Result {
     let orphans = Orphans::default();
     spawn_local(orphans.clone().keep());
-    let listener = TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), PORT)).await?;
+    let listener = Listener::bind(PORT).await?;
     let shared = Shared { plan, ledger, orphans };
     loop {
-        let (stream, _) = listener.accept().await?;
+        let stream = listener.accept().await?;
         let sock = Sock::new(stream, shared.plan.network.window, &shared.orphans);
         // A panic in a task beside the first is lost unless it is asked for.
         let served = spawn_local(serve(sock, shared.clone()));
