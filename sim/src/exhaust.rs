@@ -76,7 +76,14 @@ fn plan(mode: AuthMode, auth: Auth, cuts: Vec<(Side, Option<Cut>)>) -> Plan {
                 pace_ms: 0,
                 linger_ms: 0,
             },
-            script: Script { auth, fate, talkative: true, coalesced: 0, chunk: usize::MAX, pace_ms: 0 },
+            script: Script {
+                auth,
+                fate,
+                talkative: true,
+                coalesced: 0,
+                chunk: usize::MAX,
+                pace_ms: 0,
+            },
             pipe: PIPE,
         }
     };

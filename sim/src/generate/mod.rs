@@ -143,7 +143,8 @@ impl Plan {
         let host = self.hosts();
         for at in 0..rng.size(2..5) {
             let number = self.sessions.len();
-            let mut probe = session(rng, Profile::Quiet, (&self.daemon, &self.network, &self.faults));
+            let mut probe =
+                session(rng, Profile::Quiet, (&self.daemon, &self.network, &self.faults));
             (probe.number, probe.host, probe.lane) = (number, host, at);
             probe.start_ms = HEALTHY_MS + rng.within(0..300);
             probe.probe = true;
@@ -181,9 +182,15 @@ impl Plan {
 /// What kind of crowd a plan is about.
 #[derive(Clone, Copy)]
 enum Shape {
-    Usual { hosts: usize, lanes: usize, rounds: usize },
+    Usual {
+        hosts: usize,
+        lanes: usize,
+        rounds: usize,
+    },
     /// More at once than one turn accepts.
-    Storm { lanes: usize },
+    Storm {
+        lanes: usize,
+    },
     Bulk,
     Deaf,
     /// No upstream at all.

@@ -66,7 +66,14 @@ fn script(rng: &mut Rng, profile: Profile, is_bypass: bool) -> Script {
         }
     };
     let (chunk, pace_ms) = pieces(rng);
-    Script { auth: rng.pick(&Auth::ALL), fate, talkative: rng.percent(40), coalesced: 0, chunk, pace_ms }
+    Script {
+        auth: rng.pick(&Auth::ALL),
+        fate,
+        talkative: rng.percent(40),
+        coalesced: 0,
+        chunk,
+        pace_ms,
+    }
 }
 
 fn end(rng: &mut Rng) -> End {

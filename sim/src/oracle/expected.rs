@@ -38,8 +38,8 @@ pub fn expected(plan: &Plan, session: &Session, confirmed: bool) -> Expected {
         return Expected::Refused(vec!["08001"]);
     }
     if plan.upstream_is_deaf() {
-        let first = plan.daemon.login_timeout_ms <= plan.daemon.connect_timeout_ms;
-        return Expected::Refused(vec![if first { "57014" } else { "08001" }]);
+        // Whichever comes first; the attempt begins when the client has said who it is.
+        return Expected::Refused(vec!["08001", "57014"]);
     }
     let before = before_the_context(plan, session);
     let cut = match script.fate {

@@ -58,9 +58,8 @@ impl Plan {
 
     fn session_ms(&self, session: &Session) -> u64 {
         let (client, script) = (&session.client, &session.script);
-        let said = |bytes: usize, chunk: usize, pace_ms: u64| {
-            bytes.div_ceil(chunk) as u64 * pace_ms
-        };
+        let said =
+            |bytes: usize, chunk: usize, pace_ms: u64| bytes.div_ceil(chunk) as u64 * pace_ms;
         let windows = (LOGIN_BYTES / self.network.window.max(1)) as u64;
         said(CLIENT_BYTES, client.chunk, client.pace_ms)
             + said(UPSTREAM_BYTES, script.chunk, script.pace_ms)

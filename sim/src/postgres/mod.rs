@@ -147,9 +147,9 @@ async fn cancel(rest: &[u8], talk: &mut Talk, shared: &Shared) {
 
 fn is_wrong_on_purpose(key: &[u8], shared: &Shared) -> bool {
     let sessions = 0..shared.plan.sessions.len();
-    sessions.map(|number| shared.ledger.entry(number).client.wrong_key.clone()).any(|wrong| {
-        wrong.as_deref() == Some(key)
-    })
+    sessions
+        .map(|number| shared.ledger.entry(number).client.wrong_key.clone())
+        .any(|wrong| wrong.as_deref() == Some(key))
 }
 
 fn pid_and_key(number: usize, seed: u64) -> (u32, [u8; 4]) {
