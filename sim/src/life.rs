@@ -23,6 +23,7 @@ pub struct Lives {
     /// Events for the next turn.
     told: Vec<(Token, Readiness)>,
     stopped: bool,
+    /// Beyond which silent connections are crowded out.
     connections_max: usize,
 }
 
@@ -69,7 +70,7 @@ impl Lives {
             turn: Duration::from_millis(plan.faults.slow_turn_ms),
             slack: Duration::from_millis(plan.slack_ms()),
         };
-        let connections_max = daemon.connections_max;
+        let connections_max = 2 * daemon.connections_max + daemon.limits.spare_connections;
         let (lives, told) = (BTreeMap::new(), Vec::new());
         Lives { times, ledger, lives, told, stopped: false, connections_max }
     }
@@ -195,7 +196,7 @@ impl Lives {
             let mut entry = self.ledger.entry(number);
             (entry.accepted, entry.closed) = (Some(life.accepted), Some(record::now()));
         }
-        let is_crowded = open >= 2 * self.connections_max + SPARE_CONNECTIONS;
+        let is_crowded = open >= self.connections_max;
         if self.stopped || is_crowded || life.client_ended {
             return;
         }
@@ -238,6 +239,7 @@ impl Lives {
         let now = record::now();
         let mut next: Option<Duration> = None;
         for life in self.lives.values() {
+            self.check_let_go(life);
             let Some((at, what)) = self.deadline(life) else { continue };
             next = Some(next.map_or(at, |next| next.min(at)));
             if at <= now {
@@ -257,6 +259,16 @@ impl Lives {
             if nap.is_none_or(|nap| now + nap > next) {
                 violate("R4", format!("a nap of {nap:?} is beyond a deadline in {:?}", next - now));
             }
+        }
+    }
+
+    /// Once its login is refused, nothing holds on to upstream.
+    fn check_let_go(&self, life: &Life) {
+        let Some(number) = self.session_of(life.peer).filter(|_| life.shut.is_some()) else {
+            return;
+        };
+        if life.dialled.is_some() && !self.ledger.entry(number).upstream.confirmed {
+            violate("S3", format!("session {number} is refused, and upstream is still there"));
         }
     }
 
@@ -298,5 +310,3 @@ impl Lives {
 const LINGER: Duration = Duration::from_secs(2);
 /// How long a client may take nothing of upstream's last words.
 const FLUSH: Duration = Duration::from_secs(60);
-/// Beyond which silent connections are crowded out, as the daemon has it.
-const SPARE_CONNECTIONS: usize = 64;

@@ -53,84 +53,78 @@ fn main() -> ExitCode {
 }
 
 fn command() -> Command {
-    let seed = || Arg::new("seed").long("seed").value_name("N").value_parser(value_parser!(u64));
-    let seeds = || Arg::new("seeds").long("seeds").value_name("A..B").value_parser(range);
-    let profile = || {
-        let values: Vec<String> = Profile::ALL.iter().map(|it| it.to_string()).collect();
-        Arg::new("profile").long("profile").value_name("P").value_parser(values)
-    };
-    let mutant = || Arg::new("mutant").long("mutant").value_name("NAME").help("plant a bug");
-    let trace = || Arg::new("trace").long("trace").value_name("FILE").help("write the trace");
-    let file = || Arg::new("file").value_name("PLAN").value_parser(value_parser!(PathBuf));
-    let jobs = || {
-        let jobs = Arg::new("jobs").long("jobs").value_name("J").help("threads [all cores]");
-        jobs.value_parser(value_parser!(NonZero<usize>))
-    };
-    let against = || {
-        let against = Arg::new("against").long("against").value_name("BINARY");
-        against.help("another build, whose traces must be the same [this one]")
-    };
-    let number = |name: &'static str| {
-        Arg::new(name).long(name).value_name("N").value_parser(value_parser!(u64))
-    };
-    let first = Arg::new("first").long("first").action(ArgAction::SetTrue);
+    let seeds = || seeds_arg().required(true);
     let plans = Arg::new("plans").long("plans").value_name("DIR").default_value("sim/plans");
+    let out = Arg::new("out").long("out").value_name("FILE").default_value("plan.json");
+    let first = Arg::new("first").long("first").action(ArgAction::SetTrue);
+    let command = |name: &'static str, about: &'static str| Command::new(name).about(about);
     Command::new("multigres-sim")
         .about("Runs the daemon's event loop in a simulated network, attacked from a seed")
         .subcommand_required(true)
-        .subcommand(Command::new("run").about("One seed").args([
-            seed().required(true),
-            profile(),
-            mutant(),
-            trace(),
-        ]))
-        .subcommand(Command::new("replay").about("A plan from a file").args([
-            file().required(true),
-            mutant(),
-            trace(),
-        ]))
-        .subcommand(
-            Command::new("sweep")
-                .about("Many seeds of one profile or all")
-                .args([seeds(), number("minutes").conflicts_with("seeds"), number("from")])
-                .args([profile(), mutant(), jobs(), first.help("stop at the first failure")]),
-        )
-        .subcommand(
-            Command::new("shrink")
-                .about("Make the plan of a failing seed smaller")
-                .args([seed(), file().conflicts_with("seed"), profile(), mutant()])
-                .arg(Arg::new("out").long("out").value_name("FILE").default_value("plan.json")),
-        )
-        .subcommand(
-            Command::new("meta")
-                .about("The same seed must have the same trace, also in another process and build")
-                .args([seeds().required(true), profile(), against()]),
-        )
-        .subcommand(
-            Command::new("hash")
-                .about("The hash of each seed's trace, for \"meta\"")
-                .args([seeds().required(true), profile()]),
-        )
-        .subcommand(
-            Command::new("exhaust").about("Every cut of every login, and every lie").args([
-                number("cut"),
-                number("lie"),
-                mutant(),
-                trace(),
-                jobs(),
+        .subcommands([
+            command("run", "One seed")
+                .args([number("seed").required(true), profile_arg()])
+                .args(one()),
+            command("replay", "A plan from a file").arg(file_arg().required(true)).args(one()),
+            command("sweep", "Many seeds of one profile or all")
+                .args([seeds_arg(), number("minutes").conflicts_with("seeds"), number("from")])
+                .args([profile_arg(), mutant_arg(), jobs_arg()])
+                .arg(first.help("stop at the first failure")),
+            command("shrink", "Make the plan of a failing seed smaller")
+                .args([number("seed"), file_arg().conflicts_with("seed"), profile_arg()])
+                .args([mutant_arg(), out]),
+            command("meta", "The same seed has the same trace, also in another process and build")
+                .args([seeds(), profile_arg(), against_arg()]),
+            command("hash", "The hash of each seed's trace, for \"meta\"")
+                .args([seeds(), profile_arg()]),
+            command("exhaust", "Every cut of every login, and every lie")
+                .args([number("cut"), number("lie"), jobs_arg()])
+                .args(one()),
+            command("mutants", "Every planted bug must be found").args([
+                seeds(),
+                mutant_arg(),
+                jobs_arg(),
+                plans.clone(),
             ]),
-        )
-        .subcommand(Command::new("mutants").about("Every planted bug must be found").args([
-            seeds().required(true),
-            mutant(),
-            jobs(),
-            plans.clone(),
-        ]))
-        .subcommand(Command::new("ci").about("All of it, in short").args([
-            jobs(),
-            against(),
-            plans,
-        ]))
+            command("ci", "All of it, in short").args([jobs_arg(), against_arg(), plans]),
+        ])
+}
+
+fn number(name: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name("N").value_parser(value_parser!(u64))
+}
+
+fn seeds_arg() -> Arg {
+    Arg::new("seeds").long("seeds").value_name("A..B").value_parser(range)
+}
+
+fn profile_arg() -> Arg {
+    let values: Vec<String> = Profile::ALL.iter().map(|it| it.to_string()).collect();
+    Arg::new("profile").long("profile").value_name("P").value_parser(values)
+}
+
+/// What goes with a single run.
+fn one() -> [Arg; 2] {
+    let trace = Arg::new("trace").long("trace").value_name("FILE").help("write the trace");
+    [mutant_arg(), trace]
+}
+
+fn mutant_arg() -> Arg {
+    Arg::new("mutant").long("mutant").value_name("NAME").help("plant a bug")
+}
+
+fn file_arg() -> Arg {
+    Arg::new("file").value_name("PLAN").value_parser(value_parser!(PathBuf))
+}
+
+fn jobs_arg() -> Arg {
+    let jobs = Arg::new("jobs").long("jobs").value_name("J").help("threads [all cores]");
+    jobs.value_parser(value_parser!(NonZero<usize>))
+}
+
+fn against_arg() -> Arg {
+    let against = Arg::new("against").long("against").value_name("BINARY");
+    against.help("another build, whose traces must be the same [this one]")
 }
 
 fn run_seed(matches: &ArgMatches) -> Result<u8, String> {

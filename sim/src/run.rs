@@ -17,7 +17,7 @@ use crate::driver::{self, Remote, Resolver};
 use crate::ledger::{Ledger, variables};
 use crate::life::Lives;
 use crate::net::SimNet;
-use crate::plan::{AuthMode, Conduct, Fate, Happening, Lie, Limits, Lookup, Plan, Session};
+use crate::plan::{AuthMode, Conduct, Fate, Happening, Lie, Lookup, Plan, Session};
 use crate::record::{self, Record, applied, violate};
 use crate::watch::Watch;
 use crate::{oracle, postgres};
@@ -220,7 +220,7 @@ async fn daemon(plan: Rc<Plan>, remote: Remote, ledger: Ledger) -> turmoil::Resu
     let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let listener = turmoil::net::TcpListener::bind((any, DAEMON_PORT)).await?;
     let early = plan.sessions.iter().map(early_bytes).max().unwrap_or(0);
-    let watch = Watch::new(limits(&plan), early);
+    let watch = Watch::new(plan.daemon.limits.into(), early);
     let net = SimNet::new(plan.faults.clone(), plan.network.window, watch, plan.seed);
     net.watch(|watch| watch.know(Lives::new(&plan, ledger)));
     let token = Proxy::<SimNet>::listener_token(0);
@@ -246,11 +246,6 @@ fn early_bytes(session: &Session) -> usize {
         (Conduct::Flood, _) => INBOX_BYTES_MAX,
         _ => session.pipe.early.max(session.script.coalesced),
     }
-}
-
-fn limits(plan: &Plan) -> proxy::Limits {
-    let Limits { buffer_bytes, turn_bytes, turn_accepts } = plan.daemon.limits;
-    proxy::Limits { buffer_bytes, turn_bytes, turn_accepts }
 }
 
 /// The daemon's settings.
@@ -280,7 +275,7 @@ pub fn settings(plan: &Plan, upstream: Address) -> proxy::Settings {
         upstream_connect_timeout: Duration::from_millis(daemon.connect_timeout_ms),
         idle_timeout: daemon.idle_timeout_ms.map(Duration::from_millis),
         connections_max: daemon.connections_max,
-        limits: limits(plan),
+        limits: plan.daemon.limits.into(),
     }
 }
 

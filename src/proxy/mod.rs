@@ -67,11 +67,19 @@ pub struct Limits {
     pub turn_bytes: usize,
     /// How many connections one turn accepts.
     pub turn_accepts: usize,
+    /// Connections that are no session (silent, refused, cancelling) may be as many as sessions and
+    /// these.
+    pub spare_connections: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { buffer_bytes: 32 * 1024, turn_bytes: 256 * 1024, turn_accepts: 64 }
+        Limits {
+            buffer_bytes: 32 * 1024,
+            turn_bytes: 256 * 1024,
+            turn_accepts: 64,
+            spare_connections: 64,
+        }
     }
 }
 
@@ -371,7 +379,8 @@ impl<N: Net> Proxy<N> {
 
     /// Room for one more connection, if only to refuse it or to pass a cancel request on.
     fn has_room(&self) -> bool {
-        self.connections.len() < 2 * self.settings.connections_max + SPARE_CONNECTIONS
+        let Settings { connections_max, limits, .. } = &self.settings;
+        self.connections.len() < 2 * connections_max + limits.spare_connections
     }
 
     /// Makes room by closing the connection that is no session and whose time is over first, so
@@ -419,6 +428,3 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a client that has been told the last may take to close its side.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Connections that are no session (silent, refused, cancelling) may be as many again and these.
-const SPARE_CONNECTIONS: usize = 64;

@@ -52,7 +52,10 @@ impl Login<'_> {
             BadStart::Role => self.startup(&self.user, &[("ROLE", "postgres")]),
             BadStart::Replication => self.startup(&self.user, &[("replication", "database")]),
             BadStart::NoTenant => self.startup("app_0", &[]),
-            BadStart::BypassTenant => self.startup("postgres.tenant", &[]),
+            BadStart::BypassTenant => {
+                let values = vec!["tenant"; self.plan.daemon.variables].join(":");
+                self.startup(&format!("postgres.{values}"), &[])
+            }
             BadStart::ManyValues => self.startup(&format!("{}:more", self.user), &[]),
         }
     }

@@ -332,7 +332,8 @@ fn limits(rng: &mut Rng) -> Limits {
     }
     let buffer_bytes = rng.pick(&[512, 2_000, 8_192]);
     let turn_bytes = buffer_bytes * rng.pick(&[1, 4]);
-    Limits { buffer_bytes, turn_bytes, turn_accepts: rng.pick(&[1, 4, 64]) }
+    let turn_accepts = rng.pick(&[1, 4, 64]);
+    Limits { buffer_bytes, turn_bytes, turn_accepts, spare_connections: rng.pick(&[1, 64]) }
 }
 
 fn network(rng: &mut Rng, profile: Profile) -> Network {

@@ -38,8 +38,8 @@ pub fn expected(plan: &Plan, session: &Session, confirmed: bool) -> Expected {
         return Expected::Refused(vec!["08001"]);
     }
     if plan.upstream_is_deaf() {
-        let first = plan.daemon.login_timeout_ms <= plan.daemon.connect_timeout_ms;
-        return Expected::Refused(vec![if first { "57014" } else { "08001" }]);
+        // Whichever comes first; the attempt begins when the client has said who it is.
+        return Expected::Refused(vec!["08001", "57014"]);
     }
     let before = before_the_context(plan, session);
     let cut = match script.fate {
@@ -109,6 +109,10 @@ fn before_the_context(plan: &Plan, session: &Session) -> Option<Expected> {
         }
         Fate::UnknownMechanism => return Some(Expected::Gone),
         Fate::Impatient => {
+            let faults = &plan.faults;
+            if faults.read_max > 100 && plan.network.window > 100 && script.chunk > 100 {
+                return Some(Expected::Refused(vec!["08P01", "28000"]));
+            }
             // In pieces, it can look like a patient upstream that then says nothing more.
             return Some(Expected::Refused(vec!["08P01", "57014", "28000", "28P01"]));
         }

@@ -57,11 +57,11 @@ fn judge_times(plan: &Plan, session: &Session, entry: &Entry) {
     };
     let login = Duration::from_millis(plan.daemon.login_timeout_ms);
     let connect = Duration::from_millis(plan.daemon.connect_timeout_ms);
+    let no_connection =
+        plan.upstream_is_deaf() && plan.daemon.lookup.is_none() && !plan.is_disruptive();
     let (deadline, state) = match code.as_str() {
         "57014" => (login, silent_in(entry)),
-        "08001" if plan.upstream_is_deaf() && plan.daemon.lookup.is_none() => {
-            (connect, "L3 no connection")
-        }
+        "08001" if no_connection => (connect, "L3 no connection"),
         _ => return,
     };
     let took = shut - accepted;
@@ -125,7 +125,8 @@ fn is_drained(plan: &Plan, session: &Session, entry: &Entry) -> bool {
         return true;
     }
     let slack = Duration::from_millis(plan.slack_ms());
-    if entry.accepted.is_some() && entry.shut.is_some_and(|shut| shut > at + slack) {
+    let is_late = entry.accepted.is_some() && entry.shut.is_some_and(|shut| shut > at + slack);
+    if is_late && !entry.upstream.confirmed {
         violate("L5", format!("session {}: its login outlives the drain", session.number));
     }
     // Nobody has taken its connection.
@@ -138,6 +139,10 @@ fn judge_exactly(plan: &Plan, session: &Session, entry: &Entry) {
     let fail = |invariant, text: String| {
         violate(invariant, format!("session {}: {text}; {entry:?}", session.number));
     };
+    if is_crowded(plan) && !client.up && client.refused.is_none() {
+        // It had not said anything yet when there had to be room for others.
+        return;
+    }
     if client.gave_up {
         return fail("L1", "the client gave up waiting".into());
     }
@@ -280,11 +285,12 @@ fn may_be_full(plan: &Plan) -> bool {
 
 /// More connections than the daemon keeps: it makes room at once, and the end may be a reset.
 fn is_crowded(plan: &Plan) -> bool {
-    plan.sessions.len() >= 2 * plan.daemon.connections_max + SPARE_CONNECTIONS
+    let connections: usize =
+        plan.sessions.iter().map(|session| 1 + session.pipe.cancel.count()).sum();
+    let daemon = &plan.daemon;
+    connections >= 2 * daemon.connections_max + daemon.limits.spare_connections
 }
 
-/// As the daemon has it.
-const SPARE_CONNECTIONS: usize = 64;
 /// What its timers are rounded to, and turns of no length.
 const TIMER_GRAIN: Duration = Duration::from_millis(4);
 /// How long the pipe of a probe may take.

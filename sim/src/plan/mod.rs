@@ -183,12 +183,22 @@ pub struct Limits {
     pub turn_bytes: usize,
     /// Connections in one turn.
     pub turn_accepts: usize,
+    /// Connections beyond twice `max_connections`.
+    pub spare_connections: usize,
+}
+
+impl From<Limits> for proxy::Limits {
+    fn from(limits: Limits) -> Self {
+        let Limits { buffer_bytes, turn_bytes, turn_accepts, spare_connections } = limits;
+        proxy::Limits { buffer_bytes, turn_bytes, turn_accepts, spare_connections }
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        let proxy::Limits { buffer_bytes, turn_bytes, turn_accepts } = proxy::Limits::default();
-        Limits { buffer_bytes, turn_bytes, turn_accepts }
+        let limits = proxy::Limits::default();
+        let proxy::Limits { buffer_bytes, turn_bytes, turn_accepts, spare_connections } = limits;
+        Limits { buffer_bytes, turn_bytes, turn_accepts, spare_connections }
     }
 }
 

@@ -10,10 +10,12 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use multigres::net::{Address, Readiness, Token};
+use multigres::proxy::Limits;
 use multigres_sim::net::{SimListener, SimNet};
 use multigres_sim::plan::Faults;
 use multigres_sim::record;
 use multigres_sim::sock::{Orphans, Sock};
+use multigres_sim::watch::Watch;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::spawn_local;
 use tokio::time::timeout;
@@ -104,7 +106,7 @@ fn play_in(
     sim.host("far", move || serve(queue.take().expect("started once")));
     sim.client("near", async move {
         let is_exact = faults.spurious_percent == 0;
-        let net = SimNet::new(faults, WINDOW, 0, seed);
+        let net = SimNet::new(faults, WINDOW, Watch::new(Limits::default(), 0), seed);
         let other = Other { jobs: jobs.clone(), net: net.clone(), kept: Rc::default() };
         // The other host has to listen first.
         other.ask(async |_| ()).await;
