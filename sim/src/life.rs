@@ -23,6 +23,8 @@ pub struct Lives {
     /// Events for the next turn.
     told: Vec<(Token, Readiness)>,
     stopped: bool,
+    /// No login goes on from now on.
+    draining: bool,
     connections_max: usize,
 }
 
@@ -34,6 +36,8 @@ struct Times {
     turn: Duration,
     /// How long a client may take to take its refusal.
     slack: Duration,
+    /// A client takes its refusal in the turn in which it is said.
+    at_once: bool,
 }
 
 struct Life {
@@ -68,15 +72,21 @@ impl Lives {
             idle: daemon.idle_timeout_ms.map(Duration::from_millis),
             turn: Duration::from_millis(plan.faults.slow_turn_ms),
             slack: Duration::from_millis(plan.slack_ms()),
+            at_once: plan.takes_at_once(),
         };
         let connections_max = daemon.connections_max;
         let (lives, told) = (BTreeMap::new(), Vec::new());
-        Lives { times, ledger, lives, told, stopped: false, connections_max }
+        Lives { times, ledger, lives, told, stopped: false, draining: false, connections_max }
     }
 
     /// The daemon is told to end everything: no reason is asked for from now on.
     pub fn stop(&mut self) {
         self.stopped = true;
+    }
+
+    /// The daemon is told to take no more logins.
+    pub fn drain(&mut self) {
+        self.draining = true;
     }
 
     /// Whose it is. A client is known only once it has been told that it is connected.
@@ -220,7 +230,14 @@ impl Lives {
         let untold = life.shut.is_none() && !is_in && now >= life.accepted + LINGER;
         let flushed = life.hung_up.is_some_and(|at| now >= at.max(life.told_client) + FLUSH);
         let idle = self.times.idle.is_some_and(|idle| now >= life.moved + idle);
-        if lingered || untold || flushed || (idle && is_in) {
+        let reasons = [
+            (lingered, "L3 linger"),
+            (flushed, "L3 flush"),
+            (idle && is_in, "L3 idle"),
+            (untold, "L3 refusal not taken"),
+        ];
+        if let Some((_, reason)) = reasons.into_iter().find(|(holds, _)| *holds) {
+            applied(reason);
             return None;
         }
         let since = |at: Duration| (now - at).as_millis();
@@ -246,6 +263,9 @@ impl Lives {
                 violate("L3", format!("session {number:?}: {what}, {late} ms ago"));
             }
         }
+        if self.draining && self.times.at_once {
+            self.check_drained();
+        }
         if status.run_queue > 0 && nap != Some(Duration::ZERO) {
             violate("R4", format!("{} connections wait and nap is {nap:?}", status.run_queue));
         }
@@ -258,6 +278,18 @@ impl Lives {
                 violate("R4", format!("a nap of {nap:?} is beyond a deadline in {:?}", next - now));
             }
         }
+    }
+
+    /// Each login has been refused in the turn in which the drain began.
+    fn check_drained(&self) {
+        for life in self.lives.values() {
+            let Some(number) = self.session_of(life.peer) else { continue };
+            let confirmed = self.ledger.entry(number).upstream.confirmed;
+            if !confirmed && life.shut.is_none() && !life.client_ended {
+                violate("L5", format!("session {number}: its login goes on in a drain"));
+            }
+        }
+        applied("L5 refused at once");
     }
 
     /// When something has to happen to the connection at the latest.

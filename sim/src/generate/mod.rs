@@ -162,6 +162,10 @@ impl Plan {
                 ..probe.client
             };
             probe.pipe.cancel = Cancel::None;
+            probe.pipe.up = probe.pipe.up.min(PROBE_BYTES);
+            probe.pipe.down = probe.pipe.down.min(PROBE_BYTES);
+            probe.script.coalesced = probe.script.coalesced.min(probe.pipe.down);
+            probe.pipe.early = probe.pipe.early.min(probe.pipe.up);
             self.sessions.push(probe);
         }
         self.faults.heal_ms = Some(HEALTHY_MS);
@@ -340,6 +344,9 @@ fn network(rng: &mut Rng, profile: Profile) -> Network {
 
 /// Hosts cost time, lanes do not.
 const STORM_HOSTS: usize = 7;
+
+/// That a session gets through shows in few bytes.
+const PROBE_BYTES: usize = 3_000;
 
 /// Slow turns of a byte each would make of a login a matter of minutes.
 const SLOW_LOGIN_MS: u64 = 1_500;

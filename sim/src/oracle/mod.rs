@@ -99,7 +99,7 @@ fn judge_probe(plan: &Plan, session: &Session, entry: &Entry) {
     if !entry.client.up {
         return fail("L2", "nothing is in its way any more, and it does not come up".into());
     }
-    applied("L2");
+    applied(if plan.may_hang() { "L2" } else { "L2 all well" });
     let took = entry.client.ended.saturating_sub(entry.client.began);
     let most = Duration::from_millis(plan.login_ms() + plan.slack_ms() + plan.accept_ms()) + PROBE;
     if took > most {

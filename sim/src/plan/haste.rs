@@ -13,7 +13,8 @@ impl Plan {
     /// How long the slowest honest login may take.
     pub fn login_ms(&self) -> u64 {
         let slowest = self.sessions.iter().map(|session| self.session_ms(session)).max();
-        self.connect_ms() + slowest.unwrap_or(0)
+        let shared = self.turns_ms(LOGIN_BYTES) + self.hold_ms() + PAUSE_MS;
+        self.connect_ms() + slowest.unwrap_or(0) + shared
     }
 
     /// How long a look-up and an attempt to connect may take.
@@ -40,6 +41,9 @@ impl Plan {
 
     /// How long accepting may pause for want of descriptors.
     pub fn accept_ms(&self) -> u64 {
+        if self.faults.accept_error_percent == 0 {
+            return 0;
+        }
         (self.lanes() as u64 + 4) * self.faults.accept_error_percent * 10
     }
 
@@ -50,6 +54,9 @@ impl Plan {
 
     /// How long turns take, at most, until so many bytes of each session have passed.
     pub fn turns_ms(&self, bytes: usize) -> u64 {
+        if self.faults.slow_turn_ms == 0 {
+            return 0;
+        }
         let grain = self.faults.read_max.min(self.faults.write_max).max(1);
         let turns = bytes.div_ceil(grain) * (1 + self.lanes() / self.faults.batch_max);
         // Three turns of ten are slow, by half of the most on average.
@@ -64,9 +71,6 @@ impl Plan {
         said(CLIENT_BYTES, client.chunk, client.pace_ms)
             + said(UPSTREAM_BYTES, script.chunk, script.pace_ms)
             + (LOGIN_HOPS + 2 * windows) * self.hop_ms()
-            + self.turns_ms(LOGIN_BYTES)
-            + self.hold_ms()
-            + PAUSE_MS
     }
 
     /// How long links are held, all in all.
