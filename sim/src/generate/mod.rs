@@ -305,8 +305,7 @@ fn daemon(rng: &mut Rng, profile: Profile) -> Daemon {
     let answers = if profile == Profile::Liveness { &answers[..3] } else { &answers[..] };
     let lookup = (profile != Profile::Quiet && rng.percent(20))
         .then(|| Lookup { delay_ms: rng.within(0..500), answer: rng.pick(answers) });
-    let is_core = matches!(profile, Profile::Quiet | Profile::Liveness);
-    let idle = !is_core && rng.percent(6);
+    let idle = profile != Profile::Liveness && rng.percent(6);
     let full = profile != Profile::Liveness && rng.percent(10);
     Daemon {
         auth: rng.pick(&[AuthMode::Auto, AuthMode::Auto, AuthMode::Relay, AuthMode::Password]),

@@ -6,7 +6,7 @@ mod expected;
 use std::time::Duration;
 
 use crate::ledger::{ClientSide, Entry, Ledger, LoginEnd};
-use crate::plan::{Cancel, Conduct, Ending, Plan, Session};
+use crate::plan::{Cancel, Conduct, Ending, Fate, Lie, Plan, Session};
 use crate::record::{applied, violate};
 
 pub use expected::{Expected, expected};
@@ -220,6 +220,14 @@ fn check_pipe(plan: &Plan, session: &Session, entry: &Entry, fail: &impl Fn(&'st
                 fail("S7", "the half-close is not passed on".into());
             }
         }
+        Ending::Mute => {
+            if told.received != pipe.down || heard.received != pipe.up {
+                fail("S6", "bytes are missing".into());
+            }
+            if !told.eof || !heard.eof {
+                fail("L3", "neither side has ended, and the daemon has not either".into());
+            }
+        }
         Ending::Deaf => check_flush(plan, entry, fail),
         Ending::ClientAbrupt(_) => {
             if !heard.eof && !heard.reset && heard.received < pipe.up {
@@ -232,7 +240,8 @@ fn check_pipe(plan: &Plan, session: &Session, entry: &Entry, fail: &impl Fn(&'st
             }
         }
     }
-    let wanted = pipe.cancel.count();
+    let has_key = session.script.fate != Fate::Lie(Lie::NoKey);
+    let wanted = if has_key { pipe.cancel.count() } else { 0 };
     let is_done = upstream.cancels == wanted && client.cancelled >= wanted;
     if !is_done && plan.ends_at().is_none() && !plan.is_disruptive() {
         fail("S4", format!("{} cancel requests came through", upstream.cancels));
@@ -261,7 +270,7 @@ fn check_share(
     fail: &impl Fn(&'static str, String),
 ) {
     let pipe = &session.pipe;
-    if !pipe.pingpong || pipe.cancel != Cancel::None {
+    if !pipe.pingpong || pipe.cancel != Cancel::None || pipe.ending == Ending::Mute {
         return;
     }
     if plan.sessions.iter().any(|other| other.pipe.up + other.pipe.down > BULK_BYTES) {

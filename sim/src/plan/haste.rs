@@ -4,9 +4,11 @@
 use super::{Event, Happening, Plan, Session};
 
 impl Plan {
-    /// A deadline of the daemon's may come before an honest login is done.
+    /// A deadline of the daemon's may come before an honest login is done, or in a pause of a pipe.
     pub fn is_hasty(&self) -> bool {
-        self.daemon.login_timeout_ms < self.login_ms()
+        let busy = 2 * self.slack_ms() + IDLE_MS;
+        self.daemon.idle_timeout_ms.is_some_and(|idle| idle < busy)
+            || self.daemon.login_timeout_ms < self.login_ms()
             || self.daemon.connect_timeout_ms < self.connect_ms()
     }
 
@@ -96,5 +98,7 @@ const LOGIN_BYTES: usize = 5_000;
 const LOGIN_HOPS: u64 = 30;
 /// Cuts after which the bytes go on.
 const PAUSE_MS: u64 = 400;
+/// Between two pieces of a pipe.
+const IDLE_MS: u64 = 200;
 /// An attempt that has to be started again and again.
 const CONNECT_MS: u64 = 200;
