@@ -15,6 +15,7 @@ use crate::net::SimNet;
 use crate::plan::{Lookup, LookupAnswer};
 use crate::record;
 use crate::rng::Rng;
+use crate::watch::Watch;
 
 /// How the run talks to the daemon, and what it sees of it.
 #[derive(Clone, Default)]
@@ -85,9 +86,10 @@ pub async fn run(
         let controls = std::mem::take(&mut remote.0.borrow_mut().controls);
         for control in controls {
             record::line(format_args!("control {control:?}"));
-            if control == Control::Stop {
-                net.watch(crate::watch::Watch::stop);
-            }
+            net.watch(match control {
+                Control::Drain => Watch::drain,
+                Control::Stop => Watch::stop,
+            });
             proxy.control(control, now);
             draining = true;
         }
@@ -98,7 +100,7 @@ pub async fn run(
             proxy.resolved(now, answer);
         }
         record::line(format_args!("turn {events:?}"));
-        net.watch(crate::watch::Watch::begin_turn);
+        net.watch(Watch::begin_turn);
         nap = proxy.turn(now, events.drain(..));
         net.end_turn(nap, &proxy.status());
         if net.take_question().is_some()

@@ -29,6 +29,8 @@ pub struct Entry {
     pub accepted: Option<Duration>,
     /// When it has shut its client leg down for writing.
     pub shut: Option<Duration>,
+    /// How many other connections there were then whose client leg was not.
+    pub others: usize,
     /// When it has closed its client leg.
     pub closed: Option<Duration>,
 }

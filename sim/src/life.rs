@@ -23,6 +23,9 @@ pub struct Lives {
     /// Events for the next turn.
     told: Vec<(Token, Readiness)>,
     stopped: bool,
+    /// No login goes on from now on.
+    draining: bool,
+    sessions_max: usize,
     /// Beyond which silent connections are crowded out.
     connections_max: usize,
 }
@@ -35,6 +38,8 @@ struct Times {
     turn: Duration,
     /// How long a client may take to take its refusal.
     slack: Duration,
+    /// A client takes its refusal in the turn in which it is said.
+    at_once: bool,
 }
 
 struct Life {
@@ -69,15 +74,31 @@ impl Lives {
             idle: daemon.idle_timeout_ms.map(Duration::from_millis),
             turn: Duration::from_millis(plan.faults.slow_turn_ms),
             slack: Duration::from_millis(plan.slack_ms()),
+            at_once: plan.takes_at_once(),
         };
-        let connections_max = 2 * daemon.connections_max + daemon.limits.spare_connections;
+        let sessions_max = daemon.connections_max;
+        let connections_max = 2 * sessions_max + daemon.limits.spare_connections;
         let (lives, told) = (BTreeMap::new(), Vec::new());
-        Lives { times, ledger, lives, told, stopped: false, connections_max }
+        Lives {
+            times,
+            ledger,
+            lives,
+            told,
+            stopped: false,
+            draining: false,
+            sessions_max,
+            connections_max,
+        }
     }
 
     /// The daemon is told to end everything: no reason is asked for from now on.
     pub fn stop(&mut self) {
         self.stopped = true;
+    }
+
+    /// The daemon is told to take no more logins.
+    pub fn drain(&mut self) {
+        self.draining = true;
     }
 
     /// Whose it is. A client is known only once it has been told that it is connected.
@@ -176,8 +197,10 @@ impl Lives {
             life.shut = Some(now);
             let (peer, accepted) = (life.peer, life.accepted);
             if let Some(number) = self.session_of(peer) {
+                let others = self.lives.values().filter(|life| life.shut.is_none()).count();
                 let mut entry = self.ledger.entry(number);
                 (entry.accepted, entry.shut) = (Some(accepted), Some(now));
+                entry.others = others;
             }
         }
     }
@@ -221,7 +244,14 @@ impl Lives {
         let untold = life.shut.is_none() && !is_in && now >= life.accepted + LINGER;
         let flushed = life.hung_up.is_some_and(|at| now >= at.max(life.told_client) + FLUSH);
         let idle = self.times.idle.is_some_and(|idle| now >= life.moved + idle);
-        if lingered || untold || flushed || (idle && is_in) {
+        let reasons = [
+            (lingered, "L3 linger"),
+            (flushed, "L3 flush"),
+            (idle && is_in, "L3 idle"),
+            (untold, "L3 refusal not taken"),
+        ];
+        if let Some((_, reason)) = reasons.into_iter().find(|(holds, _)| *holds) {
+            applied(reason);
             return None;
         }
         let since = |at: Duration| (now - at).as_millis();
@@ -238,6 +268,7 @@ impl Lives {
     pub(crate) fn check(&self, nap: Option<Duration>, status: &Status) {
         let now = record::now();
         let mut next: Option<Duration> = None;
+        self.check_sessions();
         for life in self.lives.values() {
             self.check_let_go(life);
             let Some((at, what)) = self.deadline(life) else { continue };
@@ -247,6 +278,9 @@ impl Lives {
                 let number = self.session_of(life.peer);
                 violate("L3", format!("session {number:?}: {what}, {late} ms ago"));
             }
+        }
+        if self.draining && self.times.at_once {
+            self.check_drained();
         }
         if status.run_queue > 0 && nap != Some(Duration::ZERO) {
             violate("R4", format!("{} connections wait and nap is {nap:?}", status.run_queue));
@@ -262,6 +296,19 @@ impl Lives {
         }
     }
 
+    /// Sessions are no more than `max_connections`.
+    fn check_sessions(&self) {
+        let is_session =
+            |life: &&Life| life.dialled.is_some() && self.session_of(life.peer).is_some();
+        let sessions = self.lives.values().filter(is_session).filter(|it| it.shut.is_none());
+        let sessions = sessions.count();
+        if sessions > self.sessions_max {
+            violate("S8", format!("{sessions} sessions at once"));
+        } else if sessions == self.sessions_max {
+            applied("S8 as many sessions as may be");
+        }
+    }
+
     /// Once its login is refused, nothing holds on to upstream.
     fn check_let_go(&self, life: &Life) {
         let Some(number) = self.session_of(life.peer).filter(|_| life.shut.is_some()) else {
@@ -270,6 +317,18 @@ impl Lives {
         if life.dialled.is_some() && !self.ledger.entry(number).upstream.confirmed {
             violate("S3", format!("session {number} is refused, and upstream is still there"));
         }
+    }
+
+    /// Each login has been refused in the turn in which the drain began.
+    fn check_drained(&self) {
+        for life in self.lives.values() {
+            let Some(number) = self.session_of(life.peer) else { continue };
+            let confirmed = self.ledger.entry(number).upstream.confirmed;
+            if !confirmed && life.shut.is_none() && !life.client_ended {
+                violate("L5", format!("session {number}: its login goes on in a drain"));
+            }
+        }
+        applied("L5 refused at once");
     }
 
     /// When something has to happen to the connection at the latest.

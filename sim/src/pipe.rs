@@ -175,7 +175,9 @@ impl<'a> Side<'a> {
             (Way::Up, Ending::UpstreamFirst) => self.report.eof && sent_all,
             (Way::Up, _) => self.report.eof,
             (Way::Down, Ending::Deaf) => sent_all,
-            (Way::Down, Ending::ClientFirst | Ending::UpstreamFirst) => self.report.eof && sent_all,
+            (Way::Down, Ending::ClientFirst | Ending::UpstreamFirst | Ending::Mute) => {
+                self.report.eof && sent_all
+            }
             (Way::Down, _) if self.report.eof => sent_all,
             (Way::Down, _) => sent_all && self.report.received >= self.pipe.up,
         }

@@ -70,6 +70,11 @@ impl Watch {
         self.live(Lives::stop);
     }
 
+    /// The daemon is told to drain.
+    pub fn drain(&mut self) {
+        self.live(Lives::drain);
+    }
+
     fn live(&mut self, use_it: impl FnOnce(&mut Lives)) {
         if let Some(lives) = &mut self.lives {
             use_it(lives);

@@ -80,7 +80,7 @@ impl Flow {
         }
         let mut left = budget;
         loop {
-            if mutant!(HalfCloseEarly) && self.progress == Progress::Flushing {
+            if mutant!(HalfCloseEarly) && from.hung_up() {
                 to.shut_down();
             }
             if let Some(buffer) = &mut self.pending {

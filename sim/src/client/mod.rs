@@ -415,7 +415,7 @@ impl<'a> Login<'a> {
 
     async fn pipe(mut self, orphans: &Orphans) {
         let session = self.session;
-        if session.pipe.cancel != Cancel::None {
+        if session.pipe.cancel != Cancel::None && self.key.is_some() {
             self.cancel(orphans).await;
         }
         let sent = if self.early_sent { session.pipe.early } else { 0 };

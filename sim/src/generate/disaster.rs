@@ -11,7 +11,9 @@ pub(super) fn events(rng: &mut Rng, profile: Profile, hosts: usize) -> Vec<Event
     let mut add = |at_ms: u64, what: Happening| events.push(Event { at_ms, what });
     let drains = if profile == Profile::Liveness { 0 } else { 6 };
     if rng.percent(drains) {
-        add(rng.within(20..400), Happening::Drain);
+        // Often in the midst of the logins.
+        let latest = rng.pick(&[60, 120, 400]);
+        add(rng.within(20..latest), Happening::Drain);
     }
     if profile == Profile::Quiet {
         return events;

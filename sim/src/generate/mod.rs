@@ -168,6 +168,10 @@ impl Plan {
                 ..probe.client
             };
             probe.pipe.cancel = Cancel::None;
+            probe.pipe.up = probe.pipe.up.min(PROBE_BYTES);
+            probe.pipe.down = probe.pipe.down.min(PROBE_BYTES);
+            probe.script.coalesced = probe.script.coalesced.min(probe.pipe.down);
+            probe.pipe.early = probe.pipe.early.min(probe.pipe.up);
             self.sessions.push(probe);
         }
         self.faults.heal_ms = Some(HEALTHY_MS);
@@ -307,8 +311,7 @@ fn daemon(rng: &mut Rng, profile: Profile) -> Daemon {
     let answers = if profile == Profile::Liveness { &answers[..3] } else { &answers[..] };
     let lookup = (profile != Profile::Quiet && rng.percent(20))
         .then(|| Lookup { delay_ms: rng.within(0..500), answer: rng.pick(answers) });
-    let is_core = matches!(profile, Profile::Quiet | Profile::Liveness);
-    let idle = !is_core && rng.percent(6);
+    let idle = profile != Profile::Liveness && rng.percent(6);
     let full = profile != Profile::Liveness && rng.percent(10);
     Daemon {
         auth: rng.pick(&[AuthMode::Auto, AuthMode::Auto, AuthMode::Relay, AuthMode::Password]),
@@ -358,6 +361,9 @@ fn network(rng: &mut Rng, profile: Profile) -> Network {
 
 /// Hosts cost time, lanes do not.
 const STORM_HOSTS: usize = 7;
+
+/// That a session gets through shows in few bytes.
+const PROBE_BYTES: usize = 3_000;
 
 /// Slow turns of a byte each would make of a login a matter of minutes.
 const SLOW_LOGIN_MS: u64 = 1_500;

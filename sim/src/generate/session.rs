@@ -36,6 +36,10 @@ pub(super) fn session(
     if client.conduct == Conduct::QueryBehindStart && script.auth == Auth::Trust {
         script.auth = Auth::Scram;
     }
+    let mut pipe = pipe;
+    if daemon.idle_timeout_ms.is_some() && rng.percent(40) {
+        pipe.ending = Ending::Mute;
+    }
     if !pipe.pingpong && rng.percent(30) {
         script.coalesced = rng.size(0..200).min(pipe.down);
     }

@@ -4,16 +4,19 @@
 use super::{Event, Happening, Plan, Session};
 
 impl Plan {
-    /// A deadline of the daemon's may come before an honest login is done.
+    /// A deadline of the daemon's may come before an honest login is done, or in a pause of a pipe.
     pub fn is_hasty(&self) -> bool {
-        self.daemon.login_timeout_ms < self.login_ms()
+        let busy = 2 * self.slack_ms() + IDLE_MS;
+        self.daemon.idle_timeout_ms.is_some_and(|idle| idle < busy)
+            || self.daemon.login_timeout_ms < self.login_ms()
             || self.daemon.connect_timeout_ms < self.connect_ms()
     }
 
     /// How long the slowest honest login may take.
     pub fn login_ms(&self) -> u64 {
         let slowest = self.sessions.iter().map(|session| self.session_ms(session)).max();
-        self.connect_ms() + slowest.unwrap_or(0)
+        let shared = self.turns_ms(LOGIN_BYTES) + self.hold_ms() + PAUSE_MS;
+        self.connect_ms() + slowest.unwrap_or(0) + shared
     }
 
     /// How long a look-up and an attempt to connect may take.
@@ -40,6 +43,9 @@ impl Plan {
 
     /// How long accepting may pause for want of descriptors.
     pub fn accept_ms(&self) -> u64 {
+        if self.faults.accept_error_percent == 0 {
+            return 0;
+        }
         (self.lanes() as u64 + 4) * self.faults.accept_error_percent * 10
     }
 
@@ -50,6 +56,9 @@ impl Plan {
 
     /// How long turns take, at most, until so many bytes of each session have passed.
     pub fn turns_ms(&self, bytes: usize) -> u64 {
+        if self.faults.slow_turn_ms == 0 {
+            return 0;
+        }
         let grain = self.faults.read_max.min(self.faults.write_max).max(1);
         let turns = bytes.div_ceil(grain) * (1 + self.lanes() / self.faults.batch_max);
         // Three turns of ten are slow, by half of the most on average.
@@ -64,9 +73,6 @@ impl Plan {
         said(CLIENT_BYTES, client.chunk, client.pace_ms)
             + said(UPSTREAM_BYTES, script.chunk, script.pace_ms)
             + (LOGIN_HOPS + 2 * windows) * self.hop_ms()
-            + self.turns_ms(LOGIN_BYTES)
-            + self.hold_ms()
-            + PAUSE_MS
     }
 
     /// How long links are held, all in all.
@@ -92,5 +98,7 @@ const LOGIN_BYTES: usize = 5_000;
 const LOGIN_HOPS: u64 = 30;
 /// Cuts after which the bytes go on.
 const PAUSE_MS: u64 = 400;
+/// Between two pieces of a pipe.
+const IDLE_MS: u64 = 200;
 /// An attempt that has to be started again and again.
 const CONNECT_MS: u64 = 200;

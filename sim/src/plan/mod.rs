@@ -314,7 +314,6 @@ impl Plan {
         let is_deaf = self.upstream_is_deaf();
         breaks > 0
             || self.is_hasty()
-            || self.daemon.idle_timeout_ms.is_some()
             || self.events.iter().any(|event| {
                 let excused = is_deaf && event.what.undone_by().is_some();
                 !excused && (event.what.is_disaster() || self.is_for_ever(event))

@@ -265,6 +265,8 @@ pub enum Ending {
     UpstreamLast,
     /// Upstream half-closes when it has said all; the client says its rest behind that and closes.
     UpstreamFirst,
+    /// Neither ends it when both have said all.
+    Mute,
     /// The client takes nothing of what upstream says before it closes.
     Deaf,
     /// The client goes away when so many bytes have come.
