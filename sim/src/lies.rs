@@ -1,9 +1,11 @@
 //! Every lie of upstream's and every wrong thing that a client can say, in every way to
 //! authenticate and under every setting that decides what becomes of it. Enumerated, as the cuts.
+//! Beside them, what chance would hardly ever bring together.
 
 use crate::exhaust;
 use crate::plan::{
-    Auth, AuthMode, BadStart, Client, Conduct, Fate, Lie, Password, Plan, Script, Session, User,
+    Auth, AuthMode, BadStart, Cancel, Client, Conduct, Fate, Lie, Password, Plan, Script, Session,
+    User,
 };
 
 /// All plans, each with a hundred logins or so.
@@ -18,7 +20,18 @@ pub fn plans() -> Vec<Plan> {
             }
         }
     }
+    plans.push(cancels());
     plans
+}
+
+/// Cancel requests for which there is often no connection to upstream.
+fn cancels() -> Plan {
+    let mut plan = exhaust::honest(AuthMode::Auto, Auth::Trust, 40);
+    plan.faults.connect_error_percent = 50;
+    for session in &mut plan.sessions {
+        session.pipe.cancel = Cancel::Storm(4);
+    }
+    plan
 }
 
 fn plan(mode: AuthMode, auth: Auth, pooler: bool, private: bool) -> Plan {

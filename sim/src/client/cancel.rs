@@ -34,14 +34,18 @@ impl Login<'_> {
             let (packet, orphans) = (packet.clone(), orphans.clone());
             requests.spawn_local(request(packet, window, orphans, cancel == Cancel::Half));
         }
-        let drains = self.plan.ends_at().is_some();
+        // Before it is whole, it may be too late or too much for it.
+        let plan = self.plan;
+        let excused = cancel == Cancel::Half
+            || plan.is_hasty()
+            || !plan.events.is_empty()
+            || plan.sessions.len() > plan.daemon.connections_max;
         while let Some(ended) = requests.join_next().await {
             match ended.unwrap_or(Some(Answer::Reset)) {
                 Some(Answer::End) => {
                     self.ledger.entry(self.session.number).client.cancelled += 1;
                 }
-                // Before it is whole, it may be too late for it.
-                Some(Answer::Bytes) if !self.plan.is_disruptive() && !drains => {
+                Some(Answer::Bytes) if !excused => {
                     violate(
                         "S3",
                         format!("session {}: a CancelRequest is answered", self.session.number),

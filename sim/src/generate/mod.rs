@@ -312,7 +312,7 @@ fn daemon(rng: &mut Rng, profile: Profile) -> Daemon {
     let lookup = (profile != Profile::Quiet && rng.percent(20))
         .then(|| Lookup { delay_ms: rng.within(0..500), answer: rng.pick(answers) });
     let idle = profile != Profile::Liveness && rng.percent(6);
-    let full = profile != Profile::Liveness && rng.percent(10);
+    let full = profile != Profile::Liveness && rng.percent(15);
     Daemon {
         auth: rng.pick(&[AuthMode::Auto, AuthMode::Auto, AuthMode::Relay, AuthMode::Password]),
         allow_cleartext: rng.percent(50),
@@ -336,7 +336,7 @@ fn limits(rng: &mut Rng) -> Limits {
     let buffer_bytes = rng.pick(&[512, 2_000, 8_192]);
     let turn_bytes = buffer_bytes * rng.pick(&[1, 4]);
     let turn_accepts = rng.pick(&[1, 4, 64]);
-    Limits { buffer_bytes, turn_bytes, turn_accepts, spare_connections: rng.pick(&[1, 64]) }
+    Limits { buffer_bytes, turn_bytes, turn_accepts, spare_connections: rng.pick(&[0, 1, 64]) }
 }
 
 fn network(rng: &mut Rng, profile: Profile) -> Network {
