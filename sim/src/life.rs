@@ -87,6 +87,12 @@ impl Lives {
     /// The daemon is told to take no more logins.
     pub fn drain(&mut self) {
         self.draining = true;
+        for life in self.lives.values().filter(|life| life.shut.is_none()) {
+            let number = self.session_of(life.peer);
+            if number.is_some_and(|number| !self.ledger.entry(number).upstream.confirmed) {
+                applied("L5 under way");
+            }
+        }
     }
 
     /// Whose it is. A client is known only once it has been told that it is connected.
@@ -289,7 +295,6 @@ impl Lives {
                 violate("L5", format!("session {number}: its login goes on in a drain"));
             }
         }
-        applied("L5 refused at once");
     }
 
     /// When something has to happen to the connection at the latest.
