@@ -21,7 +21,7 @@ pub struct Lives {
     ledger: Ledger,
     lives: BTreeMap<usize, Life>,
     /// Events for the next turn.
-    told: Vec<(Token, Readiness)>,
+    told: Vec<(Token, Readiness, bool)>,
     stopped: bool,
     /// No login goes on from now on.
     draining: bool,
@@ -54,8 +54,10 @@ struct Life {
     /// When it has heard that it is broken.
     client_broken: Option<Duration>,
     upstream_ended: bool,
-    /// An event has told that upstream has said its last.
+    /// An event has told that upstream has said its last, be it true or not.
     hung_up: Option<Duration>,
+    /// The same as long as it is true and no read has looked otherwise.
+    ended: Option<Duration>,
     /// A byte has moved.
     moved: Duration,
     /// Something has gone to the client.
@@ -99,6 +101,12 @@ impl Lives {
     /// The daemon is told to take no more logins.
     pub fn drain(&mut self) {
         self.draining = true;
+        for life in self.lives.values().filter(|life| life.shut.is_none()) {
+            let number = self.session_of(life.peer);
+            if number.is_some_and(|number| !self.ledger.entry(number).upstream.confirmed) {
+                applied("L5 under way");
+            }
+        }
     }
 
     /// Whose it is. A client is known only once it has been told that it is connected.
@@ -117,7 +125,7 @@ impl Lives {
             if let Some(life) = self.life(token) {
                 (life.dialled, life.connected) = (Some(now), false);
                 // What was said of an earlier attempt does not count.
-                (life.hung_up, life.upstream_ended) = (None, false);
+                (life.hung_up, life.ended, life.upstream_ended) = (None, None, false);
             }
             return;
         }
@@ -131,6 +139,7 @@ impl Lives {
             client_broken: None,
             upstream_ended: false,
             hung_up: None,
+            ended: None,
             moved: now,
             told_client: now,
             active: now,
@@ -146,18 +155,29 @@ impl Lives {
     }
 
     /// An event was told, which counts from the turn that takes it.
-    pub(crate) fn told(&mut self, token: Token, what: Readiness) {
-        self.told.push((token, what));
+    /// Of nonsense, nothing follows for certain.
+    pub(crate) fn told(&mut self, token: Token, what: Readiness, is_true: bool) {
+        self.told.push((token, what, is_true));
+    }
+
+    /// A read has found nothing although there was something.
+    pub(crate) fn held_back(&mut self, token: Token) {
+        if let Some(life) = self.life(token).filter(|_| token.0 & 1 == 1) {
+            life.ended = None;
+        }
     }
 
     /// A turn begins.
     pub(crate) fn begin_turn(&mut self) {
         let now = record::now();
-        for (token, what) in std::mem::take(&mut self.told) {
+        for (token, what, is_true) in std::mem::take(&mut self.told) {
             let Some(life) = self.life(token) else { continue };
             life.active = now;
             if token.0 & 1 == 1 && what.read_closed {
                 life.hung_up.get_or_insert(now);
+                if is_true {
+                    life.ended.get_or_insert(now);
+                }
             }
         }
     }
@@ -328,7 +348,6 @@ impl Lives {
                 violate("L5", format!("session {number}: its login goes on in a drain"));
             }
         }
-        applied("L5 refused at once");
     }
 
     /// When something has to happen to the connection at the latest.
@@ -355,9 +374,9 @@ impl Lives {
                 if !life.upstream_ended {
                     found.push((at + LINGER, "nobody is there any more"));
                 }
-            } else if let Some(at) = life.hung_up {
+            } else if let Some(at) = life.ended {
                 found.push((at.max(life.told_client) + FLUSH, "it takes none of the last words"));
-            } else if let Some(idle) = self.times.idle {
+            } else if let Some(idle) = self.times.idle.filter(|_| life.hung_up.is_none()) {
                 found.push((life.active + idle, "it is idle no longer"));
             }
         }

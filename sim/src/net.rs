@@ -144,14 +144,8 @@ impl SimNet {
     /// A turn has ended, and the daemon will sleep so long.
     pub fn end_turn(&self, nap: Option<Duration>, status: &Status) {
         let mut inner = self.0.borrow_mut();
-        let waiting = inner.backlog.len();
-        if waiting > 0 && !inner.listener_tells {
-            applied("R5");
-            if nap.is_none_or(|nap| nap > ACCEPT_PAUSE) {
-                violate("R5", format!("{waiting} connections wait for accept, nap is {nap:?}"));
-            }
-        }
-        inner.watch.end_turn(nap, status);
+        let waiting = if inner.listener_tells { 0 } else { inner.backlog.len() };
+        inner.watch.end_turn(waiting, nap, status);
     }
 
     /// The kernel still answers for the sockets of a daemon that has ended.
@@ -260,7 +254,7 @@ impl Inner {
                 tells = merge(tells, socket.readiness());
             }
             let token = socket.token.expect("only registered ones tell");
-            self.watch.told(token, tells);
+            self.watch.told(token, tells, true);
             events.push((token, tells));
         }
         if !events.is_empty() && self.rng.percent(self.faults.spurious_percent) {
@@ -280,7 +274,7 @@ impl Inner {
             };
             let at = self.rng.size(0..events.len() + 1);
             let token = self.rng.pick(&tokens);
-            self.watch.told(token, readiness);
+            self.watch.told(token, readiness, false);
             events.insert(at, (token, readiness));
         }
     }
@@ -343,6 +337,7 @@ impl Inner {
         if hold_back && kernel.is_readable() {
             socket.tells.readable = true;
             socket.tells.read_closed |= kernel.is_ended();
+            self.watch.held_back(socket.token);
             self.enqueue(id);
             return Err(ErrorKind::WouldBlock.into());
         }
@@ -597,8 +592,6 @@ fn shown(result: &io::Result<usize>) -> String {
 const EVERYTHING: Readiness = Readiness { readable: true, writable: true, read_closed: true };
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const CLOSED_TOKENS_MAX: usize = 16;
-/// After a failure the daemon tries again no later.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const EINTR: i32 = 4;
 const EAGAIN: i32 = 11;
 const EMFILE: i32 = 24;

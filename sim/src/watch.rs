@@ -81,8 +81,15 @@ impl Watch {
         }
     }
 
-    pub(crate) fn told(&mut self, token: Token, what: Readiness) {
-        self.live(|lives| lives.told(token, what));
+    /// An event is told, which is nonsense unless `is_true`.
+    pub(crate) fn told(&mut self, token: Token, what: Readiness, is_true: bool) {
+        self.live(|lives| lives.told(token, what, is_true));
+    }
+
+    pub(crate) fn held_back(&mut self, token: Option<Token>) {
+        if let Some(token) = token {
+            self.live(|lives| lives.held_back(token));
+        }
     }
 
     pub(crate) fn connected(&mut self, token: Option<Token>) {
@@ -197,8 +204,15 @@ impl Watch {
         }
     }
 
-    /// A turn has ended, and the daemon will sleep so long.
-    pub(crate) fn end_turn(&mut self, nap: Option<Duration>, status: &Status) {
+    /// A turn has ended, and the daemon will sleep so long, with so many connections waiting of
+    /// which no event will tell.
+    pub(crate) fn end_turn(&mut self, waiting: usize, nap: Option<Duration>, status: &Status) {
+        if waiting > 0 {
+            applied("R5");
+            if nap.is_none_or(|nap| nap > ACCEPT_PAUSE) {
+                violate("R5", format!("{waiting} connections wait for accept, nap is {nap:?}"));
+            }
+        }
         self.live(|lives| lives.check(nap, status));
         if self.accepts > self.limits.turn_accepts {
             violate("R3", format!("{} connections accepted in one turn", self.accepts));
@@ -230,5 +244,7 @@ impl Watch {
 const EARLY_BYTES_MAX: u64 = 10_000 + 65_540;
 /// What a login of these scripts may pile up beside the pipe's buffer.
 const LOGIN_BYTES_MAX: usize = 16 * 1024;
+/// After a failure the daemon tries again no later.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const CALLS_MAX: usize = 200_000;
 const IDLE_TURNS_MAX: usize = 2_000;
