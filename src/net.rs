@@ -18,7 +18,7 @@ pub trait Stream: io::Read + io::Write {
     /// How the connection attempt ended: `Ok(false)` while it has not.
     ///
     /// # Errors
-    /// Why the attempt failed.
+    /// Why the attempt failed; told once, by this or by a read or a write.
     fn connect_result(&mut self) -> io::Result<bool>;
 
     /// Sends the end of the stream behind what has been written; reading goes on.

@@ -208,6 +208,8 @@ points! {
         RefusalStaysOpen,
         /// Upstream is kept when a login is refused.
         RefusedKeepsUpstream,
+        /// A login goes on although its client has gone.
+        GoneClientKept,
         /// Upstream's end amid a login is not seen.
         UpstreamEndUnseen,
         /// A short read before the end is taken for the last.
@@ -248,6 +250,8 @@ points! {
         LoginUnbounded,
         /// There is none for a client that has been refused.
         LingerUnbounded,
+        /// There is none for a client that takes nothing of upstream's last words.
+        FlushUnbounded,
         /// An idle timeout counts from the opening of the pipe.
         IdleNotRenewed,
         /// Buffers stay lent when their connection goes.
@@ -260,6 +264,8 @@ points! {
         NeverFull,
         /// A session that ends is still counted.
         StillCounted,
+        /// A login that is refused is counted until its client goes.
+        RefusedCounted,
         /// A drain ends the sessions.
         DrainCuts,
         /// A drain lets logins go on.

@@ -189,7 +189,7 @@ fn shrink_plan(matches: &ArgMatches) -> Result<u8, String> {
     let Some((plan, runs)) = shrink::shrink(plan) else {
         return Err("this plan does not fail".into());
     };
-    let text = serde_json::to_string_pretty(&plan).expect("plain values");
+    let text = plan.to_text();
     let out: &String = matches.get_one("out").expect("has a default");
     fs::write(out, text + "\n").map_err(|error| format!("{out}: {error}"))?;
     println!("{before} bytes of plan to {}, in {runs} runs: {out}", report::line_of(&plan).len());

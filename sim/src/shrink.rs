@@ -1,6 +1,6 @@
 //! Makes a plan that fails smaller, as long as it fails in the same way.
 
-use crate::plan::{Faults, Plan};
+use crate::plan::{Cancel, Ending, Faults, Limits, Pace, Plan, Session};
 use crate::run;
 
 /// The smallest plan that was found, and how many runs it took; `None` if the plan does not fail.
@@ -24,7 +24,7 @@ fn broken(plan: &Plan) -> Option<&'static str> {
     run::run(plan, false).record.violations.first().map(|violation| violation.invariant)
 }
 
-/// The plan with one thing less each, the largest things first.
+/// The plan with something less each, the largest things first.
 fn candidates(plan: &Plan) -> Vec<Plan> {
     let mut found = Vec::new();
     let mut with = |change: &dyn Fn(&mut Plan)| {
@@ -32,41 +32,72 @@ fn candidates(plan: &Plan) -> Vec<Plan> {
         change(&mut candidate);
         found.push(candidate);
     };
-    for at in 0..plan.sessions.len() {
-        with(&|plan| {
-            plan.sessions.remove(at);
-            for (number, session) in plan.sessions.iter_mut().enumerate() {
-                session.number = number;
-            }
-        });
+    let mut size = plan.sessions.len().div_ceil(2);
+    while size > 0 {
+        for at in (0..plan.sessions.len()).step_by(size) {
+            with(&|plan| remove_sessions(plan, at, size));
+        }
+        size /= 2;
     }
     for at in 0..plan.events.len() {
         with(&|plan| {
             plan.events.remove(at);
         });
     }
+    with(&|plan| plan.faults = Faults::default());
     for calm in CALMS {
         with(&|plan| calm(&mut plan.faults, &Faults::default()));
     }
     with(&|plan| plan.network.latency_ms = (1, 1));
     with(&|plan| plan.network.random_order = false);
+    with(&|plan| plan.network.window = 60_000);
     with(&|plan| plan.daemon.lookup = None);
+    with(&|plan| plan.daemon.limits = Limits::default());
+    with(&|plan| plan.daemon.connections_max = 1_000);
+    with(&|plan| plan.daemon.idle_timeout_ms = None);
     with(&|plan| plan.daemon.variables = 1);
     for at in 0..plan.sessions.len() {
-        with(&|plan| plan.sessions[at].pipe.up /= 2);
-        with(&|plan| plan.sessions[at].pipe.down /= 2);
-        with(&|plan| plan.sessions[at].pipe.early = 0);
-        with(&|plan| plan.sessions[at].client.prelude.clear());
-        with(&|plan| plan.sessions[at].script.talkative = false);
-        with(&|plan| plan.sessions[at].client.chunk = usize::MAX);
-        with(&|plan| plan.sessions[at].script.chunk = usize::MAX);
+        for less in LESS {
+            with(&|plan| less(&mut plan.sessions[at]));
+        }
     }
     found
 }
 
+/// Numbers stay places.
+fn remove_sessions(plan: &mut Plan, at: usize, count: usize) {
+    let end = (at + count).min(plan.sessions.len());
+    plan.sessions.drain(at..end);
+    for (number, session) in plan.sessions.iter_mut().enumerate() {
+        session.number = number;
+    }
+}
+
+/// A session without something.
+type Less = fn(&mut Session);
+
+const LESS: [Less; 14] = [
+    |session| session.pipe.up /= 2,
+    |session| session.pipe.down /= 2,
+    |session| session.pipe.early = 0,
+    |session| session.pipe.pingpong = false,
+    |session| session.pipe.cancel = Cancel::None,
+    |session| session.pipe.ending = Ending::ClientFirst,
+    |session| session.pipe.client = CALM_PACE,
+    |session| session.pipe.upstream = CALM_PACE,
+    |session| session.client.prelude.clear(),
+    |session| (session.client.chunk, session.client.pace_ms) = (usize::MAX, 0),
+    |session| session.client.linger_ms = 0,
+    |session| session.script.talkative = false,
+    |session| (session.script.chunk, session.script.pace_ms) = (usize::MAX, 0),
+    |session| session.start_ms = 20,
+];
+
+const CALM_PACE: Pace = Pace { chunk: 4096, pause_ms: 0 };
+
 type Calm = fn(&mut Faults, &Faults);
 
-const CALMS: [Calm; 15] = [
+const CALMS: [Calm; 16] = [
     |faults, calm| faults.read_max = calm.read_max,
     |faults, calm| faults.write_max = calm.write_max,
     |faults, calm| faults.interrupt_percent = calm.interrupt_percent,
@@ -79,6 +110,7 @@ const CALMS: [Calm; 15] = [
     |faults, calm| faults.backlog = calm.backlog,
     |faults, calm| faults.accept_error_percent = calm.accept_error_percent,
     |faults, calm| faults.abort_percent = calm.abort_percent,
+    |faults, calm| faults.connect_again_percent = calm.connect_again_percent,
     |faults, calm| faults.connect_error_percent = calm.connect_error_percent,
     |faults, calm| faults.register_error_percent = calm.register_error_percent,
     |faults, calm| faults.reset_permyriad = calm.reset_permyriad,

@@ -291,7 +291,7 @@ impl<N: Net> Proxy<N> {
         let settings = &self.settings;
         let Some(connection) = self.connections.get_mut(key.slot) else { return };
         connection.note_phase(now, &settings.session.policy);
-        if connection.phase == Phase::Lingering {
+        if connection.phase == Phase::Lingering && !mutant!(RefusedCounted) {
             self.sessions -= usize::from(std::mem::take(&mut connection.counted));
         }
         let deadline = match connection.phase {
@@ -307,6 +307,7 @@ impl<N: Net> Proxy<N> {
                     connection.deadline.filter(|at| *at <= connection.last_active + timeout);
                 armed.unwrap_or(connection.last_active + timeout)
             }),
+            Phase::Flushing if mutant!(FlushUnbounded) => None,
             Phase::Flushing => Some(connection.phase_since + FLUSH_TIMEOUT),
             Phase::Lingering if mutant!(LingerUnbounded) => None,
             Phase::Lingering => Some(connection.phase_since + LINGER_TIMEOUT),

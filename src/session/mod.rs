@@ -445,7 +445,7 @@ impl Io {
 
     /// The client has ended and left nothing to say: there is nobody to go on for.
     fn client_is_gone(&self) -> bool {
-        self.client_ended && self.from_client.is_empty()
+        self.client_ended && self.from_client.is_empty() && !mutant!(GoneClientKept)
     }
 
     /// The next whole message from upstream.

@@ -9,6 +9,7 @@ use std::fmt;
 
 use multigres::proxy;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 pub use script::{Auth, Fate, Lie, Script};
 pub use session::{
@@ -83,6 +84,7 @@ pub struct Network {
 
 /// What the daemon's kernel does wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Faults {
     /// A read brings at most so much.
     pub read_max: usize,
@@ -119,7 +121,6 @@ pub struct Faults {
     /// Clients seem to come from a loopback address.
     pub private_peers: bool,
     /// From this moment on, none of the faults that end a session.
-    #[serde(default)]
     pub heal_ms: Option<u64>,
 }
 
@@ -176,6 +177,7 @@ pub struct Daemon {
 
 /// Sizes of the daemon's buffers and turns, as in its `proxy::Limits`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Limits {
     /// Of a buffer.
     pub buffer_bytes: usize,
@@ -303,6 +305,25 @@ impl Happening {
 }
 
 impl Plan {
+    /// As it stands in a file: without the faults that it does not have.
+    ///
+    /// # Panics
+    /// Never: these are plain values.
+    pub fn to_text(&self) -> String {
+        let value = |plan: &Plan| serde_json::to_value(plan).expect("plain values");
+        let (mut own, mut calm) = (value(self), self.clone());
+        (calm.faults, calm.daemon.limits) = (Faults::default(), Limits::default());
+        let calm = value(&calm);
+        for path in ["/faults", "/daemon/limits"] {
+            if let (Some(Value::Object(own)), Some(calm)) =
+                (own.pointer_mut(path), calm.pointer(path))
+            {
+                own.retain(|name, value| *value != calm[name.as_str()]);
+            }
+        }
+        serde_json::to_string_pretty(&own).expect("plain values")
+    }
+
     /// A session may end otherwise than its script says, through no fault of the daemon's. A drain
     /// is none of these: what it does to which session is certain.
     pub fn is_disruptive(&self) -> bool {
