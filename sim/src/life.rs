@@ -4,7 +4,7 @@
 //! Times are taken where the daemon's calls come in, so they are exact: a turn that begins at a
 //! deadline or after it must act on it, and may not ask for a longer sleep than up to the next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use multigres::net::{Readiness, Token};
 use multigres::proxy::Status;
 
 use crate::ledger::Ledger;
-use crate::plan::Plan;
+use crate::plan::{Conduct, Plan, Session};
 use crate::record::{self, applied, violate};
 
 /// The connections of one daemon, by what their two tokens have in common.
@@ -26,6 +26,9 @@ pub struct Lives {
     /// No login goes on from now on.
     draining: bool,
     sessions_max: usize,
+    /// Sessions whose clients say nothing before they are asked to: when one of them has ended, its
+    /// login has.
+    terse: BTreeSet<usize>,
     /// Beyond which silent connections are crowded out.
     connections_max: usize,
 }
@@ -78,6 +81,12 @@ impl Lives {
             slack: Duration::from_millis(plan.slack_ms()),
             at_once: plan.takes_at_once(),
         };
+        let is_terse = |session: &&Session| {
+            let client = &session.client;
+            let is_cut = matches!(client.conduct, Conduct::Cut(_));
+            is_cut && !client.eager && session.pipe.early == 0
+        };
+        let terse = plan.sessions.iter().filter(is_terse).map(|session| session.number).collect();
         let sessions_max = daemon.connections_max;
         let connections_max = 2 * sessions_max + daemon.limits.spare_connections;
         let (lives, told) = (BTreeMap::new(), Vec::new());
@@ -89,6 +98,7 @@ impl Lives {
             stopped: false,
             draining: false,
             sessions_max,
+            terse,
             connections_max,
         }
     }
@@ -291,6 +301,7 @@ impl Lives {
         self.check_sessions();
         for life in self.lives.values() {
             self.check_let_go(life);
+            self.check_gone(life, status);
             let Some((at, what)) = self.deadline(life) else { continue };
             next = Some(next.map_or(at, |next| next.min(at)));
             if at <= now {
@@ -326,6 +337,15 @@ impl Lives {
             violate("S8", format!("{sessions} sessions at once"));
         } else if sessions == self.sessions_max {
             applied("S8 as many sessions as may be");
+        }
+    }
+
+    /// A login whose client has gone does not go on.
+    fn check_gone(&self, life: &Life, status: &Status) {
+        let Some(number) = self.session_of(life.peer) else { return };
+        let is_over = life.shut.is_some() || self.ledger.entry(number).upstream.confirmed;
+        if life.client_ended && !is_over && self.terse.contains(&number) && status.run_queue == 0 {
+            violate("L3", format!("session {number}: its client has gone, its login goes on"));
         }
     }
 
