@@ -40,7 +40,12 @@ pub(super) fn session(
     if daemon.idle_timeout_ms.is_some() && rng.percent(40) {
         pipe.ending = Ending::Mute;
     }
-    if !pipe.pingpong && rng.percent(30) {
+    // A client that is still writing does not read, nor does an upstream: both must not wait.
+    let fits = pipe.early + REPLY_BYTES <= network.window;
+    if is_bypass && !fits {
+        pipe.early = 0;
+    }
+    if !pipe.pingpong && fits && rng.percent(30) {
         script.coalesced = rng.size(0..200).min(pipe.down);
     }
     Session { number: 0, host: 0, lane: 0, probe: false, start_ms: 0, client, script, pipe }
@@ -184,3 +189,6 @@ fn pace(rng: &mut Rng, most: usize) -> Pace {
         _ => Pace { chunk: rng.pick(&[512, 4096, 16_384]), pause_ms: 0 },
     }
 }
+
+/// The last of a client's login, at most.
+const REPLY_BYTES: usize = 150;
