@@ -186,13 +186,15 @@ fn shrink_plan(matches: &ArgMatches) -> Result<u8, String> {
         (None, None) => return Err("either --seed or a plan".into()),
     };
     let before = report::line_of(&plan).len();
-    let Some((plan, runs)) = shrink::shrink(plan) else {
+    let mutant = matches.get_one::<String>("mutant").map(String::as_str);
+    let Some((plan, runs)) = shrink::shrink(plan, mutant) else {
         return Err("this plan does not fail".into());
     };
     let text = plan.to_text();
     let out: &String = matches.get_one("out").expect("has a default");
     fs::write(out, text + "\n").map_err(|error| format!("{out}: {error}"))?;
     println!("{before} bytes of plan to {}, in {runs} runs: {out}", report::line_of(&plan).len());
+    plant(matches)?;
     run_one(&plan, matches)
 }
 
@@ -367,7 +369,6 @@ fn profiles(matches: &ArgMatches) -> Vec<Profile> {
     Profile::ALL.into_iter().filter(|it| asked.is_none_or(|name| *name == it.to_string())).collect()
 }
 
-/// 300 runs over all profiles.
-const CI_SEEDS: u64 = 60;
-/// 20 runs over all profiles.
-const CI_META_SEEDS: u64 = 4;
+/// Each in all profiles.
+const CI_SEEDS: u64 = 300;
+const CI_META_SEEDS: u64 = 20;

@@ -75,9 +75,6 @@ fn find_one(name: &str, tasks: &[Task]) -> Verdict {
     Verdict { mutant: name.to_owned(), found, runs }
 }
 
-/// Bugs that are none, and why.
-pub const EQUIVALENT: [(&str, &str); 0] = [];
-
 /// So many seeds.
 const FIRST: usize = 50;
 

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Instant;
 
-use multigres_sim::mutants::{EQUIVALENT, Verdict};
+use multigres_sim::mutants::Verdict;
 use multigres_sim::plan::Plan;
 use multigres_sim::run::Ran;
 use multigres_sim::sweep::{Failure, Origin, Tally};
@@ -70,14 +70,22 @@ pub fn rate(tally: &Tally, begin: Instant) {
     println!("{} runs, {failed} failed, {rate:.1} runs a second", tally.runs);
 }
 
-/// Marks that no run has reached; what the process is to end with.
+/// Marks that no run has reached and rules that no run has put to the test; what the process is to
+/// end with.
 pub fn missed(tally: &Tally) -> u8 {
+    let applied: Vec<String> =
+        tally.applied.iter().map(|(rule, count)| format!("{rule} {count}")).collect();
+    println!("rules put to the test: {}", applied.join(", "));
     let missed = tally.missed_marks();
+    let idle = tally.idle_rules();
+    if !idle.is_empty() {
+        println!("never put to the test: {}", idle.join(" "));
+    }
     if !tally.marks.is_empty() {
         let (all, reached) = (tally.marks.len(), tally.marks.len() - missed.len());
         println!("marks: {reached} of {all} reached; not reached: {}", missed.join(" "));
     }
-    if missed.is_empty() { 0 } else { 4 }
+    if missed.is_empty() && idle.is_empty() { 0 } else { 4 }
 }
 
 /// What became of a planted bug.
@@ -88,7 +96,6 @@ pub fn mutant(verdict: &Verdict) {
             let invariant = failure.violation.invariant;
             println!("mutant {mutant}: {invariant} after {runs} runs, {}", name(&failure.origin));
         }
-        None if is_equivalent(verdict) => println!("mutant {mutant}: equivalent"),
         None => println!("mutant {mutant}: SURVIVED {runs} runs"),
     }
 }
@@ -97,16 +104,12 @@ pub fn mutant(verdict: &Verdict) {
 pub fn mutants(verdicts: &[Verdict], begin: Instant) -> u8 {
     let survivors: Vec<&str> = verdicts
         .iter()
-        .filter(|verdict| verdict.found.is_none() && !is_equivalent(verdict))
+        .filter(|verdict| verdict.found.is_none())
         .map(|verdict| verdict.mutant.as_str())
         .collect();
     let (all, took) = (verdicts.len(), begin.elapsed());
     println!("mutants: {} of {all} survived {survivors:?}, {took:.1?}", survivors.len());
     if survivors.is_empty() { 0 } else { 5 }
-}
-
-fn is_equivalent(verdict: &Verdict) -> bool {
-    EQUIVALENT.iter().any(|(name, _)| *name == verdict.mutant)
 }
 
 /// Of the checkout, which `cargo run` builds.

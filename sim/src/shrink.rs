@@ -1,17 +1,23 @@
 //! Makes a plan that fails smaller, as long as it fails in the same way.
 
 use crate::plan::{Cancel, Ending, Faults, Limits, Pace, Plan, Session};
-use crate::run;
+use crate::{probe, run};
 
 /// The smallest plan that was found, and how many runs it took; `None` if the plan does not fail.
-/// The same invariant stays broken in each step on the way to it.
-pub fn shrink(mut plan: Plan) -> Option<(Plan, usize)> {
-    let invariant = broken(&plan)?;
+/// The same invariant stays broken in each step on the way to it. With a bug planted, the plan
+/// never fails without it.
+///
+/// # Panics
+/// When there is no such bug in this build.
+pub fn shrink(mut plan: Plan, mutant: Option<&str>) -> Option<(Plan, usize)> {
+    let invariant = broken(&plan, mutant)?;
     let mut runs = 1;
     loop {
         let smaller = candidates(&plan).into_iter().find(|candidate| {
             runs += 1;
-            *candidate != plan && broken(candidate) == Some(invariant)
+            *candidate != plan
+                && broken(candidate, mutant) == Some(invariant)
+                && (mutant.is_none() || broken(candidate, None).is_none())
         });
         match smaller {
             Some(smaller) => plan = smaller,
@@ -20,7 +26,8 @@ pub fn shrink(mut plan: Plan) -> Option<(Plan, usize)> {
     }
 }
 
-fn broken(plan: &Plan) -> Option<&'static str> {
+fn broken(plan: &Plan, mutant: Option<&str>) -> Option<&'static str> {
+    probe::plant(mutant).expect("a mutant of this build");
     run::run(plan, false).record.violations.first().map(|violation| violation.invariant)
 }
 
@@ -76,7 +83,7 @@ fn remove_sessions(plan: &mut Plan, at: usize, count: usize) {
 /// A session without something.
 type Less = fn(&mut Session);
 
-const LESS: [Less; 14] = [
+const LESS: [Less; 16] = [
     |session| session.pipe.up /= 2,
     |session| session.pipe.down /= 2,
     |session| session.pipe.early = 0,
@@ -88,6 +95,8 @@ const LESS: [Less; 14] = [
     |session| session.client.prelude.clear(),
     |session| (session.client.chunk, session.client.pace_ms) = (usize::MAX, 0),
     |session| session.client.linger_ms = 0,
+    |session| session.client.eager = false,
+    |session| session.script.coalesced = 0,
     |session| session.script.talkative = false,
     |session| (session.script.chunk, session.script.pace_ms) = (usize::MAX, 0),
     |session| session.start_ms = 20,

@@ -101,6 +101,8 @@ impl<S: Stream> LegStream<S> {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     sometimes!(ReadBlocked);
                     self.readable = false;
+                    // Had the end come, or an error, the read would have told it.
+                    self.hung_up = false;
                     Read::Nothing
                 }
                 Err(error) => {
