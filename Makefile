@@ -1,5 +1,9 @@
 .DEFAULT_GOAL := help
-.PHONY: help build test demo fmt lint clippy doc clean
+
+MINUTES ?= 1
+SIMULATOR := cargo run --quiet --profile sim --locked -p multigres-sim --features mutants --
+
+.PHONY: help build test sim demo fmt lint clippy doc clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -7,13 +11,17 @@ help: ## List these targets
 build: ## Build the daemon: target/release/multigres
 	cargo build --release --locked
 
-test: ## Formatting, lints, docs and all tests, on a private PostgreSQL (installed if missing)
+test: ## Formatting, lints, docs, all tests on a private PostgreSQL (installed if missing), simulation
 	@scripts/postgresql >/dev/null
 	@scripts/rust-component fmt rustfmt
 	cargo fmt --all --check
 	@$(MAKE) --no-print-directory lint doc
 	PG_BINDIR="$$(scripts/postgresql)" cargo test --workspace --locked --doc
 	PG_BINDIR="$$(scripts/postgresql)" cargo test --workspace --locked --lib --bins --tests
+	$(SIMULATOR) ci --against "$${CARGO_TARGET_DIR:-target}/debug/multigres-sim"
+
+sim: ## Simulate seeds that nobody has run yet, for a minute (MINUTES=30: longer)
+	$(SIMULATOR) sweep --minutes $(MINUTES) --from "$$(date +%s)"
 
 demo: ## Two tenants, four logins, side by side; stays up to try (ONCE=1: ends by itself)
 	@ONCE='$(ONCE)' scripts/demo

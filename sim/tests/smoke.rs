@@ -1,16 +1,13 @@
-//! A sweep small enough for every test run: all profiles, cuts of the login, determinism. The binary
-//! sweeps further.
+//! A sweep small enough for a debug build: all profiles, some cuts of the login, determinism. `make
+//! test` sweeps further with the binary.
 
 use multigres_sim::plan::{Plan, Profile};
 use multigres_sim::{exhaust, run};
 
-const PROFILES: [Profile; 5] =
-    [Profile::Quiet, Profile::Swarm, Profile::Auth, Profile::Backpressure, Profile::Liveness];
-
 #[test]
 fn the_invariants_hold_over_some_seeds_of_all_profiles() {
-    for profile in PROFILES {
-        for seed in 0..3 {
+    for profile in Profile::ALL {
+        for seed in 0..2 {
             let ran = run::run(&Plan::from_seed(seed, profile), false);
             let violations = &ran.record.violations;
             assert!(violations.is_empty(), "seed {seed} of {profile:?}: {violations:?}");
@@ -20,7 +17,7 @@ fn the_invariants_hold_over_some_seeds_of_all_profiles() {
 
 #[test]
 fn a_login_that_is_cut_anywhere_is_refused_or_let_go() {
-    for (at, plan) in exhaust::plans(47).iter().enumerate() {
+    for (at, plan) in exhaust::plans(97).iter().enumerate() {
         let violations = run::run(plan, false).record.violations;
         assert!(violations.is_empty(), "plan {at}: {violations:?}");
     }
@@ -28,7 +25,7 @@ fn a_login_that_is_cut_anywhere_is_refused_or_let_go() {
 
 #[test]
 fn one_seed_has_one_trace() {
-    for profile in PROFILES {
+    for profile in Profile::ALL {
         let plan = Plan::from_seed(10, profile);
         let (one, two) = (run::run(&plan, true), run::run(&plan, true));
         assert_eq!(one.record.text, two.record.text, "{profile:?}");
