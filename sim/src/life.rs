@@ -331,7 +331,9 @@ impl Lives {
     fn check_sessions(&self) {
         let is_session =
             |life: &&Life| life.dialled.is_some() && self.session_of(life.peer).is_some();
-        let sessions = self.lives.values().filter(is_session).filter(|it| it.shut.is_none());
+        // One whose client is gone has ended, though upstream may still get its last bytes.
+        let goes_on = |life: &&Life| life.shut.is_none() && life.client_broken.is_none();
+        let sessions = self.lives.values().filter(is_session).filter(goes_on);
         let sessions = sessions.count();
         if sessions > self.sessions_max {
             violate("S8", format!("{sessions} sessions at once"));

@@ -1,0 +1,134 @@
+//! What row-level security costs in PostgreSQL itself: the same queries with the condition written
+//! out and no policy, with the policies of `multigres_protect()`, and with these sealed.
+//! Interleaved in one run, as ratios, for figures of one machine say nothing about another.
+//!
+//!     cargo bench --bench policy
+
+#[allow(dead_code, unused_imports)]
+#[path = "../tests/e2e/support/mod.rs"]
+mod support;
+
+use std::time::{Duration, Instant};
+
+use hmac::{Hmac, KeyInit, Mac};
+use postgres::types::ToSql;
+use postgres::{Client, NoTls, Statement};
+use sha2::Sha256;
+use support::cluster;
+
+fn main() {
+    // `cargo test --benches` runs this too, and wants to know only that it runs.
+    let is_test = !std::env::args().any(|argument| argument == "--bench");
+    let (rows, rounds) = if is_test { (1_000, 2) } else { (ROWS, ROUNDS) };
+    let mut variants: Vec<Variant> = VARIANTS.iter().map(|name| Variant::new(name, rows)).collect();
+    let version: String = variants[0].client.query_one("show server_version", &[]).unwrap().get(0);
+    println!("PostgreSQL {version}, {rows} rows, {rounds} rounds of each, interleaved");
+    report("point query", &times(&mut variants, rounds, |it, round| it.point(round)));
+    report("scan of all rows", &times(&mut variants, rounds.div_ceil(10), |it, _| it.scan()));
+}
+
+/// A database with a table of `ROWS` rows of one tenant, and a session in it.
+struct Variant {
+    client: Client,
+    point: Statement,
+    scan: Statement,
+}
+
+impl Variant {
+    fn new(name: &str, rows: i64) -> Self {
+        let database = format!("policy_{name}");
+        cluster()
+            .superuser("postgres")
+            .batch_execute(&format!("create database {database}"))
+            .unwrap();
+        let mut owner = cluster().superuser(&database);
+        owner.batch_execute(include_str!("../sql/setup.sql")).unwrap();
+        owner
+            .batch_execute(&format!(
+                "create table items (id bigint primary key, tenant_id text not null, amount int not null);
+                 insert into items select i, 'acme', i % 1000 from generate_series(1, {rows}) as i;
+                 create index on items (tenant_id, id);
+                 grant select on items to app_user"
+            ))
+            .unwrap();
+        let mut options = "-c app.current_tenant_id=acme".to_owned();
+        if name != "none" {
+            owner.batch_execute("select multigres_protect('items')").unwrap();
+        }
+        if name == "sealed" {
+            owner
+                .batch_execute(&format!("select multigres_seal('{}', 'none')", hex(&KEY)))
+                .unwrap();
+            options += &format!(" -c app.current_tenant_id_seal={}", seal(&database));
+        }
+        owner.batch_execute("vacuum analyze items").unwrap();
+        let mut config = cluster().direct("app_user", &database);
+        let mut client = config.options(&options).connect(NoTls).unwrap();
+        // One plan for all: parallel workers come and go with the load.
+        client.batch_execute("set max_parallel_workers_per_gather = 0").unwrap();
+        let own = if name == "none" { "tenant_id = 'acme'" } else { "true" };
+        let point = format!("select amount from items where id = $1 and {own}");
+        let scan = format!("select sum(amount) from items where {own}");
+        let (point, scan) = (client.prepare(&point).unwrap(), client.prepare(&scan).unwrap());
+        Variant { client, point, scan }
+    }
+
+    fn point(&mut self, round: usize) {
+        let id: &(dyn ToSql + Sync) = &(1 + (round as i64 * 7_919) % 1_000);
+        assert_eq!(self.client.query(&self.point, &[id]).unwrap().len(), 1);
+    }
+
+    fn scan(&mut self) {
+        let sum: Option<i64> = self.client.query_one(&self.scan, &[]).unwrap().get(0);
+        assert!(sum.is_some_and(|sum| sum > 0), "all rows are the tenant's");
+    }
+}
+
+/// The median time of each variant; in each round every variant has its turn.
+fn times(
+    variants: &mut [Variant],
+    rounds: usize,
+    run: impl Fn(&mut Variant, usize),
+) -> Vec<Duration> {
+    let mut all = vec![Vec::new(); variants.len()];
+    for round in 0..rounds {
+        for (at, variant) in variants.iter_mut().enumerate() {
+            let begin = Instant::now();
+            run(variant, round);
+            all[at].push(begin.elapsed());
+        }
+    }
+    for times in &mut all {
+        times.sort_unstable();
+    }
+    all.iter().map(|times| times[times.len() / 2]).collect()
+}
+
+fn report(what: &str, medians: &[Duration]) {
+    println!("{what}:");
+    for (name, median) in VARIANTS.iter().zip(medians) {
+        let ratio = median.as_secs_f64() / medians[0].as_secs_f64();
+        println!("  {name:<8} x{ratio:.2}  ({:.1} us)", median.as_secs_f64() * 1e6);
+    }
+}
+
+/// Of the tenant acme, for app_user in this database, wherever it comes from.
+fn seal(database: &str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(&KEY).unwrap();
+    let fields =
+        ["multigres-seal-1", "app.current_tenant_id", "acme", database, "app_user", "", ""];
+    for field in fields {
+        mac.update(&(field.len() as u32).to_be_bytes());
+        mac.update(field.as_bytes());
+    }
+    hex(&mac.finalize().into_bytes())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+const VARIANTS: [&str; 3] = ["none", "plain", "sealed"];
+const KEY: [u8; 32] = [7; 32];
+const ROWS: i64 = 1_000_000;
+const ROUNDS: usize = 3_000;
