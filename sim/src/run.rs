@@ -74,6 +74,8 @@ fn play(plan: &Rc<Plan>, ledger: &Ledger) -> Duration {
         }
     }
     settle(&mut sim, plan, &remote);
+    let until = sim.elapsed() + SLOW_PEERS;
+    while !ledger.probes_are_done(plan) && sim.elapsed() < until && step(&mut sim) {}
     let patience =
         if plan.may_hang() { Duration::from_millis(plan.slack_ms()) } else { SLOW_PEERS };
     let until = sim.elapsed() + patience;
