@@ -257,6 +257,7 @@ pub fn settings(plan: &Plan, upstream: Address) -> proxy::Settings {
         context_variables: variables(daemon.variables),
         superuser_bypass: vec!["postgres".into()],
         upstream_pooler: if daemon.pooler { Pooler::Session } else { Pooler::None },
+        seal: None,
     };
     let auth = match daemon.auth {
         AuthMode::Auto => Auth::Auto,

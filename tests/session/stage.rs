@@ -68,6 +68,7 @@ impl Play {
             context_variables: vec!["app.current_tenant_id".into()],
             superuser_bypass: vec!["postgres".into()],
             upstream_pooler: cast.pooler,
+            seal: cast.seal(),
         };
         let settings = Settings {
             policy,
