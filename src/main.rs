@@ -1,7 +1,7 @@
 //! The `multigres` daemon: command line and environment in, exit code out.
 //!
-//! Exit codes: 0 stopped by a signal, nothing wrong with `--check`, or a key is printed; 1 the daemon
-//! cannot run, or there is no key;
+//! Exit codes: 0 stopped by a signal, nothing wrong with `--check`, or a key is printed; 1 the
+//! daemon cannot run, or there is no key to print;
 //! 2 a mistake in the settings or on the command line.
 
 use std::io::Write;

@@ -146,7 +146,11 @@ fn play(auth: Auth, client: &[u8], upstream: &[u8], cuts: &[usize]) -> Played {
             }
             session.receive(leg, &bytes[..size]);
             bytes = &bytes[size..];
-            actions.extend(session.next_action());
+            let action = session.next_action();
+            actions.extend(action);
+            if action == Some(Action::Connect) {
+                session.connected(None);
+            }
         }
     }
     Played {

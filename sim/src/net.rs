@@ -521,6 +521,15 @@ impl Stream for SimStream {
         }
     }
 
+    fn local_address(&self) -> io::Result<Option<SocketAddr>> {
+        let mut inner = self.net.0.borrow_mut();
+        inner.watch.call();
+        match &inner.sockets.get(&self.id).expect("open").state {
+            State::Up(kernel) => kernel.local_addr().map(Some),
+            State::Connecting(_) | State::Failed(_) => Err(ErrorKind::NotConnected.into()),
+        }
+    }
+
     fn shutdown_write(&mut self) -> io::Result<()> {
         let mut inner = self.net.0.borrow_mut();
         record::line(format_args!("shutdown #{}", self.id));

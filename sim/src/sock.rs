@@ -255,6 +255,14 @@ impl Kernel {
         Ok(self.reset == Reset::None)
     }
 
+    /// Its own address, as getsockname(2).
+    ///
+    /// # Errors
+    /// As getsockname(2).
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.stream.local_addr()
+    }
+
     /// As shutdown(2) with SHUT_WR.
     pub fn shutdown_write(&mut self) -> io::Result<()> {
         let has_ended = self.fin_sent && self.fin_received;
