@@ -389,5 +389,5 @@ const ROLE_BYTES_MAX: usize = 63;
 const VALUE_BYTES_MAX: usize = 128;
 
 /// How to do without the address of Multigres' end of the upstream leg.
-pub const SEAL_BIND_HINT: &str = "Where a unix socket, NAT or a pooler stands between Multigres and \
-    PostgreSQL, set \"seal_bind = none\" and seal the database with multigres_seal(KEY, 'none').";
+pub const SEAL_BIND_HINT: &str = "Where a unix socket, NAT or a pooler stands between Multigres \
+    and PostgreSQL, set \"seal_bind = none\" and seal with multigres_seal(KEY, 'none').";
