@@ -1,4 +1,4 @@
-//! The key of the seals: how it gets into its file, which files are taken, and that nothing shows it.
+//! The key of the seals: how it gets into its file, which files are taken, that nothing shows it.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};

@@ -409,6 +409,14 @@ impl Sock {
         self.kernel.as_ref().expect("open until it is dropped").stream.local_addr()
     }
 
+    /// The other side's address.
+    ///
+    /// # Errors
+    /// As getpeername(2).
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.kernel.as_ref().expect("open until it is dropped").stream.peer_addr()
+    }
+
     /// The kernel's half.
     pub fn kernel(&mut self) -> &mut Kernel {
         self.kernel.as_mut().expect("open until it is dropped")
