@@ -7,7 +7,7 @@ use multigres::config::{Config, SETTINGS, Sources};
 use multigres::net::Address;
 use multigres::proxy::Upstream;
 use multigres::session::Auth;
-use multigres::tenant::{Pooler, SealBind};
+use multigres::tenant::Pooler;
 
 fn file(text: &str) -> Sources {
     Sources { file: Some(("m.conf".into(), Ok(text.into()))), ..Sources::default() }

@@ -138,6 +138,23 @@ fn a_session_sees_its_own_rows_and_cannot_set_itself_to_others() {
 }
 
 #[test]
+fn options_replace_neither_a_seal_nor_its_default() {
+    let database = Database::sealed("seal_options", "address");
+    let daemon = with_key(KEY);
+    let other = "-c app.current_tenant_id=globex -c app.current_tenant_id_seal=00";
+    let mut config = daemon.config("app_user.acme");
+    let mut client = config.dbname(&database.name).options(other).connect(NoTls).unwrap();
+    assert_eq!(contacts(&mut client), ACME);
+    client.batch_execute("discard all").unwrap();
+    assert_eq!(contacts(&mut client), ACME);
+    let mut startup = vec![("user", "app_user.acme"), ("database", &database.name)];
+    startup.push(("App.Current_Tenant_ID_Seal", "00"));
+    let mut raw = daemon.raw();
+    raw.send_startup(&startup);
+    assert_eq!(raw.read_refusal().sqlstate, "22023");
+}
+
+#[test]
 fn a_seal_of_one_session_is_worthless_in_another() {
     for (bind, seen) in [("address", &NOBODY[..]), ("none", &GLOBEX)] {
         let database = Database::sealed(&format!("seal_replay_{bind}"), bind);
