@@ -1,13 +1,15 @@
 //! The `multigres` daemon: command line and environment in, exit code out.
 //!
-//! Exit codes: 0 stopped by a signal, or nothing wrong with `--check`; 1 the daemon cannot run;
+//! Exit codes: 0 stopped by a signal, nothing wrong with `--check`, or a key is printed; 1 the
+//! daemon cannot run, or there is no key to print;
 //! 2 a mistake in the settings or on the command line.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use log::{error, info};
-use multigres::config::{Config, SETTINGS, Sources};
+use multigres::config::{Config, SETTINGS, Sources, fresh_seal_key};
 use multigres::logging;
 use multigres::server::Server;
 
@@ -16,6 +18,9 @@ compile_error!("\"marks\" and \"mutants\" are for the simulator: a daemon has no
 
 fn main() -> ExitCode {
     let matches = command().get_matches();
+    if let Some((SEAL_KEY, _)) = matches.subcommand() {
+        return print_seal_key();
+    }
     let config = match Config::load(&sources(&matches)) {
         Ok(config) => config,
         Err(mistakes) => {
@@ -41,6 +46,18 @@ fn main() -> ExitCode {
     }
 }
 
+fn print_seal_key() -> ExitCode {
+    match fresh_seal_key().and_then(|key| {
+        writeln!(std::io::stdout(), "{}", key.as_str()).map_err(|error| error.to_string())
+    }) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cannot make a key: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn command() -> Command {
     let settings = SETTINGS.iter().map(|setting| {
         Arg::new(setting.name)
@@ -60,6 +77,8 @@ fn command() -> Command {
                 .help("report all mistakes in the settings, and exit"),
         )
         .args(settings)
+        .args_conflicts_with_subcommands(true)
+        .subcommand(Command::new(SEAL_KEY).about("Prints a fresh key for seal_key_file"))
 }
 
 fn sources(matches: &ArgMatches) -> Sources {
@@ -77,3 +96,5 @@ fn sources(matches: &ArgMatches) -> Sources {
     });
     Sources { file, environment: environment.collect(), flags: flags.collect() }
 }
+
+const SEAL_KEY: &str = "seal-key";

@@ -21,6 +21,12 @@ pub trait Stream: io::Read + io::Write {
     /// Why the attempt failed; told once, by this or by a read or a write.
     fn connect_result(&mut self) -> io::Result<bool>;
 
+    /// The address of this end of a connected stream, if it has one: a unix socket does not.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn local_address(&self) -> io::Result<Option<SocketAddr>>;
+
     /// Sends the end of the stream behind what has been written; reading goes on.
     ///
     /// # Errors

@@ -124,6 +124,8 @@ points! {
         LateBytes,
         /// A client leaves before it has said who it is.
         LeftAtStartup,
+        /// A client leaves before upstream is connected.
+        LeftConnecting,
         /// A client leaves amid its authentication.
         LeftAuthenticating,
         /// A client leaves while its context is bound.
@@ -144,6 +146,12 @@ points! {
         NotBound,
         /// The role is privileged.
         Privileged,
+        /// PostgreSQL accepts the seal of the context.
+        SealFits,
+        /// It does not.
+        SealMisfits,
+        /// The database is sealed, and there is no key.
+        SealKeyMissing,
     }
 }
 
@@ -164,6 +172,12 @@ points! {
         UsersUnread,
         /// The number of privileged roles is not looked at.
         PrivilegesUnread,
+        /// What PostgreSQL makes of the sealed context is not looked at.
+        SealUnread,
+        /// A login gets the seal of the one before.
+        SealOfPrevious,
+        /// Without a key, a sealed database is not noticed.
+        SealedUnnoticed,
         /// `is_superuser` is not looked at.
         SuperuserUnread,
         /// pg_backend_pid() is not compared.

@@ -129,6 +129,7 @@ fn play(auth: Auth, client: &[u8], upstream: &[u8], cuts: &[usize]) -> Played {
         context_variables: vec!["app.current_tenant_id".into()],
         superuser_bypass: vec![],
         upstream_pooler: Pooler::None,
+        seal: None,
     };
     let settings = Settings { policy, auth, allow_cleartext_password: false };
     let mut session = Session::new(Rc::new(settings), true);
@@ -145,7 +146,11 @@ fn play(auth: Auth, client: &[u8], upstream: &[u8], cuts: &[usize]) -> Played {
             }
             session.receive(leg, &bytes[..size]);
             bytes = &bytes[size..];
-            actions.extend(session.next_action());
+            let action = session.next_action();
+            actions.extend(action);
+            if action == Some(Action::Connect) {
+                session.connected(None);
+            }
         }
     }
     Played {

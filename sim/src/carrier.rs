@@ -47,6 +47,17 @@ impl Carrier {
             Carrier::Real(stream) => stream.local_addr(),
         }
     }
+
+    /// The other side's address.
+    ///
+    /// # Errors
+    /// As getpeername(2).
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Carrier::Simulated(stream) => stream.peer_addr(),
+            Carrier::Real(stream) => stream.peer_addr(),
+        }
+    }
 }
 
 /// As shutdown(2) with SHUT_WR, which does not wait.

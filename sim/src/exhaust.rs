@@ -107,6 +107,7 @@ fn plan(mode: AuthMode, auth: Auth, cuts: Vec<(Side, Option<Cut>)>) -> Plan {
             connections_max: 1_000,
             variables: 1,
             lookup: None,
+            seal: None,
             limits: Limits::default(),
         },
         sessions: cuts.into_iter().enumerate().map(session).collect(),

@@ -4,8 +4,8 @@
 
 use crate::exhaust;
 use crate::plan::{
-    Auth, AuthMode, BadStart, Cancel, Client, Conduct, Fate, Lie, Password, Plan, Script, Session,
-    User,
+    Auth, AuthMode, BadStart, Cancel, Client, Conduct, Fate, Lie, Password, Plan, Script, SealBind,
+    Session, User,
 };
 
 /// All plans, each with a hundred logins or so.
@@ -53,6 +53,8 @@ fn plan(mode: AuthMode, auth: Auth, pooler: bool, private: bool) -> Plan {
     plan.daemon.pooler = pooler;
     plan.daemon.variables = 2;
     plan.faults.private_peers = private;
+    let bind = if pooler { SealBind::None } else { SealBind::Address };
+    plan.daemon.seal = private.then_some(bind);
     let mut sessions = plan.sessions.iter_mut();
     let mut next = || sessions.next().expect("as many as were asked for");
     for fate in fates {

@@ -1,6 +1,8 @@
 //! The daemon's seam over the simulated kernel: edges, backlog, and what a kernel may do wrong.
 //! Knows nothing of what the loop makes of it.
 
+mod stream;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
@@ -13,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use multigres::net::{Address, Net, Peer, Readiness, Stream, Token};
+use multigres::net::{Address, Net, Peer, Readiness, Token};
 use multigres::proxy::Status;
 use turmoil::net::{TcpListener, TcpStream};
 
@@ -509,56 +511,6 @@ impl Net for SimNet {
     }
 }
 
-impl Stream for SimStream {
-    fn connect_result(&mut self) -> io::Result<bool> {
-        let mut inner = self.net.0.borrow_mut();
-        inner.watch.call();
-        match &mut inner.sockets.get_mut(&self.id).expect("open").state {
-            State::Connecting(_) => Ok(false),
-            State::Up(kernel) => kernel.connect_result(),
-            // An error is told once; no connection comes of it.
-            State::Failed(error) => error.take().map_or(Ok(false), Err),
-        }
-    }
-
-    fn shutdown_write(&mut self) -> io::Result<()> {
-        let mut inner = self.net.0.borrow_mut();
-        record::line(format_args!("shutdown #{}", self.id));
-        let token = inner.sockets.get(&self.id).expect("open").token;
-        inner.watch.shut(token);
-        match &mut inner.sockets.get_mut(&self.id).expect("open").state {
-            State::Up(kernel) => kernel.shutdown_write(),
-            State::Connecting(_) | State::Failed(_) => Err(ErrorKind::NotConnected.into()),
-        }
-    }
-}
-
-impl io::Read for SimStream {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let result = self.net.0.borrow_mut().read(self.id, into);
-        record::line(format_args!("read #{} {}: {}", self.id, into.len(), shown(&result)));
-        result
-    }
-}
-
-impl io::Write for SimStream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let result = self.net.0.borrow_mut().write(self.id, bytes);
-        record::line(format_args!("write #{} {}: {}", self.id, bytes.len(), shown(&result)));
-        result
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Drop for SimStream {
-    fn drop(&mut self) {
-        self.net.0.borrow_mut().close(self.id);
-    }
-}
-
 impl Drop for SimListener {
     fn drop(&mut self) {
         let mut inner = self.0.0.borrow_mut();
@@ -579,13 +531,6 @@ fn merge(a: Readiness, b: Readiness) -> Readiness {
         readable: a.readable | b.readable,
         writable: a.writable | b.writable,
         read_closed: a.read_closed | b.read_closed,
-    }
-}
-
-fn shown(result: &io::Result<usize>) -> String {
-    match result {
-        Ok(count) => count.to_string(),
-        Err(error) => format!("{:?}", error.kind()),
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use multigres::net::Address;
 use multigres::proxy::{self, Control, Proxy, Upstream};
 use multigres::session::{self, Auth};
-use multigres::tenant::{Policy, Pooler};
+use multigres::tenant::{Policy, Pooler, Seal, SealKey};
 use turmoil::Sim;
 
 use crate::client::{self, DAEMON_PORT};
@@ -259,6 +259,7 @@ pub fn settings(plan: &Plan, upstream: Address) -> proxy::Settings {
         context_variables: variables(daemon.variables),
         superuser_bypass: vec!["postgres".into()],
         upstream_pooler: if daemon.pooler { Pooler::Session } else { Pooler::None },
+        seal: daemon.seal.map(|bind| Seal { key: seal_key(), bind: bind.into() }),
     };
     let auth = match daemon.auth {
         AuthMode::Auto => Auth::Auto,
@@ -279,6 +280,10 @@ pub fn settings(plan: &Plan, upstream: Address) -> proxy::Settings {
         connections_max: daemon.connections_max,
         limits: plan.daemon.limits.into(),
     }
+}
+
+fn seal_key() -> SealKey {
+    SealKey::from_hex(postgres::SEAL_KEY.as_bytes()).expect("64 hex digits")
 }
 
 /// Beyond the timeouts of the daemon's.

@@ -255,6 +255,14 @@ impl Kernel {
         Ok(self.reset == Reset::None)
     }
 
+    /// Its own address, as getsockname(2).
+    ///
+    /// # Errors
+    /// As getsockname(2).
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.stream.local_addr()
+    }
+
     /// As shutdown(2) with SHUT_WR.
     pub fn shutdown_write(&mut self) -> io::Result<()> {
         let has_ended = self.fin_sent && self.fin_received;
@@ -399,6 +407,14 @@ impl Sock {
     /// As getsockname(2).
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.kernel.as_ref().expect("open until it is dropped").stream.local_addr()
+    }
+
+    /// The other side's address.
+    ///
+    /// # Errors
+    /// As getpeername(2).
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.kernel.as_ref().expect("open until it is dropped").stream.peer_addr()
     }
 
     /// The kernel's half.

@@ -5,6 +5,7 @@
 //! their text through it, so each mistake is found wherever it stands, and all of them are told.
 
 mod file;
+mod key_file;
 mod settings;
 mod value;
 
@@ -17,8 +18,9 @@ use log::LevelFilter;
 use crate::net::{Address, unix_socket};
 use crate::proxy::{self, Upstream};
 use crate::session::{self, Auth};
-use crate::tenant::{Policy, Pooler};
+use crate::tenant::{Policy, Pooler, Seal, SealBind, SealKey, seal_name};
 
+pub use key_file::fresh_seal_key;
 pub use settings::{SETTINGS, Setting};
 
 /// All settings, parsed and fitting each other.
@@ -109,6 +111,8 @@ pub struct Draft {
     max_connections: usize,
     upstream_pooler: Pooler,
     allow_cleartext_password: bool,
+    seal_key: Option<SealKey>,
+    seal_bind: SealBind,
     /// Where each setting that is not a default was set last.
     places: Vec<(&'static str, String)>,
     mistakes: Vec<Mistake>,
@@ -133,6 +137,8 @@ impl Default for Draft {
             max_connections: 0,
             upstream_pooler: Pooler::None,
             allow_cleartext_password: false,
+            seal_key: None,
+            seal_bind: SealBind::Address,
             places: Vec::new(),
             mistakes: Vec::new(),
         };
@@ -185,6 +191,47 @@ impl Draft {
             let place = self.place(&["upstream_port", "upstream_host", "port", "listen_host"]);
             self.mistake(place, "upstream is where Multigres itself listens".into());
         }
+        self.fit_seal();
+    }
+
+    fn fit_seal(&mut self) {
+        let is_set = |name: &str| self.places.iter().any(|(set, _)| *set == name);
+        if self.seal_key.is_none() {
+            // The mistake may be in the file's name, and is told of already.
+            let is_meant = is_set("seal_key_file") || self.says("seal_key_file");
+            if is_set("seal_bind") && !is_meant {
+                let message = "seal_bind is set and seal_key_file is not: nothing is sealed";
+                self.mistake(self.place(&["seal_bind"]), message.into());
+            }
+            return;
+        }
+        let is_seal = |name: &&String| {
+            let of = |other: &String| seal_name(other).eq_ignore_ascii_case(name);
+            self.context_variables.iter().any(of)
+        };
+        if let Some(name) = self.context_variables.iter().find(is_seal) {
+            let message = format!("context_variables: \"{name}\" is the seal of another variable");
+            self.mistake(self.place(&["context_variables"]), message);
+        }
+        if self.seal_bind == SealBind::None {
+            return;
+        }
+        let is_unix = matches!(self.upstream_host, value::UpstreamHost::Directory(_));
+        let (cause, between) = match self.upstream_pooler {
+            Pooler::Session => ("upstream_pooler", "a pooler's address, not Multigres'"),
+            Pooler::None if is_unix => ("upstream_host", "no address behind a unix socket"),
+            Pooler::None => return,
+        };
+        let message = format!(
+            "a seal cannot be bound to the address, since PostgreSQL sees {between}: set \
+             seal_bind = none"
+        );
+        self.mistake(self.place(&["seal_bind", cause, "seal_key_file"]), message);
+    }
+
+    /// Whether there is a mistake in this setting.
+    fn says(&self, setting: &str) -> bool {
+        self.mistakes.iter().any(|mistake| mistake.message.starts_with(setting))
     }
 
     /// Every login would come back as another one, until nothing is left.
@@ -227,6 +274,7 @@ impl Draft {
             context_variables: self.context_variables,
             superuser_bypass: self.superuser_bypass,
             upstream_pooler: self.upstream_pooler,
+            seal: self.seal_key.map(|key| Seal { key, bind: self.seal_bind }),
         };
         let session = session::Settings {
             policy,

@@ -3,13 +3,13 @@
 
 use log::LevelFilter;
 
-use super::Draft;
 use super::value::{
     context_variables, duration, list, listen_hosts, port, positive_duration, separator, switch,
     upstream_host, whole, word,
 };
+use super::{Draft, key_file};
 use crate::session::Auth;
-use crate::tenant::Pooler;
+use crate::tenant::{Pooler, SealBind};
 
 /// One setting.
 pub struct Setting {
@@ -34,7 +34,7 @@ impl Setting {
 }
 
 /// Every setting there is.
-pub const SETTINGS: [Setting; 16] = [
+pub const SETTINGS: [Setting; 18] = [
     Setting {
         name: "port",
         environment: "MULTIGRES_PORT",
@@ -177,6 +177,28 @@ pub const SETTINGS: [Setting; 16] = [
         help: "on or off: ask for passwords over unencrypted networks too",
         value: "SWITCH",
         parse: |draft, text| set(&mut draft.allow_cleartext_password, switch(text)),
+    },
+    Setting {
+        name: "seal_key_file",
+        environment: "MULTIGRES_SEAL_KEY_FILE",
+        default: "",
+        help: "file with the key that seals each context; see multigres seal-key",
+        value: "FILE",
+        parse: |draft, text| {
+            let key = if text.is_empty() { Ok(None) } else { key_file::read(text).map(Some) };
+            set(&mut draft.seal_key, key)
+        },
+    },
+    Setting {
+        name: "seal_bind",
+        environment: "MULTIGRES_SEAL_BIND",
+        default: "address",
+        help: "address or none: whether a seal holds in one connection to PostgreSQL alone",
+        value: "BIND",
+        parse: |draft, text| {
+            let binds = [("address", SealBind::Address), ("none", SealBind::None)];
+            set(&mut draft.seal_bind, word(text, &binds))
+        },
     },
 ];
 

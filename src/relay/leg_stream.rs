@@ -2,6 +2,7 @@
 //! Knows nothing of the other leg.
 
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 
 use crate::net::{Readiness, Stream};
 
@@ -48,6 +49,10 @@ impl<S: Stream> LegStream<S> {
             self.connected = self.stream.connect_result()?;
         }
         Ok(self.connected)
+    }
+
+    pub(super) fn local_address(&self) -> io::Result<Option<SocketAddr>> {
+        self.stream.local_address()
     }
 
     /// Notes what an event says; whether that is news. While the leg is being connected every

@@ -126,12 +126,19 @@ impl<S: Stream> Relay<S> {
     }
 
     /// How the connection attempt of the upstream leg goes; `Ok(false)` when it goes on, or when
-    /// there is none.
+    /// there is none. The session is told when it is connected.
     ///
     /// # Errors
     /// Why the attempt failed.
     pub fn connect_result(&mut self) -> io::Result<bool> {
-        self.upstream.as_mut().map_or(Ok(false), LegStream::connect_result)
+        let Some(upstream) = &mut self.upstream else { return Ok(false) };
+        let connected = upstream.connect_result()?;
+        if connected {
+            let is_needed = self.session.needs_address();
+            let end = if is_needed { upstream.local_address()? } else { None };
+            self.session.connected(end);
+        }
+        Ok(connected)
     }
 
     /// Notes what an event says; whether that is news.

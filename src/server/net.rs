@@ -185,6 +185,13 @@ impl Stream for Socket {
         }
     }
 
+    fn local_address(&self) -> io::Result<Option<SocketAddr>> {
+        match self {
+            Socket::Tcp(stream) => stream.local_addr().map(Some),
+            Socket::Unix(_) => Ok(None),
+        }
+    }
+
     fn shutdown_write(&mut self) -> io::Result<()> {
         match self {
             Socket::Tcp(stream) => stream.shutdown(Shutdown::Write),

@@ -1,4 +1,4 @@
-//! The second state: upstream asks, the client or Multigres answers, until AuthenticationOk.
+//! The third state: upstream asks, the client or Multigres answers, until AuthenticationOk.
 //! Knows nothing of the context that will be bound.
 
 use std::mem;
@@ -10,11 +10,13 @@ use super::{Auth, Io, Outcome, Settings, State, Step};
 use crate::protocol::backend::{self, Authentication, tag};
 use crate::protocol::{Message, frontend, take_message};
 use crate::refusal::{Fault, Refusal, sqlstate};
-use crate::tenant::{Identity, Login};
+use crate::tenant::{Context, Identity, Login};
 
 /// Relays authentication messages one at a time, or answers them with the client's password.
 pub(super) struct Authenticating {
     pub(super) login: Rc<Login>,
+    /// What is to be bound once this is done.
+    context: Context,
     /// Nobody else can listen in on the client leg.
     client_is_local: bool,
     owed: Owed,
@@ -34,9 +36,10 @@ enum Owed {
 }
 
 impl Authenticating {
-    pub(super) fn new(login: Rc<Login>, client_is_local: bool) -> Self {
+    pub(super) fn new(login: Rc<Login>, context: Context, client_is_local: bool) -> Self {
         Authenticating {
             login,
+            context,
             client_is_local,
             owed: Owed::Nothing,
             exchange: Exchange::default(),
@@ -241,7 +244,9 @@ impl Authenticating {
                 Ok(io.pipe(login))
             }
             Identity::Tenant(_) => {
-                Ok(Step::Next(State::Injecting(Box::new(Injecting::new(login, message)))))
+                let context = mem::replace(&mut self.context, Context::none());
+                let next = Injecting::new(login, context, message);
+                Ok(Step::Next(State::Injecting(Box::new(next))))
             }
         }
     }

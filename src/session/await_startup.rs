@@ -4,7 +4,7 @@
 use std::mem;
 use std::rc::Rc;
 
-use super::authenticating::Authenticating;
+use super::connecting::Connecting;
 use super::{Action, Io, Outcome, Settings, State, Step};
 use crate::probe::{Mutant, previous};
 use crate::protocol::{FirstPacket, StartupError, StartupMessage, take_first_packet};
@@ -51,10 +51,10 @@ impl AwaitStartup {
     ) -> Result<Step, Refusal> {
         let login = Rc::new(settings.policy.identify(&startup)?);
         let login = previous(Mutant::PreviousIdentity, login);
-        settings.policy.upstream_startup(startup, &login)?.encode(&mut io.to_upstream);
+        let startup = settings.policy.upstream_startup(startup, &login)?;
         io.action = Some(Action::Connect);
-        let next = Authenticating::new(login, self.client_is_local);
-        Ok(Step::Next(State::Authenticating(Box::new(next))))
+        let next = Connecting::new(login, startup, self.client_is_local);
+        Ok(Step::Next(State::Connecting(Box::new(next))))
     }
 }
 

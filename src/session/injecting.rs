@@ -1,4 +1,4 @@
-//! The third state: binds the context to the session and proves that the binding holds.
+//! The fourth state: binds the context to the session and proves that the binding holds.
 //! Knows nothing of how upstream was authenticated.
 
 use std::rc::Rc;
@@ -9,11 +9,12 @@ use super::{Io, Outcome, Step};
 use crate::protocol::backend::{self, tag};
 use crate::protocol::{Message, frontend};
 use crate::refusal::{Fault, Refusal, sqlstate};
-use crate::tenant::{Identity, Login, Policy, Pooler, Tenant};
+use crate::tenant::{Context, Identity, Login, Policy, Pooler, SEAL_BIND_HINT, Tenant};
 
 /// Holds back what upstream says until the injected batch has been answered exactly right.
 pub(super) struct Injecting {
     pub(super) login: Rc<Login>,
+    context: Context,
     /// AuthenticationOk and all that follows, for the client, up to ReadyForQuery.
     pub(super) held: BytesMut,
     backend_pid: Option<i32>,
@@ -44,10 +45,10 @@ enum Expected {
 }
 
 impl Injecting {
-    pub(super) fn new(login: Rc<Login>, authentication_ok: &Message) -> Self {
+    pub(super) fn new(login: Rc<Login>, context: Context, authentication_ok: &Message) -> Self {
         let mut held = BytesMut::new();
         held.extend_from_slice(authentication_ok.as_bytes());
-        Injecting { login, held, backend_pid: None, progress: Progress::Starting }
+        Injecting { login, context, held, backend_pid: None, progress: Progress::Starting }
     }
 
     pub(super) fn step(&mut self, io: &mut Io, policy: &Policy) -> Result<Step, Refusal> {
@@ -103,7 +104,7 @@ impl Injecting {
             }
             tag::READY_FOR_QUERY => {
                 check_idle(message)?;
-                put_batch(&mut io.to_upstream, self.tenant(), policy);
+                put_batch(&mut io.to_upstream, self.tenant(), &self.context, policy);
                 self.progress = Progress::Injected(match policy.upstream_pooler {
                     Pooler::None => &ANSWER,
                     Pooler::Session => &ANSWER[DEFAULTS_MESSAGES..],
@@ -135,7 +136,13 @@ impl Injecting {
         let (&next, rest) = expected.split_first().expect("ReadyForQuery is the last");
         if message.tag() == tag::ERROR_RESPONSE {
             let (state, text) = backend::parse_error(message.body());
-            return Err(not_bound(format!("upstream said {state}: {text}")));
+            let refusal = not_bound(format!("upstream said {state}: {text}"));
+            let is_seal = policy.seal.is_some() && NOT_CALLABLE.contains(&state.as_str());
+            return Err(if is_seal {
+                refusal.detail(NO_FUNCTION).hint(SETUP_HINT)
+            } else {
+                refusal
+            });
         }
         if message.tag() != next.tag() {
             let tag = message.tag() as char;
@@ -159,7 +166,6 @@ impl Injecting {
     }
 
     fn check(&self, expected: Expected, message: &Message, policy: &Policy) -> Result<(), Refusal> {
-        let tenant = self.tenant();
         match expected {
             Expected::ParseComplete | Expected::BindComplete | Expected::CloseComplete => Ok(()),
             Expected::CommandComplete if message.body() == ONE_ROW_SELECTED => Ok(()),
@@ -167,25 +173,35 @@ impl Injecting {
             Expected::CommandComplete => Err(not_bound("not one row")),
             Expected::ReadyForQuery => check_idle(message),
             Expected::Defaults => match row(message)?.as_slice() {
-                values if are(values, tenant.values()) || mutant!(DefaultsUnread) => Ok(()),
+                values if self.are_bound(values) || mutant!(DefaultsUnread) => Ok(()),
                 _ => Err(not_bound("the context did not become the session's default")),
             },
             Expected::Bound if mutant!(BoundUnread) => Ok(()),
             Expected::Bound => match row(message)?.as_slice() {
                 [values @ .., role]
-                    if are(values, tenant.values()) && *role == Some(tenant.role()) =>
+                    if self.are_bound(values) && *role == Some(self.tenant().role()) =>
                 {
                     Ok(())
                 }
                 _ => Err(not_bound("set_config answered with other values")),
             },
-            Expected::Session => match row(message)?.as_slice() {
-                [values @ .., current, session, privileged, pid] => {
-                    self.check_session(values, [current, session], privileged, pid, policy)
+            Expected::Session => {
+                let row = row(message)?;
+                let bound = self.context.parameters().len();
+                match row.split_at_checked(bound) {
+                    Some((values, [current, session, privileged, pid, seal @ ..])) => {
+                        let users = [current, session];
+                        self.check_session(values, users, privileged, pid, policy)?;
+                        self.check_seal(seal, policy)
+                    }
+                    Some(_) | None => Err(not_bound("not the columns that were asked for")),
                 }
-                _ => Err(not_bound("not the columns that were asked for")),
-            },
+            }
         }
+    }
+
+    fn are_bound(&self, columns: &[Option<&[u8]>]) -> bool {
+        are(columns, self.context.parameters().iter().map(|(_, value)| value))
     }
 
     fn check_session(
@@ -197,7 +213,7 @@ impl Injecting {
         policy: &Policy,
     ) -> Result<(), Refusal> {
         let tenant = self.tenant();
-        if !are(values, tenant.values()) {
+        if !self.are_bound(values) {
             return Err(not_bound("the context does not read back"));
         }
         let is_other = users.iter().any(|user| **user != Some(tenant.role()));
@@ -220,6 +236,41 @@ impl Injecting {
         }
         Ok(())
     }
+
+    /// With a key, PostgreSQL must see the tenant through the seals; without, it must not ask for
+    /// any.
+    fn check_seal(&self, columns: &[Option<&[u8]>], policy: &Policy) -> Result<(), Refusal> {
+        match (&policy.seal, columns) {
+            (Some(_), values) if values.len() != self.tenant().values().len() => {
+                Err(not_bound("not the columns that were asked for"))
+            }
+            (Some(_), values) if are(values, self.tenant().values()) || mutant!(SealUnread) => {
+                sometimes!(SealFits);
+                Ok(())
+            }
+            (Some(_), _) => {
+                sometimes!(SealMisfits);
+                Err(not_bound("multigres_context() answers with other values")
+                    .detail("The database does not accept the seal of the context.")
+                    .hint(format!(
+                        "\"seal_key_file\" must hold the key that multigres_seal() has stored. \
+                         {SEAL_BIND_HINT}"
+                    )))
+            }
+            (None, [Some(b"0")]) => Ok(()),
+            (None, [_]) if mutant!(SealedUnnoticed) => Ok(()),
+            (None, [_]) => {
+                sometimes!(SealKeyMissing);
+                Err(not_bound("public.multigres_seal_keys exists")
+                    .detail("The database is sealed, and Multigres has no key.")
+                    .hint(
+                        "Set \"seal_key_file\" to the key that multigres_seal() has stored, or \
+                         run multigres_unseal() in the database.",
+                    ))
+            }
+            (None, _) => Err(not_bound("not the columns that were asked for")),
+        }
+    }
 }
 
 impl Expected {
@@ -238,21 +289,26 @@ impl Expected {
 /// Three statements in one implicit transaction: read the defaults, bind, read the session back.
 /// Every name is qualified and every value a bound parameter, so that neither `search_path` nor
 /// what a client sent can change what is said.
-fn put_batch(out: &mut BytesMut, tenant: &Tenant, policy: &Policy) {
-    let names: Vec<&[u8]> = policy.context_variables.iter().map(|name| name.as_bytes()).collect();
+fn put_batch(out: &mut BytesMut, tenant: &Tenant, context: &Context, policy: &Policy) {
+    let parameters = context.parameters();
+    let names: Vec<&[u8]> = parameters.iter().map(|(name, _)| name.as_ref()).collect();
     if policy.upstream_pooler == Pooler::None {
         put_statement(out, &format!("SELECT {}", current_settings(names.len())), &names);
     }
     let role: &[u8] = b"role";
-    let bound: Vec<&[u8]> = names
+    let bound: Vec<&[u8]> = parameters
         .iter()
-        .copied()
-        .zip(tenant.values().iter().map(Bytes::as_ref))
+        .map(|(name, value)| (name.as_ref(), value.as_ref()))
         .chain([(role, tenant.role())])
         .flat_map(|(name, value)| [name, value])
         .collect();
-    put_statement(out, &bind_sql(names.len() + 1), &bound);
-    let session = format!("SELECT {}, {SESSION_COLUMNS}", current_settings(names.len()));
+    put_statement(out, &bind_sql(parameters.len() + 1), &bound);
+    let seal = match &policy.seal {
+        None => String::from(SEAL_KEYS_COLUMN),
+        // Each variable's seal stands behind it.
+        Some(_) => columns("public.multigres_context", (1..=names.len()).step_by(2), ""),
+    };
+    let session = format!("SELECT {}, {SESSION_COLUMNS}, {seal}", current_settings(names.len()));
     put_statement(out, &session, &names);
     frontend::put_close_statement(out);
     frontend::put_sync(out);
@@ -265,8 +321,12 @@ fn put_statement(out: &mut BytesMut, sql: &str, parameters: &[&[u8]]) {
 }
 
 fn current_settings(count: usize) -> String {
-    let columns: Vec<_> =
-        (1..=count).map(|at| format!("pg_catalog.current_setting(${at}, true)")).collect();
+    columns("pg_catalog.current_setting", 1..=count, ", true")
+}
+
+/// A call of the function for each parameter of these numbers.
+fn columns(function: &str, numbers: impl Iterator<Item = usize>, rest: &str) -> String {
+    let columns: Vec<_> = numbers.map(|at| format!("{function}(${at}{rest})")).collect();
     columns.join(", ")
 }
 
@@ -281,7 +341,11 @@ fn row(message: &Message) -> Result<Vec<Option<&[u8]>>, Refusal> {
     backend::parse_data_row(message.body()).map_err(Refusal::wire(Fault::Upstream))
 }
 
-fn are(columns: &[Option<&[u8]>], values: &[Bytes]) -> bool {
+fn are<'a>(
+    columns: &[Option<&[u8]>],
+    values: impl IntoIterator<Item = &'a Bytes, IntoIter: ExactSizeIterator>,
+) -> bool {
+    let values = values.into_iter();
     columns.len() == values.len()
         && columns.iter().zip(values).all(|(column, value)| match column {
             Some(column) if mutant!(ValuesBegin) => column.starts_with(value),
@@ -344,6 +408,22 @@ const SESSION_COLUMNS: &str = "current_user, session_user, \
     AND (pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER') \
     OR pg_catalog.pg_has_role(current_user, r.oid, 'MEMBER'))), \
     pg_catalog.pg_backend_pid()";
+
+/// Whether the database is sealed: its keys' table stands only then.
+const SEAL_KEYS_COLUMN: &str = "(SELECT pg_catalog.count(*) \
+    FROM pg_catalog.pg_class AS c, pg_catalog.pg_namespace AS n \
+    WHERE c.relname OPERATOR(pg_catalog.=) 'multigres_seal_keys' \
+    AND c.relnamespace OPERATOR(pg_catalog.=) n.oid \
+    AND n.nspname OPERATOR(pg_catalog.=) 'public')";
+
+/// `undefined_function`, `invalid_schema_name`, `insufficient_privilege`.
+const NOT_CALLABLE: [&str; 3] = ["42883", "3F000", "42501"];
+
+const NO_FUNCTION: &str =
+    "The role cannot call public.multigres_context(text), which checks the seal of the context.";
+
+const SETUP_HINT: &str = "Run sql/setup.sql of this version in the database, then multigres_seal() \
+    with the key in \"seal_key_file\".";
 
 const ANSWER: [Expected; 14] = [
     Expected::ParseComplete,

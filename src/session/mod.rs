@@ -12,6 +12,9 @@
 //!                       │ StartupMessage of a known login                 │
 //!                       │ (Connect)                                       │
 //!                       ▼                                                 │
+//!                   Connecting                                            │
+//!                       │ the upstream leg is there                       │
+//!                       ▼ (StartupMessage, with the context)              │
 //!                 Authenticating ◄─┐ one request, one reply               │
 //!                   │   │   └──────┘                                      │
 //!       bypass:     │   │ AuthenticationOk (held from here on)            │
@@ -30,10 +33,12 @@
 
 mod authenticating;
 mod await_startup;
+mod connecting;
 mod injecting;
 mod password;
 
 use std::mem;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytes::BytesMut;
@@ -45,6 +50,7 @@ use crate::tenant::{Login, Policy};
 
 use authenticating::Authenticating;
 use await_startup::AwaitStartup;
+use connecting::Connecting;
 use injecting::Injecting;
 
 /// Settings of every session.
@@ -81,7 +87,7 @@ pub enum Leg {
 /// What the driver is to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Open the upstream leg. What waits in its output is written once it is there.
+    /// Open the upstream leg, and tell by [`Session::connected`] when it is there.
     Connect,
     /// Write what the upstream output holds if that can be done at once, then close the leg.
     DropUpstream,
@@ -134,6 +140,7 @@ pub enum Outcome {
 
 enum State {
     AwaitStartup(Box<AwaitStartup>),
+    Connecting(Box<Connecting>),
     Authenticating(Box<Authenticating>),
     Injecting(Box<Injecting>),
     Piping(Rc<Login>),
@@ -189,11 +196,17 @@ impl Session {
             (State::Refusing(_), Leg::Upstream) => 0,
             (State::Refusing(_), Leg::Client) | (State::Cancelling, _) => INBOX_BYTES_MAX,
             (
-                State::AwaitStartup(_) | State::Authenticating(_) | State::Injecting(_),
+                State::AwaitStartup(_)
+                | State::Connecting(_)
+                | State::Authenticating(_)
+                | State::Injecting(_),
                 Leg::Client,
             ) => INBOX_BYTES_MAX - self.io.from_client.len(),
             (
-                State::AwaitStartup(_) | State::Authenticating(_) | State::Injecting(_),
+                State::AwaitStartup(_)
+                | State::Connecting(_)
+                | State::Authenticating(_)
+                | State::Injecting(_),
                 Leg::Upstream,
             ) if self.io.to_client.len() < INBOX_BYTES_MAX => {
                 INBOX_BYTES_MAX - self.io.from_upstream.len()
@@ -201,7 +214,10 @@ impl Session {
             // What upstream says before AuthenticationOk is passed on; a client that does not read
             // it must not make it pile up.
             (
-                State::AwaitStartup(_) | State::Authenticating(_) | State::Injecting(_),
+                State::AwaitStartup(_)
+                | State::Connecting(_)
+                | State::Authenticating(_)
+                | State::Injecting(_),
                 Leg::Upstream,
             ) => 0,
         }
@@ -223,13 +239,43 @@ impl Session {
         self.advance();
     }
 
+    /// Whether [`Session::connected`] needs the address of Multigres' end of the upstream leg.
+    pub fn needs_address(&self) -> bool {
+        match &self.state {
+            State::Connecting(state) => self.settings.policy.binds_address(&state.login),
+            State::AwaitStartup(_)
+            | State::Authenticating(_)
+            | State::Injecting(_)
+            | State::Piping(_)
+            | State::Cancelling
+            | State::Refusing(_)
+            | State::Ended(_) => false,
+        }
+    }
+
+    /// The upstream leg is connected. `end` is the address of Multigres' end of it, if it has one
+    /// and [`Session::needs_address`]. Without effect on a session that does not wait for this.
+    pub fn connected(&mut self, end: Option<SocketAddr>) {
+        let State::Connecting(state) = &mut self.state else { return };
+        match state.connected(end, &mut self.io, &self.settings) {
+            Ok(next) => {
+                self.state = State::Authenticating(Box::new(next));
+                self.advance();
+            }
+            Err(refusal) => self.refuse(refusal),
+        }
+    }
+
     /// The leg has said its last byte.
     pub fn ended(&mut self, leg: Leg) {
         match (leg, &self.state) {
             (Leg::Client, State::Refusing(_)) => self.end(None),
             (
                 Leg::Client,
-                State::AwaitStartup(_) | State::Authenticating(_) | State::Injecting(_),
+                State::AwaitStartup(_)
+                | State::Connecting(_)
+                | State::Authenticating(_)
+                | State::Injecting(_),
             ) => {
                 self.io.client_ended = true;
                 self.advance();
@@ -237,7 +283,10 @@ impl Session {
             (Leg::Upstream, State::Cancelling) => self.end(Some(Outcome::Cancelled)),
             (
                 Leg::Upstream,
-                State::AwaitStartup(_) | State::Authenticating(_) | State::Injecting(_),
+                State::AwaitStartup(_)
+                | State::Connecting(_)
+                | State::Authenticating(_)
+                | State::Injecting(_),
             ) => self.upstream_left(),
             // A cancel is passed on whether the client waits for it or not.
             (Leg::Client, State::Cancelling)
@@ -267,7 +316,10 @@ impl Session {
         match (leg, &self.state) {
             (
                 Leg::Client,
-                State::AwaitStartup(_) | State::Authenticating(_) | State::Injecting(_),
+                State::AwaitStartup(_)
+                | State::Connecting(_)
+                | State::Authenticating(_)
+                | State::Injecting(_),
             ) => self.end(Some(Outcome::ClientLeft)),
             (
                 Leg::Client,
@@ -281,7 +333,7 @@ impl Session {
     pub fn time_out(&mut self) {
         let fault = match &self.state {
             State::Authenticating(state) if !state.waits_for_client() => Fault::Upstream,
-            State::Injecting(_) | State::Cancelling => Fault::Upstream,
+            State::Connecting(_) | State::Injecting(_) | State::Cancelling => Fault::Upstream,
             State::AwaitStartup(_)
             | State::Authenticating(_)
             | State::Piping(_)
@@ -308,7 +360,10 @@ impl Session {
                 self.start_refusing(Outcome::Refused(refusal));
             }
             State::Cancelling => self.end(Some(Outcome::Refused(refusal))),
-            State::AwaitStartup(_) | State::Authenticating(_) | State::Injecting(_) => {
+            State::AwaitStartup(_)
+            | State::Connecting(_)
+            | State::Authenticating(_)
+            | State::Injecting(_) => {
                 refusal.encode(&mut self.io.to_client);
                 self.start_refusing(Outcome::Refused(refusal));
             }
@@ -340,7 +395,10 @@ impl Session {
     /// Where the session stands.
     pub fn stage(&self) -> Stage {
         match &self.state {
-            State::AwaitStartup(_) | State::Authenticating(_) | State::Injecting(_) => Stage::Login,
+            State::AwaitStartup(_)
+            | State::Connecting(_)
+            | State::Authenticating(_)
+            | State::Injecting(_) => Stage::Login,
             State::Cancelling => Stage::Cancelling,
             State::Piping(_) => Stage::Piping,
             State::Refusing(_) => Stage::Refusing,
@@ -355,6 +413,7 @@ impl Session {
 
     fn shared_login(&self) -> Option<&Rc<Login>> {
         match &self.state {
+            State::Connecting(state) => Some(&state.login),
             State::Authenticating(state) => Some(&state.login),
             State::Injecting(state) => Some(&state.login),
             State::Piping(login) => Some(login),
@@ -373,6 +432,7 @@ impl Session {
         loop {
             let stepped = match &mut self.state {
                 State::AwaitStartup(state) => state.step(&mut self.io, &self.settings),
+                State::Connecting(state) => Ok(state.step(&self.io)),
                 State::Authenticating(state) => state.step(&mut self.io, &self.settings),
                 State::Injecting(state) => state.step(&mut self.io, &self.settings.policy),
                 State::Piping(_) | State::Cancelling | State::Refusing(_) | State::Ended(_) => {

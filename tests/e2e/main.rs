@@ -13,6 +13,7 @@ mod login;
 mod logs;
 mod pipe;
 mod refusals;
+mod sealed;
 mod settings;
 mod signals;
 mod sql;

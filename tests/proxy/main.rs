@@ -6,12 +6,14 @@
 mod stage;
 mod world;
 
+use std::fs::Permissions;
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use multigres::net::Address;
 use multigres::proxy::{Control, Status};
-use stage::{message, startup};
+use stage::{SEAL_KEY, message, startup, startup_of};
 use world::{Wire, World};
 
 const NOTHING: Status =
@@ -44,6 +46,53 @@ fn a_pipe_moves_bytes_and_holds_no_buffer() {
     let status = Status { connections: 1, piping: 1, ..NOTHING };
     assert_eq!(world.status(), status, "no deadline either");
     assert_eq!(world.sleep, None);
+}
+
+#[test]
+fn a_seal_asks_once_for_the_address_of_a_connected_leg() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("seal.key");
+    std::fs::write(&key, SEAL_KEY).unwrap();
+    std::fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+    let key = format!("seal_key_file = {}\n", key.display());
+    let no_bind = format!("{key}seal_bind = none\n");
+    // By openssl(1): see the session's stories.
+    let bound = "2e7655484b8d673d89675621e27b6bdee4e71d1f05f440860dd227a9121ab018";
+    let not_bound = "c232031397844b0c5bf823b4259ce84af4f75d3e2ee644334c8a4a2eab804820";
+    let stories = [("", None, 0), (&key, Some(bound), 1), (&no_bind, Some(not_bound), 0)];
+    for (settings, seal, calls) in stories {
+        let mut world = World::new(settings);
+        let client = world.client();
+        client.say(&startup(&[("user", "app_user.acme"), ("database", "crm")]));
+        world.run();
+        let (_, wire) = world.dialled().pop().unwrap();
+        assert_eq!((wire.hear(), wire.address_calls()), (vec![], 0), "it is not connected yet");
+        let upstream = world.upstream();
+        let sent = startup_of(&upstream.hear());
+        let sealed = sent.iter().find(|(name, _)| name == "app.current_tenant_id_seal");
+        assert_eq!(sealed.map(|(_, seal)| seal.as_str()), seal);
+        upstream.say(&message(b'R', &[0, 0, 0, 0]));
+        world.run();
+        assert_eq!(upstream.address_calls(), calls);
+    }
+    let mut world = World::new(&key);
+    let (client, upstream) = bypass(&mut world);
+    client.say(b"question");
+    world.run();
+    assert_eq!((upstream.hear(), upstream.address_calls()), (b"question".to_vec(), 0));
+}
+
+#[test]
+fn a_client_that_leaves_before_upstream_is_connected_leaves_nothing() {
+    let mut world = World::new("");
+    let client = world.client();
+    client.say(&startup(&[("user", "app_user.acme")]));
+    world.run();
+    let (_, upstream) = world.dialled().pop().unwrap();
+    client.end();
+    world.run();
+    assert!(upstream.is_closed());
+    assert_eq!(world.status(), NOTHING);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::cell::{RefCell, RefMut};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,8 @@ struct State {
     closed: bool,
     /// Calls of read and of write.
     calls: (usize, usize),
+    /// How often the daemon has asked for the address of its end.
+    address_calls: usize,
     token: Option<Token>,
     event: Option<Readiness>,
 }
@@ -43,6 +46,7 @@ impl Wire {
             shut: false,
             closed: false,
             calls: (0, 0),
+            address_calls: 0,
             token: None,
             event: None,
         })))
@@ -95,6 +99,10 @@ impl Wire {
     /// Calls of read and of write since the last time.
     pub fn take_calls(&self) -> (usize, usize) {
         std::mem::take(&mut self.state().calls)
+    }
+
+    pub fn address_calls(&self) -> usize {
+        self.state().address_calls
     }
 
     pub fn unread_bytes(&self) -> usize {
@@ -177,6 +185,13 @@ impl Write for Socket {
 impl Stream for Socket {
     fn connect_result(&mut self) -> io::Result<bool> {
         self.0.state().connected.map_err(io::Error::from)
+    }
+
+    fn local_address(&self) -> io::Result<Option<SocketAddr>> {
+        let mut state = self.0.state();
+        assert_eq!(state.connected, Ok(true), "before that it has none");
+        state.address_calls += 1;
+        Ok(Some(SocketAddr::from(([127, 0, 0, 1], 54321))))
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! Stories of the login, told to the state machine alone, each at every chunk size.
 //! Messages are built here by hand, so that an error of the codec's is not believed twice.
 
+mod sealed;
 mod stage;
 
 use multigres::refusal::Fault;
@@ -77,6 +78,7 @@ fn answer() -> Vec<Vec<u8>> {
         Some("app_user"),
         Some("0"),
         Some("42"),
+        Some("0"),
     ]));
     messages.push(message(b'3', b""));
     messages.push(ready());
@@ -172,9 +174,9 @@ fn any_other_answer_to_the_batch_refuses_the_login() {
     replace("a privilege that is not known", 10, session_row("acme", "app_user", None, "42"));
     replace("another backend", 10, session_row("acme", "app_user", Some("0"), "43"));
     let user = Some("app_user");
-    let other_session = [Some("acme"), user, Some("postgres"), Some("0"), Some("42")];
+    let other_session = [Some("acme"), user, Some("postgres"), Some("0"), Some("42"), Some("0")];
     replace("another session user", 10, row(&other_session));
-    let too_many = [Some("acme"), Some("x"), user, user, Some("0"), Some("42")];
+    let too_many = [Some("acme"), Some("x"), user, user, Some("0"), Some("42"), Some("0")];
     replace("a column too many", 10, row(&too_many));
     replace("a row that lies about its columns", 10, message(b'D', &[0, 9, 0, 0]));
     replace("no row", 10, selected());
@@ -205,7 +207,7 @@ fn any_other_answer_to_the_batch_refuses_the_login() {
 }
 
 fn session_row(value: &str, user: &str, privileged: Option<&str>, pid: &str) -> Vec<u8> {
-    row(&[Some(value), Some(user), Some("app_user"), privileged, Some(pid)])
+    row(&[Some(value), Some(user), Some("app_user"), privileged, Some(pid), Some("0")])
 }
 
 #[test]

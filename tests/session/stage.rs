@@ -1,9 +1,10 @@
 //! Plays stories with a session: feeds it in chunks of one size, collects what comes out.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use multigres::session::{Action, Auth, Leg, Outcome, Session, Settings, Stage};
-use multigres::tenant::{Policy, Pooler};
+use multigres::tenant::{Policy, Pooler, Seal, SealBind, SealKey};
 
 /// Who plays: the settings, and the size of the chunks.
 #[derive(Clone, Copy)]
@@ -13,6 +14,10 @@ pub struct Cast {
     client_is_local: bool,
     pooler: Pooler,
     allow_cleartext_password: bool,
+    seal_bind: Option<SealBind>,
+    two_variables: bool,
+    /// Multigres' end of the upstream leg.
+    end: Option<SocketAddr>,
 }
 
 impl Cast {
@@ -24,6 +29,9 @@ impl Cast {
             client_is_local: true,
             pooler: Pooler::None,
             allow_cleartext_password: false,
+            seal_bind: None,
+            two_variables: false,
+            end: Some(SocketAddr::from(([127, 0, 0, 1], 54321))),
         }
     }
 
@@ -37,6 +45,24 @@ impl Cast {
 
     pub fn pooler(self) -> Self {
         Cast { pooler: Pooler::Session, ..self }
+    }
+
+    /// With the key [`SEAL_KEY`].
+    pub fn sealed(self, bind: SealBind) -> Self {
+        Cast { seal_bind: Some(bind), ..self }
+    }
+
+    pub fn two_variables(self) -> Self {
+        Cast { two_variables: true, ..self }
+    }
+
+    pub fn end(self, end: Option<SocketAddr>) -> Self {
+        Cast { end, ..self }
+    }
+
+    fn seal(self) -> Option<Seal> {
+        let key = SealKey::from_hex(SEAL_KEY.as_bytes()).unwrap();
+        self.seal_bind.map(|bind| Seal { key, bind })
     }
 
     pub fn cleartext_allowed(self) -> Self {
@@ -58,16 +84,20 @@ pub struct Play {
     to_client: Vec<u8>,
     to_upstream: Vec<u8>,
     actions: Vec<Action>,
+    end: Option<SocketAddr>,
 }
 
 impl Play {
     pub fn new(cast: Cast) -> Self {
+        let mut variables = vec!["app.current_tenant_id".into()];
+        variables.extend(cast.two_variables.then(|| "App.User".into()));
         let policy = Policy {
             tenant_separator: ".".into(),
             value_separator: ":".into(),
-            context_variables: vec!["app.current_tenant_id".into()],
+            context_variables: variables,
             superuser_bypass: vec!["postgres".into()],
             upstream_pooler: cast.pooler,
+            seal: cast.seal(),
         };
         let settings = Settings {
             policy,
@@ -80,6 +110,7 @@ impl Play {
             to_client: Vec::new(),
             to_upstream: Vec::new(),
             actions: Vec::new(),
+            end: cast.end,
         }
     }
 
@@ -173,11 +204,20 @@ impl Play {
     fn collect(&mut self) {
         while let Some(action) = self.session.next_action() {
             self.actions.push(action);
+            if action == Action::Connect {
+                let said = !self.session.output(Leg::Upstream).is_empty();
+                let cancels = self.session.stage() == Stage::Cancelling;
+                assert_eq!(said, cancels, "a StartupMessage waits for its connection");
+                self.session.connected(self.end.filter(|_| self.session.needs_address()));
+            }
         }
         self.to_client.extend(self.session.output(Leg::Client).split());
         self.to_upstream.extend(self.session.output(Leg::Upstream).split());
     }
 }
+
+/// Bytes 0 to 31.
+pub const SEAL_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
 /// A typed message.
 pub fn message(tag: u8, body: &[u8]) -> Vec<u8> {

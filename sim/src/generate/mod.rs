@@ -6,8 +6,8 @@ mod session;
 
 use crate::plan::{
     Auth, AuthMode, Cancel, Client, Conduct, Daemon, Ending, Event, Fate, Faults, Happening,
-    Limits, Lookup, LookupAnswer, Network, Pace, Password, Pipe, Plan, Profile, Script, Session,
-    User,
+    Limits, Lookup, LookupAnswer, Network, Pace, Password, Pipe, Plan, Profile, Script, SealBind,
+    Session, User,
 };
 use crate::rng::Rng;
 use disaster::events;
@@ -19,7 +19,8 @@ impl Plan {
         let mut rng = Rng::fork(seed, "plan");
         let shape = Shape::of(&mut rng, profile);
         let faults = faults(&mut rng, profile);
-        let daemon = daemon(&mut rng, profile);
+        let mut daemon = daemon(&mut rng, profile);
+        daemon.seal = seal(&mut Rng::fork(seed, "seal"), daemon.pooler);
         let network = network(&mut rng, profile);
         let sessions = Vec::new();
         let mut plan =
@@ -324,9 +325,17 @@ fn daemon(rng: &mut Rng, profile: Profile) -> Daemon {
         connections_max: if full { rng.size(1..6) } else { 1000 },
         variables: rng.size(1..4),
         lookup,
-        // So are these.
+        // A stream of random numbers of its own decides.
+        seal: None,
+        // As the timeouts.
         limits: Limits::default(),
     }
+}
+
+/// A pooler's address is not the daemon's.
+fn seal(rng: &mut Rng, pooler: bool) -> Option<SealBind> {
+    let bind = rng.pick(&[SealBind::Address, SealBind::Address, SealBind::None]);
+    rng.percent(50).then_some(if pooler { SealBind::None } else { bind })
 }
 
 fn limits(rng: &mut Rng) -> Limits {

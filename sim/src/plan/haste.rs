@@ -92,9 +92,9 @@ impl Plan {
 /// Encryption requests, StartupMessage and replies.
 const CLIENT_BYTES: usize = 500;
 /// The most talkative one's part.
-const UPSTREAM_BYTES: usize = 3_000;
+const UPSTREAM_BYTES: usize = 4_000;
 /// All that passes in one login.
-const LOGIN_BYTES: usize = 5_000;
+const LOGIN_BYTES: usize = 7_000;
 const LOGIN_HOPS: u64 = 30;
 /// Cuts after which the bytes go on.
 const PAUSE_MS: u64 = 400;

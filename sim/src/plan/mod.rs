@@ -7,7 +7,7 @@ mod session;
 
 use std::fmt;
 
-use multigres::proxy;
+use multigres::{proxy, tenant};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -170,9 +170,30 @@ pub struct Daemon {
     pub variables: usize,
     /// Upstream is a host name.
     pub lookup: Option<Lookup>,
+    /// The database is sealed, and this is `seal_bind` on both sides.
+    #[serde(default)]
+    pub seal: Option<SealBind>,
     /// Sizes of its buffers and turns.
     #[serde(default)]
     pub limits: Limits,
+}
+
+/// `seal_bind`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SealBind {
+    /// `address`
+    Address,
+    /// `none`
+    None,
+}
+
+impl From<SealBind> for tenant::SealBind {
+    fn from(bind: SealBind) -> Self {
+        match bind {
+            SealBind::Address => tenant::SealBind::Address,
+            SealBind::None => tenant::SealBind::None,
+        }
+    }
 }
 
 /// Sizes of the daemon's buffers and turns, as in its `proxy::Limits`.

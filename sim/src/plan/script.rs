@@ -127,11 +127,13 @@ pub enum Lie {
     Notification,
     /// The answer begins again in its middle.
     AnswerTwice,
+    /// The database is sealed with another key, or with one where the daemon has none.
+    OtherKey,
 }
 
 impl Lie {
     /// All of them.
-    pub const ALL: [Lie; 30] = [
+    pub const ALL: [Lie; 31] = [
         Lie::Error,
         Lie::EmptyQuery,
         Lie::CopyIn,
@@ -162,6 +164,7 @@ impl Lie {
         Lie::Flood,
         Lie::Notification,
         Lie::AnswerTwice,
+        Lie::OtherKey,
     ];
 
     /// The SQLSTATE of its refusal.

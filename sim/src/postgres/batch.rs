@@ -1,7 +1,7 @@
 //! The injected batch as the model PostgreSQL reads and answers it.
 
 use super::Backend;
-use crate::ledger::{role, values};
+use crate::ledger::role;
 use crate::plan::{Fate, Lie};
 use crate::record::violate;
 use crate::talk::Stop;
@@ -12,9 +12,15 @@ impl Backend<'_> {
     pub(super) async fn hear_batch(&mut self) -> Result<(), Stop> {
         let mut tags = Vec::new();
         let mut binds = Vec::new();
+        let (mut verified, mut asked) = (0, 0);
         loop {
             let (tag, body) = self.talk.hear().await?;
             tags.push(tag);
+            if tag == b'P' {
+                let sql = String::from_utf8_lossy(&body);
+                verified += sql.matches("public.multigres_context($").count();
+                asked += sql.matches("'multigres_seal_keys'").count();
+            }
             match tag {
                 b'P' if !is_parse_of_a_qualified_select(&body) => self.is_wrong("Parse"),
                 b'B' => binds.push(bound(&body).unwrap_or_default()),
@@ -25,6 +31,11 @@ impl Backend<'_> {
             if tag == b'S' || tags.len() > BATCH_MESSAGES_MAX {
                 break;
             }
+        }
+        let variables = self.plan.daemon.variables;
+        let counts = if self.plan.daemon.seal.is_some() { (variables, 0) } else { (0, 1) };
+        if (verified, asked) != counts {
+            self.is_wrong(&format!("asking for {verified} contexts and {asked} times for keys"));
         }
         let (names, pairs) = self.names_and_pairs();
         let (expected_tags, expected): (&[u8], _) = if self.plan.daemon.pooler {
@@ -44,10 +55,9 @@ impl Backend<'_> {
     }
 
     fn names_and_pairs(&self) -> (Vec<String>, Vec<String>) {
-        let names = self.variables.clone();
-        let values = values(self.session, names.len());
+        let names = self.context.iter().map(|(name, _)| name.clone()).collect();
         let mut pairs: Vec<String> =
-            names.iter().cloned().zip(values).flat_map(|(name, value)| [name, value]).collect();
+            self.context.iter().cloned().flat_map(|(name, value)| [name, value]).collect();
         pairs.extend(["role".to_owned(), role(self.session)]);
         (names, pairs)
     }
@@ -79,7 +89,7 @@ impl Backend<'_> {
             Some(Lie::SuperuserLate) => out.extend(wire::parameter_status("is_superuser", "on")),
             _ => {}
         }
-        let values = values(self.session, self.variables.len());
+        let values: Vec<String> = self.context.iter().map(|(_, value)| value.clone()).collect();
         let role = role(self.session);
         if !self.plan.daemon.pooler {
             out.extend(statement(&swap(&values, lie == Some(Lie::WrongDefault)), lie, None));
@@ -111,6 +121,15 @@ impl Backend<'_> {
         });
         let pid = if lie == Some(Lie::WrongPid) { self.pid + 1 } else { self.pid };
         row.push(Some(pid.to_string()));
+        let is_other = lie == Some(Lie::OtherKey);
+        match self.plan.daemon.seal {
+            None => row.push(Some(u8::from(is_other).to_string())),
+            // Each value has its seal behind it.
+            Some(_) => {
+                let values = values.iter().step_by(2);
+                row.extend(values.map(|value| Some(value.clone()).filter(|_| !is_other)));
+            }
+        }
         if lie == Some(Lie::ExtraColumn) {
             row.push(Some("more".into()));
         }
@@ -168,7 +187,10 @@ fn is_parse_of_a_qualified_select(body: &[u8]) -> bool {
         let start = before.rfind(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.'));
         let name = &before[start.map_or(0, |at| at + 1)..];
         let is_operator = name == "OPERATOR" && sql[at + 1..].starts_with("pg_catalog.");
-        name.is_empty() || name.starts_with("pg_catalog.") || is_operator
+        name.is_empty()
+            || name.starts_with("pg_catalog.")
+            || is_operator
+            || name == "public.multigres_context"
     })
 }
 

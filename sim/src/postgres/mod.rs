@@ -3,6 +3,7 @@
 
 mod auth;
 mod batch;
+mod seal;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -12,7 +13,7 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use crate::carrier::Listener;
-use crate::ledger::{Ledger, role, values, variables};
+use crate::ledger::{Ledger, role};
 use crate::pipe::{self, Side, Way};
 use crate::plan::{End, Fate, Lie, Plan, Session, User};
 use crate::record::{self, applied, violate};
@@ -20,6 +21,8 @@ use crate::rng::Rng;
 use crate::sock::{Orphans, Sock};
 use crate::talk::{Stop, Talk};
 use crate::wire::{self, CANARY};
+
+pub use seal::SEAL_KEY;
 
 /// Everything that all connections share.
 #[derive(Clone)]
@@ -37,8 +40,8 @@ struct Backend<'a> {
     talk: Talk,
     pid: u32,
     key: [u8; 4],
-    /// Nothing but authentication replies and the batch may have come so far.
-    variables: Vec<String>,
+    /// What is to be bound, with the seals.
+    context: Vec<(String, String)>,
 }
 
 /// Listens and serves until the host stops.
@@ -86,7 +89,9 @@ async fn serve(sock: Sock, shared: Shared) {
     if !talk.input.is_empty() {
         violate("S1", format!("session {}: bytes behind StartupMessage", session.number));
     }
-    check_identity(&parameters, session, &shared.plan);
+    let peer = talk.sock().peer_addr().ok();
+    let context = seal::context(&shared.plan, session, peer);
+    check_identity(&parameters, session, &shared.plan, &context);
     let cut = match session.script.fate {
         Fate::Cut(cut) => Some(cut),
         _ => None,
@@ -100,7 +105,7 @@ async fn serve(sock: Sock, shared: Shared) {
         talk: Talk::new(sock, cut, session.script.chunk, session.script.pace_ms),
         pid,
         key,
-        variables: variables(shared.plan.daemon.variables),
+        context,
     };
     shared.ledger.entry(session.number).upstream.started = true;
     record::line(format_args!("upstream {} started", session.number));
@@ -156,7 +161,12 @@ fn pid_and_key(number: usize, seed: u64) -> (u32, [u8; 4]) {
 }
 
 /// The role and the tenant are those of the login, and nothing of the client's comes after them.
-fn check_identity(parameters: &[(String, String)], session: &Session, plan: &Plan) {
+fn check_identity(
+    parameters: &[(String, String)],
+    session: &Session,
+    plan: &Plan,
+    context: &[(String, String)],
+) {
     let number = session.number;
     let role = role(session);
     let mut expected = vec![
@@ -165,8 +175,7 @@ fn check_identity(parameters: &[(String, String)], session: &Session, plan: &Pla
         ("application_name".to_owned(), format!("sim-{number}")),
     ];
     if session.client.user != User::Bypass && !plan.daemon.pooler {
-        let names = variables(plan.daemon.variables);
-        expected.extend(names.into_iter().zip(values(session, plan.daemon.variables)));
+        expected.extend_from_slice(context);
         expected.push(("role".to_owned(), role));
     }
     if parameters != expected {

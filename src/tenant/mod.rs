@@ -1,18 +1,25 @@
 //! Who a login is and what is bound to it: the user-name grammar and the parameters sent upstream.
 //! Knows nothing of messages that follow StartupMessage, nor of states.
 
+mod seal;
+
 use std::fmt;
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 
+use crate::probe::{Mutant, previous};
 use crate::protocol::StartupMessage;
 use crate::protocol::startup::STARTUP_BYTES_MAX;
 use crate::refusal::{Fault, Refusal, sqlstate};
 
+pub use seal::{Claim, SEAL_DIGITS, SEAL_KEY_BYTES, Seal, SealBind, SealKey, SealKeyError, hex};
+
 /// The settings that say how a user name is read and what is bound.
 ///
 /// [`crate::config`] holds what must be true of them: separators of at least one byte that do not
-/// contain each other, at least one variable, each a legal custom parameter name.
+/// contain each other, at least one variable, each a legal custom parameter name, none with the
+/// name of another one's seal, and no seal that is bound to an address PostgreSQL does not see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Stands between role and values in the user name.
@@ -25,6 +32,8 @@ pub struct Policy {
     pub superuser_bypass: Vec<String>,
     /// What stands between Multigres and PostgreSQL.
     pub upstream_pooler: Pooler,
+    /// How each value is sealed, if it is.
+    pub seal: Option<Seal>,
 }
 
 /// What stands between Multigres and PostgreSQL.
@@ -72,6 +81,23 @@ impl Tenant {
     /// One value per context variable: 1 to 128 bytes of printable ASCII each.
     pub fn values(&self) -> &[Bytes] {
         &self.values
+    }
+}
+
+/// What is bound to a session: each variable with its value and, behind it, its seal.
+/// Made by [`Policy::context`] alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Context(Vec<(Bytes, Bytes)>);
+
+impl Context {
+    /// Nothing, as is bound to a bypass user's session.
+    pub fn none() -> Self {
+        Context(Vec::new())
+    }
+
+    /// Names and values, in the order in which they are bound.
+    pub fn parameters(&self) -> &[(Bytes, Bytes)] {
+        &self.0
     }
 }
 
@@ -142,14 +168,10 @@ impl Policy {
         Ok(Login { identity: Identity::Tenant(tenant), database })
     }
 
-    /// The StartupMessage that goes upstream for a login.
-    ///
-    /// The client's parameters keep their order; context and role come last, so that they win over
-    /// `options` and become the session's defaults, to which RESET and DISCARD ALL return
-    /// (`process_startup_options` in `postinit.c`).
+    /// The StartupMessage that goes upstream for a login, still without what [`Policy::bind`] adds.
     ///
     /// # Errors
-    /// A [`Refusal`] when it would be too long for PostgreSQL.
+    /// A [`Refusal`] when it would be too long for PostgreSQL with that.
     pub fn upstream_startup(
         &self,
         mut startup: StartupMessage,
@@ -163,16 +185,10 @@ impl Policy {
                 *value = login.database.clone();
             }
         }
-        if self.upstream_pooler == Pooler::None {
-            for (name, value) in self.context_variables.iter().zip(&tenant.values) {
-                startup.parameters.push((Bytes::from(name.clone()), value.clone()));
-            }
-            startup.parameters.push((Bytes::from_static(b"role"), tenant.role.clone()));
-            if mutant!(ContextFirst) {
-                startup.parameters.rotate_right(1 + tenant.values.len());
-            }
-        }
-        if startup.encoded_len() > STARTUP_BYTES_MAX {
+        let mut whole = startup.clone();
+        let blank = self.context_of(tenant, |_| Bytes::from_static(&[b'0'; SEAL_DIGITS]));
+        self.bind(&mut whole, login, &blank);
+        if whole.encoded_len() > STARTUP_BYTES_MAX {
             return Err(Refusal::new(
                 Fault::Client,
                 sqlstate::PROTOCOL_VIOLATION,
@@ -180,6 +196,72 @@ impl Policy {
             ));
         }
         Ok(startup)
+    }
+
+    /// Whether a login's context depends on the address of Multigres' end of the upstream leg.
+    pub fn binds_address(&self, login: &Login) -> bool {
+        let binds = self.seal.as_ref().is_some_and(|seal| seal.bind == SealBind::Address);
+        binds && matches!(login.identity, Identity::Tenant(_))
+    }
+
+    /// What is to be bound to the session of a login. `end`: the address of Multigres' end of the
+    /// upstream leg, if it has one.
+    ///
+    /// # Errors
+    /// A [`Refusal`] when seals are bound to the address and there is none.
+    pub fn context(&self, login: &Login, end: Option<SocketAddr>) -> Result<Context, Refusal> {
+        let Identity::Tenant(tenant) = &login.identity else { return Ok(Context::none()) };
+        let end = match &self.seal {
+            Some(Seal { bind: SealBind::Address, .. }) if end.is_none() => {
+                return Err(Refusal::new(
+                    Fault::Multigres,
+                    sqlstate::REJECTED_CONNECTION,
+                    "the tenant context cannot be sealed",
+                )
+                .detail("The connection to PostgreSQL has no address to bind the seal to.")
+                .hint(SEAL_BIND_HINT));
+            }
+            Some(Seal { bind: SealBind::Address, .. }) => end,
+            Some(Seal { bind: SealBind::None, .. }) | None => None,
+        };
+        let (database, role) = (&login.database, &tenant.role);
+        Ok(self.context_of(tenant, |(seal, variable, value)| {
+            let claim = Claim { variable, value, database, role, end };
+            previous(Mutant::SealOfPrevious, seal.key.seal(&claim))
+        }))
+    }
+
+    /// The variables with their values, each followed by its seal if there are seals.
+    fn context_of(
+        &self,
+        tenant: &Tenant,
+        seal_of: impl Fn((&Seal, &str, &Bytes)) -> Bytes,
+    ) -> Context {
+        let mut parameters = Vec::new();
+        for (variable, value) in self.context_variables.iter().zip(&tenant.values) {
+            parameters.push((Bytes::from(variable.clone()), value.clone()));
+            if let Some(seal) = &self.seal {
+                let name = Bytes::from(seal_name(variable));
+                parameters.push((name, seal_of((seal, variable, value))));
+            }
+        }
+        Context(parameters)
+    }
+
+    /// Adds the context and the role to a StartupMessage for upstream.
+    ///
+    /// The client's parameters keep their order; these come last, so that they win over `options`
+    /// and become the session's defaults, to which RESET and DISCARD ALL return
+    /// (`process_startup_options` in `postinit.c`).
+    pub fn bind(&self, startup: &mut StartupMessage, login: &Login, context: &Context) {
+        let Identity::Tenant(tenant) = &login.identity else { return };
+        if self.upstream_pooler == Pooler::None {
+            startup.parameters.extend_from_slice(context.parameters());
+            startup.parameters.push((Bytes::from_static(b"role"), tenant.role.clone()));
+            if mutant!(ContextFirst) {
+                startup.parameters.rotate_right(1 + context.parameters().len());
+            }
+        }
     }
 
     fn bypasses(&self, user: &[u8]) -> bool {
@@ -252,7 +334,7 @@ impl Policy {
     /// parameter names without regard to case (`guc_name_compare`).
     fn reserved_name(&self, name: &[u8]) -> Option<String> {
         let contexts = self.context_variables.iter().cloned();
-        let seals = self.context_variables.iter().map(|variable| format!("{variable}_seal"));
+        let seals = self.context_variables.iter().map(|variable| seal_name(variable));
         let fixed = ["role", "session_authorization"].map(String::from);
         contexts
             .chain(seals)
@@ -265,6 +347,11 @@ impl Policy {
             self.context_variables.iter().map(|variable| format!("<{variable}>")).collect();
         format!("Log in as ROLE{}{}", self.tenant_separator, values.join(&self.value_separator))
     }
+}
+
+/// The parameter that holds the seal of a variable.
+pub fn seal_name(variable: &str) -> String {
+    format!("{variable}_seal")
 }
 
 fn unauthorized(message: &'static str) -> Refusal {
@@ -300,3 +387,7 @@ fn split_all(mut text: Bytes, separator: &[u8]) -> Vec<Bytes> {
 /// `NAMEDATALEN - 1`: PostgreSQL cuts a longer user name, and would log in another role.
 const ROLE_BYTES_MAX: usize = 63;
 const VALUE_BYTES_MAX: usize = 128;
+
+/// How to do without the address of Multigres' end of the upstream leg.
+pub const SEAL_BIND_HINT: &str = "Where a unix socket, NAT or a pooler stands between Multigres \
+    and PostgreSQL, set \"seal_bind = none\" and seal with multigres_seal(KEY, 'none').";
