@@ -427,6 +427,22 @@ alter function public.multigres_predicate(regclass, name, text) owner to current
 revoke all on function public.multigres_predicate(regclass, name, text) from public;
 
 
+-- A comment may say anything: it is a memory only if multigres_protect() could have written it.
+create or replace function public.multigres_memory(comment text) returns jsonb
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return case when comment::jsonb ? 'column' then comment::jsonb end;
+exception when invalid_text_representation then
+    return null;
+end
+$$;
+
+alter function public.multigres_memory(text) owner to current_user;
+revoke all on function public.multigres_memory(text) from public;
+
+
 -- Every policy that isolates: one for each dimension of a table, its partitions and its heirs.
 -- Column and variable are read from what the policy says, and `intact` is whether that is what
 -- multigres_protect() made it say. `memory` is what it has to undo: the policy's comment, so that
@@ -457,10 +473,7 @@ as $$
         end
     ) as v(variable)
     cross join lateral (
-        select case
-            when obj_description(p.oid, 'pg_policy') ~ '^[{]"column": .*[}]$'
-            then obj_description(p.oid, 'pg_policy')::jsonb
-        end
+        select public.multigres_memory(obj_description(p.oid, 'pg_policy'))
     ) as m(memory)
     left join lateral (
         select a.attname
@@ -707,6 +720,7 @@ declare
     sequences text[] := '{}';
     privilege text;
     old jsonb;
+    inherited jsonb;
     shared jsonb;
 begin
     if table_name is null or column_name is null or variable is null then
@@ -809,6 +823,11 @@ begin
         end if;
     end;
 
+    -- A partition that came since has the default and the NOT NULL of its table.
+    select jsonb_object_agg(m.key, m.value) into inherited
+    from public.multigres_dimensions() as d, jsonb_each(d.memory) as m
+    where d.relation = table_name and d.column_name = multigres_protect.column_name
+        and m.key in ('default', 'not_null');
     for part in select public.multigres_family(table_name) loop
         old := (select d.memory from public.multigres_dimensions() as d
             where d.relation = part
@@ -828,7 +847,7 @@ begin
                 'sequences', case when c.oid = table_name then sequences end)
             into shared from pg_class as c where c.oid = part;
         end if;
-        old := coalesce(old, '{}') || jsonb_build_object('table', shared)
+        old := coalesce(old, inherited, '{}') || jsonb_build_object('table', shared)
             || case when part = any (nullable) then '{"not_null": true}' else '{}' end::jsonb;
         perform public.multigres_isolate(part, column_name, variable,
             public.multigres_prepare(part, column_name, variable, old));
@@ -881,7 +900,7 @@ begin
             perform public.multigres_restore_column(part, dimension.column_name, dimension.memory);
             execute format('drop policy %I on %s', dimension.policy, part);
         end loop;
-        if dimension is not null then
+        if found then
             perform public.multigres_admit(part);
             if not exists (
                 select from public.multigres_dimensions() as d where d.relation = part)
