@@ -77,7 +77,8 @@ begin
         -- forgets to; a session that runs SQL of an attacker's choice can set another one, until
         -- multigres_seal() ends that.
         --
-        -- No SET search_path here: a function that has one is not inlined.
+        -- No SET search_path here: a function that has one is not inlined. Every name is
+        -- qualified and every type exact instead, so that nothing planted beside them fits better.
         create or replace function public.multigres_context(variable text) returns text
         language sql stable parallel safe
         as $context$
@@ -90,7 +91,7 @@ begin
         create or replace function public.current_tenant_id() returns text
         language sql stable parallel safe
         as $context$
-            select public.multigres_context('app.current_tenant_id')
+            select public.multigres_context('app.current_tenant_id'::pg_catalog.text)
         $context$;
     else
         -- The value, if the seal beside it is an HMAC-SHA256 of it by one of the keys: see
@@ -148,7 +149,7 @@ begin
         create or replace function public.current_tenant_id() returns text
         language sql stable parallel restricted
         as $context$
-            select public.multigres_context('app.current_tenant_id')
+            select public.multigres_context('app.current_tenant_id'::pg_catalog.text)
         $context$;
 
         execute format('alter table %s owner to %I', keys, current_user);
@@ -485,7 +486,7 @@ as $$
         order by a.attnum limit 1
     ) as a on true
     cross join lateral (
-        select public.multigres_predicate(p.polrelid, a.attname, v.variable)
+        select public.multigres_predicate(p.polrelid::regclass, a.attname, v.variable)
     ) as w(predicate)
     where starts_with(p.polname::text, 'multigres_isolation')
 $$;
@@ -1112,7 +1113,8 @@ begin
             and d.column_name is not null and d.variable is not null
     loop
         if old.owned then
-            perform public.multigres_isolate(old.relation, old.column_name, old.variable, null);
+            perform public.multigres_isolate(old.relation, old.column_name, old.variable,
+                null::jsonb);
         else
             raise notice '% has policies of an older version: % does not own it',
                 old.relation, current_user

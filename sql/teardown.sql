@@ -19,6 +19,20 @@ declare
 begin
     perform pg_advisory_xact_lock(hashtextextended('multigres setup.sql', 0));
 
+    -- What anybody else has laid in their place must not run with the rights of this role.
+    select p.oid::regprocedure::text into name
+    from pg_proc as p join pg_roles as r on r.oid = p.proowner
+    where p.pronamespace = 'public'::regnamespace
+        and (p.oid = to_regprocedure('public.current_tenant_id()')
+            or starts_with(p.proname::text, 'multigres_'))
+        and r.rolname <> current_user and not r.rolsuper
+    limit 1;
+    if name is not null then
+        raise exception '% belongs to another role', name
+            using errcode = 'object_not_in_prerequisite_state',
+                hint = 'Run this as the role that ran setup.sql, or drop what is not its.';
+    end if;
+
     if to_regprocedure('public.multigres_unharden()') is not null then
         perform public.multigres_unharden();
     end if;
@@ -39,7 +53,9 @@ begin
         end loop;
     end if;
 
-    drop table if exists public.multigres_seal_keys;
+    if to_regclass('public.multigres_seal_keys') is not null then
+        drop table public.multigres_seal_keys;
+    end if;
     -- current_tenant_id() first: nothing says that it needs multigres_context().
     for name in
         select p.oid::regprocedure::text
