@@ -3,6 +3,7 @@
 
 mod cluster;
 mod daemon;
+mod database;
 mod fake_upstream;
 mod log;
 mod raw;
@@ -10,6 +11,7 @@ mod supervised;
 
 pub(crate) use cluster::{Cluster, PASSWORD, TENANTS, cluster};
 pub(crate) use daemon::{Daemon, Run, Status};
+pub(crate) use database::{SETUP, TEARDOWN, count, empty_database, set_up_database};
 pub(crate) use fake_upstream::{FakeUpstream, Tamper, relay, swallow};
 pub(crate) use raw::{ErrorFields, Message, Raw, startup_message};
 pub(crate) use supervised::send_signal;

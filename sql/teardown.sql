@@ -1,0 +1,73 @@
+-- Takes out what setup.sql brought into a database, and leaves its tables as they were.
+--
+--     psql -U postgres -d DB -v ON_ERROR_STOP=1 -f sql/teardown.sql
+--
+-- One transaction, by the role that ran setup.sql or a superuser. It stops, and changes nothing,
+-- where something else in the database uses its functions: a view, a policy or a default of
+-- somebody's own making. From then on app_user sees what it is granted, and of all tenants.
+--
+-- Role app_user stays, for it may serve other databases and own things: DROP ROLE takes it out.
+-- CREATE on schema public is not given back to PUBLIC, USAGE on schemas not taken from app_user.
+
+begin;
+
+set local search_path = pg_catalog, pg_temp;
+
+do $$
+declare
+    name text;
+begin
+    perform pg_advisory_xact_lock(hashtextextended('multigres setup.sql', 0));
+
+    -- What anybody else has laid in their place must not run with the rights of this role.
+    select p.oid::regprocedure::text into name
+    from pg_proc as p join pg_roles as r on r.oid = p.proowner
+    where p.pronamespace = 'public'::regnamespace
+        and (p.oid = to_regprocedure('public.current_tenant_id()')
+            or starts_with(p.proname::text, 'multigres_'))
+        and r.rolname <> current_user and not r.rolsuper
+    limit 1;
+    if name is not null then
+        raise exception '% belongs to another role', name
+            using errcode = 'object_not_in_prerequisite_state',
+                hint = 'Run this as the role that ran setup.sql, or drop what is not its.';
+    end if;
+
+    if to_regprocedure('public.multigres_unharden()') is not null then
+        perform public.multigres_unharden();
+    end if;
+
+    if to_regprocedure('public.multigres_dimensions()') is not null then
+        -- A partition goes with its table.
+        for name in
+            select distinct d.relation::text
+            from public.multigres_dimensions() as d
+            where not exists (
+                select
+                from pg_inherits as i
+                join public.multigres_dimensions() as parent on parent.relation = i.inhparent
+                where i.inhrelid = d.relation)
+            order by 1
+        loop
+            perform public.multigres_unprotect(name::regclass);
+        end loop;
+    end if;
+
+    if to_regclass('public.multigres_seal_keys') is not null then
+        drop table public.multigres_seal_keys;
+    end if;
+    -- current_tenant_id() first: nothing says that it needs multigres_context().
+    for name in
+        select p.oid::regprocedure::text
+        from pg_proc as p
+        where p.pronamespace = 'public'::regnamespace
+            and (p.oid = to_regprocedure('public.current_tenant_id()')
+                or starts_with(p.proname::text, 'multigres_'))
+        order by 1
+    loop
+        execute 'drop function ' || name;
+    end loop;
+end
+$$;
+
+commit;

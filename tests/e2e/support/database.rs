@@ -1,0 +1,27 @@
+//! Databases of a test's own, with `sql/setup.sql` in them. Knows nothing about any one test.
+
+use postgres::Client;
+
+use super::cluster;
+
+pub(crate) const SETUP: &str = include_str!("../../../sql/setup.sql");
+pub(crate) const TEARDOWN: &str = include_str!("../../../sql/teardown.sql");
+
+/// A new database of this name in the shared cluster, with nothing in it.
+pub(crate) fn empty_database(name: &str) -> String {
+    let mut client = cluster().superuser("postgres");
+    client.batch_execute(&format!("create database {name}")).expect("a name of the test's own");
+    name.to_owned()
+}
+
+/// The same, with setup.sql loaded.
+pub(crate) fn set_up_database(name: &str) -> String {
+    let database = empty_database(name);
+    cluster().superuser(&database).batch_execute(SETUP).expect("setup.sql");
+    database
+}
+
+/// How many rows there are: `count(client, "contacts where id > 2")`.
+pub(crate) fn count(client: &mut Client, from: &str) -> i64 {
+    client.query_one(&format!("select count(*) from {from}"), &[]).expect("a select").get(0)
+}
