@@ -392,4 +392,7 @@ $$;
 alter function public.multigres_status() owner to current_user;
 revoke all on function public.multigres_status() from public;
 
+
+\ir check.sql
+
 commit;
