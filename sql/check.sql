@@ -130,7 +130,8 @@ as $$
             select regexp_replace(pg_get_expr(p.polqual, p.polrelid), r.noise, '', 'g') as bare,
                 regexp_replace(quote_ident(a.attname), r.noise, '', 'g') as name,
                 coalesce(
-                    substring(pg_get_expr(p.polqual, p.polrelid) from 'multigres_context\(''([^'']+)'''),
+                    substring(pg_get_expr(p.polqual, p.polrelid)
+                        from 'multigres_context\(''([^'']+)'''),
                     'app.current_tenant_id') as variable
             from (values (public.multigres_noise())) as r(noise)
         ) as e
@@ -181,7 +182,8 @@ as $$
     where to_regrole('app_user') is null
     union all
     select 'error', 'role app_user',
-        case when f.itself then f.flag else format('can become %I, which %s', f.rolname, f.flag) end,
+        case when f.itself then f.flag
+            else format('can become %I, which %s', f.rolname, f.flag) end,
         case when f.itself then 'alter role app_user ' || f.fix else f.leave end
     from flags as f
     union all
@@ -360,7 +362,8 @@ as $$
         and t.reached is not null
     union all
     select 'error', 'table ' || t.name,
-        format('app_user can become its owner %I, who can switch row-level security off', r.rolname),
+        format('app_user can become its owner %I, who can switch row-level security off',
+            r.rolname),
         format('alter table %s owner to %I', t.name, current_user)
     from tables as t join pg_roles as r on r.oid = t.relowner
     where (t.protected or t.tenant_column is not null) and not r.rolsuper
@@ -407,10 +410,23 @@ as $$
     with isolations as (
         select i.*, format('policy %I on %s', i.policy_name, i.relation::regclass) as object,
             format('drop policy %I on %s; select public.multigres_protect(%L, %L%s)',
-                i.policy_name, i.relation::regclass, i.relation::regclass, i.column_name,
+                i.policy_name, i.relation::regclass, i.relation::regclass, t.attname,
                 case when i.variable <> 'app.current_tenant_id'
                     then format(', %L', i.variable) else '' end) as again
         from public.multigres_isolations() as i
+        left join lateral (
+            -- A changed policy need not name its column any more: the one beside it does.
+            select a.attname from pg_attribute as a
+            where a.attrelid = i.relation and a.attnum > 0 and not a.attisdropped
+            order by coalesce(a.attname = i.column_name and i.intact, false) desc,
+                exists (
+                    select from pg_depend as d join pg_policy as p on p.oid = d.objid
+                    where p.polrelid = i.relation and p.polname = 'multigres_access'
+                        and d.classid = 'pg_policy'::regclass and d.refobjid = i.relation
+                        and d.refclassid = 'pg_class'::regclass and d.refobjsubid = a.attnum) desc,
+                coalesce(a.attname = i.column_name, false) desc, a.attname = 'tenant_id' desc
+            limit 1
+        ) as t on true
     ),
     policies as (
         select p.*, format('policy %I on %s', p.polname, p.polrelid::regclass) as object,
@@ -431,8 +447,9 @@ as $$
         case
             when p.polpermissive then 'is permissive: any other policy widens it'
             when p.polroles <> '{0}' then 'holds only the roles '
-                || (select string_agg(quote_ident(pg_get_userbyid(r.id)), ', ')
-                    from unnest(p.polroles) as r(id))
+                || (
+                    select string_agg(quote_ident(r.rolname), ', ' order by r.rolname)
+                    from pg_roles as r where r.oid = any (p.polroles))
             when p.polcmd <> '*' then 'does not hold every command'
             else 'does not compare a column with the context, and nothing else'
         end,
@@ -546,7 +563,8 @@ as $$
         where not (x.indkey::int2[])[0:x.indnkeyatts - 1] && t.numbers
     )
     select case when u.surrogate then 'info' else 'warning' end,
-        coalesce(format('constraint %I on %s', u.conname, u.table_name), 'index ' || u.name),
+        case when u.conname is null then 'index ' || u.name
+            else format('constraint %I on %s', u.conname, u.table_name) end,
         format('is unique without %s: it tells one tenant what another has', u.columns)
             || case when u.surrogate then ' (a number or uuid made by the database, so little)'
                 else ', and keeps it from him' end,
@@ -562,8 +580,8 @@ as $$
     from uniques as u
     union all
     select 'warning', format('constraint %I on %s', k.conname, k.conrelid::regclass),
-        format('refers to %s without %s: a row may point at another tenant''s', k.confrelid::regclass,
-            other.columns)
+        format('refers to %s without %s: a row may point at another tenant''s',
+            k.confrelid::regclass, other.columns)
             || case when k.confdeltype in ('c', 'n', 'd') or k.confupdtype in ('c', 'n', 'd')
                 then ', and go or change with it' else '' end,
         concat(
@@ -580,7 +598,8 @@ as $$
             regexp_replace(
                 regexp_replace(pg_get_constraintdef(k.oid), '\(',
                     '(' || replace(own.columns, '\', '\\') || ', '),
-                '( REFERENCES .*?)\(([^()]*\))', '\1(' || replace(other.columns, '\', '\\') || ', \2'))
+                '( REFERENCES .*?)\(([^()]*\))',
+                '\1(' || replace(other.columns, '\', '\\') || ', \2'))
     from pg_constraint as k
     join tenants as own on own.relation = k.conrelid
     join tenants as other on other.relation = k.confrelid
@@ -629,7 +648,8 @@ as $$
             and d.refclassid = 'pg_class'::regclass and d.refobjid <> r.ev_class
     ),
     relations as (
-        select c.oid as id, c.oid::regclass::text as name, c.relkind, c.relowner, o.rolname as owner,
+        select c.oid as id, c.oid::regclass::text as name, c.relkind, c.relowner,
+            o.rolname as owner,
             o.rolsuper or o.rolbypassrls as past_policies,
             public.multigres_reached(c.oid, 'SELECT', 'INSERT', 'UPDATE', 'DELETE') as reached,
             exists (select from holding as h where h.id = c.oid
@@ -669,7 +689,8 @@ as $$
         join pg_namespace as n on n.oid = p.pronamespace
         join pg_roles as o on o.oid = p.proowner
         where p.prosecdef and n.nspname not in ('pg_catalog', 'information_schema')
-            and not (n.nspname = 'public' and p.proname in ('current_tenant_id', 'multigres_context')
+            and not (n.nspname = 'public'
+                and p.proname in ('current_tenant_id', 'multigres_context')
                 and p.proowner = (select f.proowner from pg_proc as f
                     where f.oid = 'public.current_tenant_id()'::regprocedure))
             and not exists (

@@ -15,6 +15,7 @@ pub(crate) use raw::{ErrorFields, Message, Raw, startup_message};
 pub(crate) use supervised::send_signal;
 
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use postgres::Client;
@@ -25,6 +26,21 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// How long one daemon may run: longer than any test, shorter than a reader's patience.
 pub(crate) const LIFETIME_MAX: Duration = Duration::from_secs(60);
+
+/// `sql/setup.sql` as psql reads it: with the files that it includes in their places.
+pub(crate) static SETUP: LazyLock<String> = LazyLock::new(|| {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/sql");
+    let read = |name: &str| {
+        std::fs::read_to_string(format!("{folder}/{name}"))
+            .unwrap_or_else(|error| panic!("{folder}/{name}: {error}"))
+    };
+    let lines = read("setup.sql");
+    let lines = lines.lines().map(|line| match line.strip_prefix(r"\ir ") {
+        Some(name) => read(name),
+        None => format!("{line}\n"),
+    });
+    lines.collect()
+});
 
 /// The five-letter code of an error that PostgreSQL (or Multigres in its place) reported.
 ///
