@@ -481,7 +481,7 @@ as $$
     ) as t on true
     where p.polpermissive and p.relrowsecurity and not p.held
         and (coalesce(p.qual, p.given) = 'true' or p.given = 'true' or p.protected)
-        and p.polname <> 'multigres_access'
+        and p.polname !~ '^multigres_'
     union all
     select 'error', p.object, 'stands alone: the restrictive policy beside it is gone',
         format('select public.multigres_protect(%L, %L)', p.polrelid::regclass, t.attname)
@@ -742,6 +742,7 @@ create or replace function public.multigres_check()
 returns table (severity text, object text, problem text, fix text)
 language sql stable
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
     with findings as (
         select r.* from public.multigres_check_role() as r

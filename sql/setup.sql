@@ -394,5 +394,6 @@ revoke all on function public.multigres_status() from public;
 
 
 \ir check.sql
+\ir harden.sql
 
 commit;
