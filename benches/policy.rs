@@ -42,7 +42,7 @@ impl Variant {
             .batch_execute(&format!("create database {database}"))
             .unwrap();
         let mut owner = cluster().superuser(&database);
-        owner.batch_execute(include_str!("../sql/setup.sql")).unwrap();
+        owner.batch_execute(&support::SETUP).unwrap();
         owner
             .batch_execute(&format!(
                 "create table items (id bigint primary key, tenant_id text not null, amount int not null);

@@ -1125,4 +1125,7 @@ end
 $$;
 
 
+\ir check.sql
+\ir harden.sql
+
 commit;

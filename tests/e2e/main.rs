@@ -3,8 +3,11 @@
 //! They know the daemon's settings, its log lines and the wire, and nothing of its insides.
 
 mod addresses;
+mod check;
+mod check_detours;
 mod failures;
 mod guard;
+mod harden;
 mod harness;
 mod isolation;
 mod limits;

@@ -405,7 +405,7 @@ fn app_user_reads_no_key_and_changes_no_seal() {
              alter default privileges grant all on sequences to app_user, public",
         )
         .unwrap();
-    owner.batch_execute(SETUP).unwrap();
+    owner.batch_execute(&SETUP).unwrap();
     fill(&database);
     owner.batch_execute(&format!("select multigres_seal('{KEY}', 'none')")).unwrap();
     owner.batch_execute("analyze multigres_seal_keys").unwrap();
@@ -533,7 +533,7 @@ fn what_is_no_key_or_would_be_no_secret_is_refused() {
              reset role",
         )
         .unwrap();
-    for refused in [&*sealing, SETUP] {
+    for refused in [&*sealing, SETUP.as_str()] {
         assert_eq!(sqlstate(&owner.batch_execute(refused).unwrap_err()), "55000");
         owner.batch_execute("rollback").unwrap();
     }
@@ -546,7 +546,7 @@ fn a_second_setup_keeps_a_database_sealed_and_teardown_forgets_the_key() {
     let database = sealed("seal_upgrade", "none");
     let mut owner = cluster().superuser(&database);
     let mut client = tenant(&database, "acme");
-    owner.batch_execute(SETUP).unwrap();
+    owner.batch_execute(&SETUP).unwrap();
     assert_eq!(names(&mut client), ["Ada", "Alan"]);
     client.batch_execute("set app.current_tenant_id = 'globex'").unwrap();
     assert!(names(&mut client).is_empty());

@@ -6,15 +6,15 @@ use std::os::unix::fs::PermissionsExt;
 use postgres::{Client, NoTls};
 
 use crate::support::{
-    ACME, Cluster, Daemon, FakeUpstream, GLOBEX, Message, Run, Tamper, cluster, contacts, sqlstate,
+    ACME, Cluster, Daemon, FakeUpstream, GLOBEX, Message, Run, SETUP, Tamper, cluster, contacts,
+    sqlstate,
 };
 
 const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 const NEW_KEY: &str = "f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff000102030405060708090a0b0c0d0e0f";
 const NEWER_KEY: &str = "deadbeefdeadbeefdeadbeefdeadbeefdeadbeefdeadbeefdeadbeefdeadbeef";
 
-/// A database of one test's own, with the tables of the others under policies that ask
-/// `multigres_context()`.
+/// A database of one test's own, with setup.sql and the tables of the others protected by it.
 struct Database {
     cluster: &'static Cluster,
     name: String,
@@ -27,13 +27,13 @@ impl Database {
         cluster.superuser("postgres").batch_execute(&create).unwrap();
         let database = Database { cluster, name: name.to_owned() };
         database.execute(include_str!("support/tenants.sql"));
-        database.execute(include_str!("support/seal.sql"));
+        database.execute(&SETUP);
         database.execute(
-            "alter policy one_tenant on contacts using
-                 (tenant_id = (select public.multigres_context('app.current_tenant_id')));
-             alter policy one_list_one_user on list_items using
-                 (list_id = (select public.multigres_context('app.current_list_id'))
-                 and user_id = (select public.multigres_context('app.current_user_id')))",
+            "drop policy one_tenant on contacts;
+             drop policy one_list_one_user on list_items;
+             select multigres_protect('contacts', 'tenant_id');
+             select multigres_protect('list_items', 'list_id', 'app.current_list_id');
+             select multigres_protect('list_items', 'user_id', 'app.current_user_id')",
         );
         database
     }

@@ -404,7 +404,7 @@ fn a_second_setup_says_nothing_and_keeps_the_tables_protected() {
     let mut config = cluster().direct("postgres", &database);
     config.notice_callback(move |notice| heard.lock().unwrap().push(notice.to_string()));
     let mut owner = config.connect(NoTls).unwrap();
-    owner.batch_execute(SETUP).unwrap();
+    owner.batch_execute(&SETUP).unwrap();
     owner.batch_execute("select multigres_protect('contacts')").unwrap();
     assert_eq!(*notices.lock().unwrap(), [""; 0]);
     assert_eq!(status(&mut owner), ["public.contacts tenant_id yes "]);
@@ -426,7 +426,7 @@ fn the_setup_leaves_schema_public_and_its_own_functions_to_nobody_else() {
              reset role",
         )
         .unwrap();
-    owner.batch_execute(SETUP).unwrap();
+    owner.batch_execute(&SETUP).unwrap();
     let theirs = "pg_proc where pronamespace = 'public'::regnamespace
                   and proowner <> 'postgres'::regrole";
     assert_eq!(count(&mut owner, theirs), 0);
@@ -450,12 +450,12 @@ fn the_setup_makes_app_user_or_refuses_one_that_policies_do_not_hold() {
         "create role app_user; grant pg_execute_server_program to app_user",
     ] {
         owner.batch_execute(reason).unwrap();
-        let error = owner.batch_execute(SETUP).unwrap_err();
+        let error = owner.batch_execute(&SETUP).unwrap_err();
         assert_eq!(sqlstate(&error), "55000", "{reason}");
         owner.batch_execute("rollback; drop role app_user").unwrap();
         assert_eq!(count(&mut owner, "pg_proc where proname ~ 'multigres|current_tenant'"), 0);
     }
-    owner.batch_execute(SETUP).unwrap();
+    owner.batch_execute(&SETUP).unwrap();
     let made = "pg_authid where rolname = 'app_user' and rolcanlogin and rolpassword is null
                 and not (rolsuper or rolbypassrls or rolcreatedb)
                 and not (rolcreaterole or rolreplication)";

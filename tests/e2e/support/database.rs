@@ -1,10 +1,26 @@
 //! Databases of a test's own, with `sql/setup.sql` in them. Knows nothing about any one test.
 
+use std::sync::LazyLock;
+
 use postgres::Client;
 
 use super::cluster;
 
-pub(crate) const SETUP: &str = include_str!("../../../sql/setup.sql");
+/// `sql/setup.sql` as psql reads it: with the files that it includes in their places.
+pub(crate) static SETUP: LazyLock<String> = LazyLock::new(|| {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/sql");
+    let read = |name: &str| {
+        std::fs::read_to_string(format!("{folder}/{name}"))
+            .unwrap_or_else(|error| panic!("{folder}/{name}: {error}"))
+    };
+    let lines = read("setup.sql");
+    let lines = lines.lines().map(|line| match line.strip_prefix(r"\ir ") {
+        Some(name) => read(name),
+        None => format!("{line}\n"),
+    });
+    lines.collect()
+});
+
 pub(crate) const TEARDOWN: &str = include_str!("../../../sql/teardown.sql");
 
 /// A new database of this name in the shared cluster, with nothing in it.
@@ -17,7 +33,7 @@ pub(crate) fn empty_database(name: &str) -> String {
 /// The same, with setup.sql loaded.
 pub(crate) fn set_up_database(name: &str) -> String {
     let database = empty_database(name);
-    cluster().superuser(&database).batch_execute(SETUP).expect("setup.sql");
+    cluster().superuser(&database).batch_execute(&SETUP).expect("setup.sql");
     database
 }
 

@@ -1,0 +1,420 @@
+//! What multigres_check() finds: each fault is planted, found, mended by the SQL that the finding
+//! itself gives, and gone. Knows nothing of how the linter looks for them.
+
+use postgres::Client;
+
+use crate::support::{SETUP, cluster, sqlstate};
+
+#[test]
+fn a_database_as_setup_and_protect_leave_it_has_no_findings() {
+    let mut owner = clean("check_clean");
+    assert_eq!(findings(&mut owner), [""; 0]);
+    owner.batch_execute(&SETUP).unwrap();
+    assert_eq!(findings(&mut owner), [""; 0], "after a second setup");
+}
+
+#[test]
+fn what_finds_faults_is_not_for_app_user() {
+    clean("check_secret");
+    let mut client = cluster().direct("app_user", "check_secret").connect(postgres::NoTls).unwrap();
+    for refused in [
+        "select * from multigres_check()",
+        "select * from multigres_check_role()",
+        "select multigres_reached('contacts'::regclass, 'SELECT')",
+        "select * from multigres_isolations()",
+    ] {
+        assert_eq!(sqlstate(&client.batch_execute(refused).unwrap_err()), "42501", "{refused}");
+    }
+}
+
+#[test]
+fn a_table_without_row_level_security_is_found() {
+    let mut owner = clean("check_tables");
+    found_and_mended(
+        &mut owner,
+        "alter table contacts disable row level security",
+        &["error | table public.contacts | row-level security is off"],
+    );
+    found_and_mended(
+        &mut owner,
+        "alter table contacts no force row level security",
+        &["error | table public.contacts | row-level security is not forced upon the owner"],
+    );
+    // The name of the column tells: tenant_id, or that of any protected table.
+    found_and_mended(
+        &mut owner,
+        "create table notes (tenant_id int not null); create index on notes (tenant_id);
+         grant select on notes to app_user",
+        &[
+            "error | table public.notes | has a column tenant_id and is not protected; app_user has \
+           SELECT",
+        ],
+    );
+    found_and_mended(
+        &mut owner,
+        "create table sites (org text not null); create index on sites (org);
+         select multigres_protect('sites', 'org');
+         create table pages (org text not null, body text); create index on pages (org);
+         grant update (body) on pages to public",
+        &["error | table public.pages | has a column org and is not protected; app_user has \
+           UPDATE"],
+    );
+    found_and_mended(
+        &mut owner,
+        "create table own (tenant_id text not null); create index on own (tenant_id);
+         alter table own enable row level security; grant delete on own to tenant_tables",
+        &["warning | table public.own | has a column tenant_id and is not protected; app_user \
+           has DELETE"],
+    );
+    not_found(
+        &mut owner,
+        "create table hidden (tenant_id text);
+         create schema closed; create table closed.notes (tenant_id text);
+         grant select on closed.notes to app_user; create temp table t (tenant_id text)",
+    );
+}
+
+#[test]
+fn a_table_that_all_tenants_share_is_a_warning_where_they_write_it() {
+    let mut owner = clean("check_shared");
+    found_and_mended(
+        &mut owner,
+        "create table countries (code text); grant select on countries to app_user",
+        &["info | table public.countries | is not protected: all tenants read the same rows"],
+    );
+    // What may be read remains, as an info.
+    owner.batch_execute("begin; create table countries (code text)").unwrap();
+    owner.batch_execute("grant select, insert, update (code) on countries to app_user").unwrap();
+    assert_eq!(
+        findings(&mut owner),
+        ["warning | table public.countries | is not protected: all tenants write the same rows"]
+    );
+    mend(&mut owner);
+    assert_eq!(
+        findings(&mut owner),
+        ["info | table public.countries | is not protected: all tenants read the same rows"]
+    );
+}
+
+#[test]
+fn a_part_of_a_protected_table_without_policies_is_found() {
+    let mut owner = clean("check_parts");
+    let part = "create table parts (tenant_id text not null, k int) partition by list (k);
+                create index on parts (tenant_id); select multigres_protect('parts');
+                create table part1 partition of parts default";
+    found_and_mended(
+        &mut owner,
+        part,
+        &["info | table public.part1 | is a part of a protected table and has no policy of its \
+           own; app_user does not reach it by its name"],
+    );
+    found_and_mended(
+        &mut owner,
+        &format!("{part}; grant select on part1 to app_user"),
+        &["error | table public.part1 | is a part of a protected table and has no policy of its \
+           own: read by its name it shows all rows"],
+    );
+    found_and_mended(
+        &mut owner,
+        "create table heir () inherits (contacts); create index on heir (tenant_id);
+         grant select on heir to public",
+        &["error | table public.heir | is a part of a protected table and has no policy of its \
+           own: read by its name it shows all rows"],
+    );
+}
+
+#[test]
+fn policies_that_were_changed_are_found() {
+    let mut owner = clean("check_policies");
+    let compares = "error | policy multigres_isolation on public.contacts | does not compare a \
+                    column with the context, and nothing else";
+    for changed in [
+        "using (true) with check (true)",
+        "using (tenant_id = current_tenant_id() or true)",
+        "with check (true)",
+        "with check (tenant_id = 'acme')",
+        "using (tenant_id <> current_tenant_id()) with check (tenant_id <> current_tenant_id())",
+        "using (name = current_tenant_id()) with check (tenant_id = current_tenant_id())",
+        "using (tenant_id = current_tenant_id() or name = 'x')
+             with check (tenant_id = current_tenant_id() or name = 'x')",
+    ] {
+        let plant = format!("alter policy multigres_isolation on contacts {changed}");
+        let found = planted(&mut owner, &plant);
+        assert!(found.contains(&compares.to_owned()), "{changed}: {found:?}");
+        mend(&mut owner);
+        assert_eq!(severe(&mut owner), [""; 0], "{changed}");
+        owner.batch_execute("rollback").unwrap();
+    }
+    found_and_mended(
+        &mut owner,
+        "alter policy multigres_isolation on contacts to trust_user, app_user",
+        &[
+            "error | policy multigres_isolation on public.contacts | holds only the roles app_user, \
+           trust_user",
+        ],
+    );
+    found_and_mended(
+        &mut owner,
+        "drop policy multigres_isolation on contacts;
+         create policy multigres_isolation on contacts
+             using (tenant_id = current_tenant_id()) with check (tenant_id = current_tenant_id())",
+        &["error | policy multigres_isolation on public.contacts | is permissive: any other \
+           policy widens it"],
+    );
+    found_and_mended(
+        &mut owner,
+        "drop policy multigres_isolation on contacts;
+         create policy multigres_isolation on contacts as restrictive for select
+             using (tenant_id = current_tenant_id())",
+        &["error | policy multigres_isolation on public.contacts | does not hold every command"],
+    );
+    found_and_mended(
+        &mut owner,
+        "drop policy multigres_isolation on contacts;
+         create policy multigres_isolation on contacts as restrictive
+             using (tenant_id = current_tenant_id())",
+        &["warning | policy multigres_isolation on public.contacts | has no WITH CHECK of its own"],
+    );
+    found_and_mended(
+        &mut owner,
+        "drop policy multigres_access on contacts",
+        &["info | table public.contacts | has no permissive policy: nobody sees a row"],
+    );
+}
+
+#[test]
+fn a_comparison_may_be_written_in_every_way_that_types_ask_for() {
+    let mut owner = clean("check_types");
+    for kind in ["text", "varchar", "varchar(20)", "uuid", "smallint", "integer", "bigint"] {
+        for call in ["%", "(select %)"] {
+            let value = call.replace('%', "public.current_tenant_id()");
+            let cast = if kind.starts_with('v') { "text" } else { kind };
+            for value in [format!("({value})::{cast}"), value.replace("()", &format!("()::{cast}"))]
+            {
+                let check = format!(r#""a (b)" = {value}"#);
+                not_found(
+                    &mut owner,
+                    &format!(
+                        r#"create table typed ("a (b)" {kind} primary key);
+                           select multigres_protect('typed', 'a (b)');
+                           alter policy multigres_isolation on typed
+                               using ({check}) with check ({check})"#
+                    ),
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn policies_that_open_a_table_are_found_where_nothing_restricts_them() {
+    let mut owner = clean("check_open");
+    let opens = "error | policy open on public.contacts | opens the table: no policy of Multigres \
+                 stands beside it";
+    let open = "create policy open on contacts using (true)";
+    not_found(&mut owner, open);
+    let found = planted(
+        &mut owner,
+        &format!("{open}; alter policy multigres_isolation on contacts using (true)"),
+    );
+    assert!(found.contains(&opens.to_owned()), "{found:?}");
+    mend(&mut owner);
+    assert_eq!(findings(&mut owner), [""; 0]);
+    owner.batch_execute("rollback").unwrap();
+
+    let alone = "drop policy multigres_isolation on contacts";
+    let found = planted(&mut owner, &format!("{open}; {alone}"));
+    assert!(found.contains(&opens.to_owned()), "{found:?}");
+    assert!(found.iter().any(|line| line.ends_with("the restrictive policy beside it is gone")));
+    mend(&mut owner);
+    assert_eq!(findings(&mut owner), [""; 0]);
+    owner.batch_execute("rollback").unwrap();
+
+    let found = planted(
+        &mut owner,
+        &format!("create policy open on contacts to trust_user using (true); {alone}"),
+    );
+    assert!(found.contains(&format!("{opens} (for roles other than app_user)")), "{found:?}");
+    owner.batch_execute("rollback").unwrap();
+}
+
+#[test]
+fn policies_over_a_setting_are_errors_once_the_database_is_sealed() {
+    let mut owner = clean("check_settings");
+    let direct = "create policy own on contacts using (name = current_setting('app.x', true))";
+    let by_function = "create function whoami() returns text language sql stable
+                           as 'select current_setting(''app.x'', true)';
+                       create policy own on contacts using (name = whoami())";
+    // The table itself is no concern of this test; what it holds is.
+    let sealed = "create table if not exists multigres_seal_keys ()";
+    for policy in [direct, by_function] {
+        let problem = "policy own on public.contacts | reads a setting that any session may SET";
+        found_and_mended(&mut owner, policy, &[&format!("info | {problem}")]);
+        let plant = format!("{sealed}; {policy}");
+        found_and_mended(&mut owner, &plant, &[&format!("error | {problem}")]);
+    }
+    not_found(&mut owner, sealed);
+    for grant in ["select", "insert", "delete, update"] {
+        found_and_mended(
+            &mut owner,
+            &format!("{sealed}; grant {grant} on multigres_seal_keys to app_user"),
+            &["error | table public.multigres_seal_keys | app_user may use the keys of the seal"],
+        );
+    }
+    let reader = "role app_user | is a member of pg_read_all_data, which sees or does more than \
+                  one tenant should";
+    if version(&mut owner) >= 14 {
+        let grant = "grant pg_read_all_data to app_user";
+        found_and_mended(&mut owner, grant, &[&format!("warning | {reader}")]);
+        let plant = format!("{sealed}; {grant}");
+        found_and_mended(&mut owner, &plant, &[&format!("error | {reader}")]);
+    }
+}
+
+#[test]
+fn columns_and_constraints_that_tell_of_other_tenants_are_found() {
+    let mut owner = clean("check_constraints");
+    found_and_mended(
+        &mut owner,
+        "alter table contacts drop constraint contacts_pkey;
+         alter table contacts alter column tenant_id drop not null;
+         create index on contacts (tenant_id)",
+        &["warning | table public.contacts | column tenant_id may be NULL: such a row is no \
+           tenant's"],
+    );
+    found_and_mended(
+        &mut owner,
+        "alter table contacts drop constraint contacts_pkey; create index on contacts (name);
+         create index on contacts (tenant_id) where name = 'x'",
+        &["warning | table public.contacts | no index begins with tenant_id: each query reads \
+           every tenant's rows"],
+    );
+    let taken = "is unique without tenant_id: it tells one tenant what another has, and keeps it \
+                 from him";
+    found_and_mended(
+        &mut owner,
+        "alter table contacts add constraint names unique (name)",
+        &[&format!("warning | constraint names on public.contacts | {taken}")],
+    );
+    found_and_mended(
+        &mut owner,
+        "create unique index names on contacts (lower(name)) where name <> ''",
+        &[&format!("warning | index public.names | {taken}")],
+    );
+    found_and_mended(
+        &mut owner,
+        "create table plain (id int primary key, tenant_id text not null);
+         create index on plain (tenant_id); select multigres_protect('plain')",
+        &[&format!("warning | constraint plain_pkey on public.plain | {taken}")],
+    );
+    let made = "is unique without tenant_id: it tells one tenant what another has (a number or \
+                uuid made by the database, so little)";
+    for id in
+        ["bigserial", "int generated by default as identity", "uuid default gen_random_uuid()"]
+    {
+        found_and_mended(
+            &mut owner,
+            &format!(
+                "create table made (id {id} primary key, tenant_id text not null);
+                 create index on made (tenant_id); select multigres_protect('made')"
+            ),
+            &[&format!("info | constraint made_pkey on public.made | {made}")],
+        );
+    }
+    let calls = "create table calls (tenant_id text not null, id int, contact bigint,
+                     primary key (tenant_id, id));
+                 select multigres_protect('calls');
+                 alter table contacts add constraint by_id unique (id);";
+    let unique = format!("warning | constraint by_id on public.contacts | {taken}");
+    let refers = "warning | constraint its_contact on public.calls | refers to public.contacts \
+                  without tenant_id: a row may point at another tenant's";
+    for (action, more) in [("", ""), ("on delete cascade", ", and go or change with it")] {
+        let plant = format!(
+            "{calls} alter table calls add constraint its_contact foreign key (contact)
+                 references contacts (id) {action}"
+        );
+        let found = planted(&mut owner, &plant);
+        assert_eq!(found, [unique.clone(), format!("{refers}{more}")]);
+        // In this order: the reference stands upon the constraint.
+        mend_one(&mut owner, "constraint its_contact on public.calls");
+        mend_one(&mut owner, "constraint by_id on public.contacts");
+        assert_eq!(findings(&mut owner), [""; 0]);
+        owner.batch_execute("rollback").unwrap();
+    }
+}
+
+/// The findings once a fault is planted, in a transaction that the caller rolls back.
+fn planted(owner: &mut Client, plant: &str) -> Vec<String> {
+    owner.batch_execute("begin").unwrap();
+    owner.batch_execute(plant).unwrap_or_else(|error| panic!("{plant}: {error:?}"));
+    findings(owner)
+}
+
+pub(crate) fn found_and_mended(owner: &mut Client, plant: &str, expected: &[&str]) {
+    assert_eq!(planted(owner, plant), expected, "{plant}");
+    mend(owner);
+    assert_eq!(findings(owner), [""; 0], "mended: {plant}");
+    owner.batch_execute("rollback").unwrap();
+}
+
+pub(crate) fn not_found(owner: &mut Client, harmless: &str) {
+    assert_eq!(planted(owner, harmless), [""; 0], "{harmless}");
+    owner.batch_execute("rollback").unwrap();
+}
+
+/// Runs the fixes of all findings, one after the other: one may have mended another's.
+pub(crate) fn mend(owner: &mut Client) {
+    while let Some(row) = owner.query_opt(&format!("{CHECK} limit 1"), &[]).unwrap() {
+        let before = findings(owner);
+        let fix: Option<&str> = row.get("fix");
+        let fix = fix.unwrap_or_else(|| panic!("no fix for {}", before[0]));
+        owner.batch_execute(fix).unwrap_or_else(|error| panic!("{fix}: {error:?}"));
+        let after = findings(owner);
+        assert!(!after.contains(&before[0]), "{fix} did not mend {}", before[0]);
+        if after.iter().any(|line| !before.contains(line)) {
+            break;
+        }
+    }
+}
+
+fn mend_one(owner: &mut Client, object: &str) {
+    let sql = "select fix from multigres_check() where object = $1";
+    let fix: String = owner.query_one(sql, &[&object]).unwrap().get(0);
+    owner.batch_execute(&fix).unwrap_or_else(|error| panic!("{fix}: {error:?}"));
+}
+
+const CHECK: &str = "select severity, object, problem, fix from multigres_check()";
+
+pub(crate) fn findings(owner: &mut Client) -> Vec<String> {
+    let rows = owner.query(CHECK, &[]).unwrap();
+    let line = |row: &postgres::Row| {
+        let [severity, object, problem]: [&str; 3] = [row.get(0), row.get(1), row.get(2)];
+        format!("{severity} | {object} | {problem}")
+    };
+    rows.iter().map(line).collect()
+}
+
+fn severe(owner: &mut Client) -> Vec<String> {
+    findings(owner).into_iter().filter(|line| !line.starts_with("info")).collect()
+}
+
+pub(crate) fn version(owner: &mut Client) -> i32 {
+    let sql = "select current_setting('server_version_num')::int / 10000";
+    owner.query_one(sql, &[]).unwrap().get(0)
+}
+
+/// The superuser in a new database with one protected table, in which nothing is to be found.
+pub(crate) fn clean(database: &str) -> Client {
+    let create = format!("create database {database}");
+    cluster().superuser("postgres").batch_execute(&create).unwrap();
+    let mut owner = cluster().superuser(database);
+    owner.batch_execute(&SETUP).unwrap();
+    owner
+        .batch_execute(
+            "create table contacts (tenant_id text not null, id bigint, name text,
+                 primary key (tenant_id, id));
+             select multigres_protect('contacts')",
+        )
+        .unwrap();
+    owner
+}
