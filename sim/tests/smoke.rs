@@ -1,4 +1,5 @@
-//! A sweep small enough for every test run: all profiles, cuts of the login, determinism. The binary
+//! A sweep small enough for every test run: all profiles, cuts of the login, determinism. The
+//! binary
 //! sweeps further.
 
 use multigres_sim::plan::{Plan, Profile};
