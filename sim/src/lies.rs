@@ -4,8 +4,8 @@
 
 use crate::exhaust;
 use crate::plan::{
-    Auth, AuthMode, BadStart, Cancel, Client, Conduct, Fate, Lie, Password, Plan, Script, SealBind,
-    Session, User,
+    Auth, AuthMode, BadStart, Cancel, Client, Conduct, Cut, End, Fate, Lie, Lookup, LookupAnswer,
+    Password, Plan, Script, SealBind, Session, User,
 };
 
 /// All plans, each with a hundred logins or so.
@@ -21,7 +21,18 @@ pub fn plans() -> Vec<Plan> {
         }
     }
     plans.push(cancels());
+    plans.push(leavers());
     plans
+}
+
+/// Clients that leave after so many bytes, while upstream's address is being looked up.
+fn leavers() -> Plan {
+    let mut plan = exhaust::honest(AuthMode::Auto, Auth::Trust, 120);
+    plan.daemon.lookup = Some(Lookup { delay_ms: 200, answer: LookupAnswer::Good });
+    for (at, session) in plan.sessions.iter_mut().enumerate() {
+        session.client.conduct = Conduct::Cut(Cut { at, how: End::Close });
+    }
+    plan
 }
 
 /// Cancel requests for which there is often no connection to upstream.

@@ -7,9 +7,9 @@ use multigres::tenant::SealBind;
 use crate::stage::{Cast, Play, at_every_chunk_size, message, startup, startup_of};
 use crate::{acme, answer, contains, error, key, ok, ready, row, start};
 
-/// By openssl(1): `printf '\0\0\0\020multigres-seal-1\0\0\0\025app.current_tenant_id\0\0\0\004acme…'
-/// | openssl dgst -sha256 -mac HMAC -macopt hexkey:0001…1f`, for acme in crm as app_user from
-/// 127.0.0.1:54321, then from nowhere.
+/// By openssl(1), for acme in crm as app_user from 127.0.0.1:54321, then from nowhere: the parts of
+/// the claim, each behind its length in four bytes, go into
+/// `openssl dgst -sha256 -mac HMAC -macopt hexkey:000102…1f`.
 const AT_54321: &str = "2e7655484b8d673d89675621e27b6bdee4e71d1f05f440860dd227a9121ab018";
 const ANYWHERE: &str = "c232031397844b0c5bf823b4259ce84af4f75d3e2ee644334c8a4a2eab804820";
 
