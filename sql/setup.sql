@@ -181,7 +181,8 @@ $$;
 -- Multigres, and when all sessions of the old one have ended, call multigres_unseal() and this
 -- again, or leave the old one until the next change drives it out.
 --
--- Who owns this function reads the keys, and so does whoever reads a dump of the database.
+-- Who owns this function reads the keys, and so does whoever reads a dump of the database, or a
+-- log of its statements.
 create or replace function public.multigres_seal(key_hex text, bind text default 'address')
 returns void
 language plpgsql
