@@ -99,7 +99,7 @@ fn domains_and_citext_are_compared_by_their_index() {
         let plan = client.query(&format!("explain select from {table}"), &[]).unwrap();
         let plan: String = plan.iter().map(|row| row.get::<_, String>(0) + "\n").collect();
         assert!(plan.contains("Index Cond:"), "{kind}: {plan}");
-        assert_eq!(plan.matches("InitPlan").count(), 1, "{kind}: {plan}");
+        assert!(plan.contains("InitPlan 1") && !plan.contains("InitPlan 2"), "{kind}: {plan}");
         assert_eq!(count(&mut login(&database, ""), &table), 0, "{kind}");
     }
     assert_eq!(status(&mut owner).iter().filter(|line| line.contains(" yes ")).count(), 7);

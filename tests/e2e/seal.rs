@@ -439,7 +439,7 @@ fn a_sealed_table_is_read_by_its_index_and_in_parallel() {
     let mut client = tenant(&database, "t3");
     client.batch_execute("set enable_seqscan = off").unwrap();
     let plan = explain(&mut client, "select * from big where k = 5");
-    assert_eq!(plan.matches("InitPlan").count(), 1, "once per query: {plan}");
+    assert!(plan.contains("InitPlan 1") && !plan.contains("InitPlan 2"), "once a query: {plan}");
     assert!(plan.contains("Index Cond: (tenant_id ="), "{plan}");
     client
         .batch_execute(
