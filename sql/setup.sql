@@ -181,7 +181,8 @@ $$;
 -- Multigres, and when all sessions of the old one have ended, call multigres_unseal() and this
 -- again, or leave the old one until the next change drives it out.
 --
--- Who owns this function reads the keys, and so does whoever reads a dump of the database.
+-- Who owns this function reads the keys, and so does whoever reads a dump of the database, or a
+-- log of its statements.
 create or replace function public.multigres_seal(key_hex text, bind text default 'address')
 returns void
 language plpgsql
@@ -428,13 +429,13 @@ alter function public.multigres_predicate(regclass, name, text) owner to current
 revoke all on function public.multigres_predicate(regclass, name, text) from public;
 
 
--- A comment may say anything: it is a memory only if multigres_protect() could have written it.
+-- What a policy's comment remembers; anybody's comment may say anything.
 create or replace function public.multigres_memory(comment text) returns jsonb
 language plpgsql immutable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    return case when comment::jsonb ? 'column' then comment::jsonb end;
+    return case when jsonb_typeof(comment::jsonb) = 'object' then comment::jsonb end;
 exception when invalid_text_representation then
     return null;
 end
@@ -656,7 +657,7 @@ begin
     left join pg_attrdef as f on f.adrelid = a.attrelid and f.adnum = a.attnum
     where a.attrelid = table_name and a.attname = column_name;
 
-    if (memory -> 'default')::boolean
+    if memory ->> 'default' = 'true'
         and found.column_default ~ '^[(]*public[.](current_tenant_id|multigres_context)[(]'
         or not found.atthasdef and found.typdefault is null
             and found.attidentity = '' and found.attgenerated = ''
@@ -929,7 +930,7 @@ declare
     part regclass;
     not_null regclass[];
 begin
-    if (memory -> 'default')::boolean and exists (
+    if memory ->> 'default' = 'true' and exists (
         select from pg_attrdef as f
         join pg_attribute as a on a.attrelid = f.adrelid and a.attnum = f.adnum
         where f.adrelid = table_name and a.attname = column_name
@@ -949,7 +950,7 @@ begin
         execute format('drop index %s', made);
     end loop;
 
-    if (memory -> 'not_null')::boolean then
+    if memory ->> 'not_null' = 'true' then
         -- To drop it here drops it from partitions and heirs, from those too that had it before.
         not_null := array(
             select f from public.multigres_family(table_name) as f
@@ -985,12 +986,12 @@ declare
     sequence regclass;
 begin
     -- Policies of somebody else's making want row-level security on, if nothing is remembered.
-    if not coalesce((memory -> 'enabled')::boolean,
+    if not coalesce(memory ->> 'enabled' = 'true',
         exists (select from pg_policy as p where p.polrelid = table_name))
     then
         execute format('alter table %s disable row level security', table_name);
     end if;
-    if not coalesce((memory -> 'forced')::boolean, false) then
+    if not coalesce(memory ->> 'forced' = 'true', false) then
         execute format('alter table %s no force row level security', table_name);
     end if;
     if to_regrole('app_user') is null then

@@ -1,77 +1,26 @@
 //! A sealed context, as an attacker would try to get round it: directly on PostgreSQL, logged in
-//! as app_user. The seals are made here, by the description in sql/setup.sql; Multigres takes no
-//! part.
+//! as app_user. The seals are forged; Multigres takes no part.
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
-use hmac::{Hmac, KeyInit, Mac};
 use postgres::{Client, NoTls};
-use sha2::Sha256;
 
 use crate::support::{
-    Raw, SETUP, TEARDOWN, cluster, count, empty_database, set_up_database, sqlstate,
+    Raw, SEAL_KEY as KEY, SETUP, SealedLogin, TEARDOWN, TENANT_VARIABLE as TENANT, cluster, count,
+    empty_database, set_up_database, sqlstate,
 };
 
-const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const SECOND_KEY: &str = "1111111111111111111111111111111111111111111111111111111111111111";
 const THIRD_KEY: &str = "2222222222222222222222222222222222222222222222222222222222222222";
 
-const TENANT: &str = "app.current_tenant_id";
 const USER: &str = "app.current_user_id";
-
-/// What a seal is made over, beside the version.
-#[derive(Clone, Copy)]
-struct Login<'a> {
-    key: &'a str,
-    variable: &'a str,
-    value: &'a str,
-    database: &'a str,
-    role: &'a str,
-    /// None where seal_bind is `none`.
-    address: Option<SocketAddr>,
-}
-
-impl<'a> Login<'a> {
-    fn new(database: &'a str, value: &'a str) -> Login<'a> {
-        Login { key: KEY, variable: TENANT, value, database, role: "app_user", address: None }
-    }
-
-    fn seal(&self) -> String {
-        let (address, port) = match self.address {
-            None => (Vec::new(), String::new()),
-            Some(SocketAddr::V4(end)) => {
-                ([&[2, 32, 0, 4][..], &end.ip().octets()].concat(), end.port().to_string())
-            }
-            Some(SocketAddr::V6(end)) => {
-                ([&[3, 128, 0, 16][..], &end.ip().octets()].concat(), end.port().to_string())
-            }
-        };
-        let key: Vec<u8> = (0..self.key.len() / 2)
-            .map(|byte| u8::from_str_radix(&self.key[2 * byte..2 * byte + 2], 16).unwrap())
-            .collect();
-        let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
-        for field in [
-            b"multigres-seal-1",
-            self.variable.as_bytes(),
-            self.value.as_bytes(),
-            self.database.as_bytes(),
-            self.role.as_bytes(),
-            &address,
-            port.as_bytes(),
-        ] {
-            mac.update(&u32::try_from(field.len()).unwrap().to_be_bytes());
-            mac.update(field);
-        }
-        mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-}
 
 #[test]
 fn a_sealed_session_keeps_its_tenant_whatever_it_sets() {
     let database = sealed("seal_keeps", "none");
     let mut client = tenant(&database, "acme");
-    let other = Login::new(&database, "globex").seal();
+    let other = SealedLogin::new(&database, "globex").seal();
     for (statement, expected) in [
         ("select 1", &["Ada", "Alan"][..]),
         ("set app.current_tenant_id = 'globex'", &[]),
@@ -123,18 +72,18 @@ fn a_seal_is_good_for_one_variable_value_database_role_and_key() {
     let database = sealed("seal_fields", "none");
     // Its name and value run into those of the next login, were their lengths not sealed too.
     empty_database("eal_fields");
-    let right = Login::new(&database, "acme");
+    let right = SealedLogin::new(&database, "acme");
     for (what, sealed, fits) in [
         ("all of it", right, true),
-        ("variable", Login { variable: USER, ..right }, false),
-        ("upper case", Login { variable: "app.Current_tenant_id", ..right }, false),
-        ("value", Login { value: "globex", ..right }, false),
-        ("case of the value", Login { value: "Acme", ..right }, false),
-        ("database", Login { database: "postgres", ..right }, false),
-        ("border", Login { value: "acmes", database: "eal_fields", ..right }, false),
-        ("role", Login { role: "postgres", ..right }, false),
-        ("key", Login { key: SECOND_KEY, ..right }, false),
-        ("address", Login { address: Some(([127, 0, 0, 1], 1).into()), ..right }, false),
+        ("variable", SealedLogin { variable: USER, ..right }, false),
+        ("upper case", SealedLogin { variable: "app.Current_tenant_id", ..right }, false),
+        ("value", SealedLogin { value: "globex", ..right }, false),
+        ("case of the value", SealedLogin { value: "Acme", ..right }, false),
+        ("database", SealedLogin { database: "postgres", ..right }, false),
+        ("border", SealedLogin { value: "acmes", database: "eal_fields", ..right }, false),
+        ("role", SealedLogin { role: "postgres", ..right }, false),
+        ("key", SealedLogin { key: SECOND_KEY, ..right }, false),
+        ("address", SealedLogin { address: Some(([127, 0, 0, 1], 1).into()), ..right }, false),
     ] {
         let options = options(TENANT, "acme", &sealed.seal());
         let mut client = login(&database, "app_user", &options);
@@ -147,7 +96,7 @@ fn a_seal_is_good_for_one_variable_value_database_role_and_key() {
     assert_eq!(context(&mut client, USER), None);
     let mut client = login(&database, "trust_user", &options(TENANT, "acme", &right.seal()));
     assert_eq!(context(&mut client, TENANT), None);
-    let sealed = Login { variable: USER, value: "7", ..right };
+    let sealed = SealedLogin { variable: USER, value: "7", ..right };
     let mut client = login(&database, "app_user", &options(USER, "7", &sealed.seal()));
     assert_eq!(context(&mut client, "App.Current_User_ID").as_deref(), Some("7"));
     assert_eq!(context(&mut client, "app.unknown"), None);
@@ -160,7 +109,7 @@ fn a_seal_is_good_for_one_variable_value_database_role_and_key() {
 #[test]
 fn what_is_no_seal_is_no_error_either() {
     let database = sealed("seal_malformed", "none");
-    let right = Login::new(&database, "acme").seal();
+    let right = SealedLogin::new(&database, "acme").seal();
     let mut client = tenant(&database, "acme");
     for wrong in [
         String::new(),
@@ -194,7 +143,10 @@ fn a_seal_bound_to_an_address_is_worthless_to_every_other_session() {
     let mut stolen = Vec::new();
     for end in ends {
         let mut raw = Raw::tcp(end);
-        let own = Login { address: Some(raw.local_address()), ..Login::new(&database, "acme") };
+        let own = SealedLogin {
+            address: Some(raw.local_address()),
+            ..SealedLogin::new(&database, "acme")
+        };
         start(&mut raw, &database, "acme", &own.seal());
         assert_eq!(raw.query_value("select count(*) from contacts"), "2", "{end}");
         raw.query("set app.current_tenant_id = 'globex'");
@@ -208,19 +160,21 @@ fn a_seal_bound_to_an_address_is_worthless_to_every_other_session() {
         start(&mut raw, &database, "acme", seal);
         assert_eq!(raw.query_value("select count(*) from contacts"), "0", "replayed");
     }
-    let unbound = Login::new(&database, "acme").seal();
+    let unbound = SealedLogin::new(&database, "acme").seal();
     let mut raw = Raw::tcp(end);
     start(&mut raw, &database, "acme", &unbound);
     assert_eq!(raw.query_value("select count(*) from contacts"), "0", "bound to nothing");
-    let mut raw = Raw::tcp(end);
-    let port = raw.local_address().port();
-    for address in [([127, 0, 0, 2], port), ([127, 0, 0, 1], port ^ 1)] {
-        let other = Login { address: Some(address.into()), ..Login::new(&database, "acme") };
-        if matches!(&raw, Raw::Tcp(_)) {
-            start(&mut raw, &database, "acme", &other.seal());
-        }
-        assert_eq!(raw.query_value("select count(*) from contacts"), "0", "{address:?}");
-        raw = Raw::tcp(end);
+    let others: [fn(SocketAddr) -> SocketAddr; 2] = [
+        |own| SocketAddr::from(([127, 0, 0, 2], own.port())),
+        |own| SocketAddr::new(own.ip(), own.port() ^ 1),
+    ];
+    for other in others {
+        let mut raw = Raw::tcp(end);
+        let other = other(raw.local_address());
+        let seal =
+            SealedLogin { address: Some(other), ..SealedLogin::new(&database, "acme") }.seal();
+        start(&mut raw, &database, "acme", &seal);
+        assert_eq!(raw.query_value("select count(*) from contacts"), "0", "{other}");
     }
     let socket = cluster().socket_folder().join(format!(".s.PGSQL.{}", cluster().port()));
     let mut raw = Raw::unix(&socket);
@@ -234,7 +188,7 @@ fn two_keys_are_good_at_a_time_and_a_third_drives_out_the_older() {
     let mut owner = cluster().superuser(&database);
     let good = |keys: &[&str]| {
         for key in [KEY, SECOND_KEY, THIRD_KEY] {
-            let seal = Login { key, ..Login::new(&database, "acme") }.seal();
+            let seal = SealedLogin { key, ..SealedLogin::new(&database, "acme") }.seal();
             let mut client = login(&database, "app_user", &options(TENANT, "acme", &seal));
             assert_eq!(names(&mut client).len(), if keys.contains(&key) { 2 } else { 0 });
         }
@@ -278,7 +232,7 @@ fn prepared_statements_are_sealed_and_unsealed_with_all_others() {
     assert_eq!(seen(&mut client, &early), 2);
     owner.batch_execute(&format!("select multigres_seal('{KEY}', 'none')")).unwrap();
     assert_eq!(seen(&mut client, &early), 0);
-    let seal = Login::new(&database, "acme").seal();
+    let seal = SealedLogin::new(&database, "acme").seal();
     client.batch_execute(&format!("set app.current_tenant_id_seal = '{seal}'")).unwrap();
     let late = client.prepare("select from contacts").unwrap();
     for statement in [&early, &late] {
@@ -301,7 +255,7 @@ fn nothing_that_a_session_plants_or_sets_opens_a_seal() {
     let mut owner = cluster().superuser(&database);
     owner.batch_execute("create schema shadow; grant all on schema shadow to app_user").unwrap();
     let mut client = tenant(&database, "acme");
-    let forged = Login { key: THIRD_KEY, ..Login::new(&database, "globex") }.seal();
+    let forged = SealedLogin { key: THIRD_KEY, ..SealedLogin::new(&database, "globex") }.seal();
     client
         .batch_execute(
             "create function shadow.yes(bytea, bytea) returns bool language sql
@@ -372,8 +326,8 @@ fn every_way_of_reading_asks_for_the_seal() {
         .unwrap();
     let mut client = tenant(&database, "acme");
     client.batch_execute("create temp view mine as select * from contacts").unwrap();
-    let relations = ["contacts", "all_names()", "mine", "part union all select * from part1"];
-    for (relation, seen) in relations.into_iter().zip([2, 2, 2, 1]) {
+    let relations = ["contacts", "all_names()", "mine", "part", "part1"];
+    for (relation, seen) in relations.into_iter().zip([2, 2, 2, 1, 1]) {
         client.batch_execute("reset all").unwrap();
         assert_eq!(count(&mut client, relation), seen, "{relation}");
         client.batch_execute("set app.current_tenant_id = 'globex'").unwrap();
@@ -406,7 +360,6 @@ fn app_user_reads_no_key_and_changes_no_seal() {
         )
         .unwrap();
     owner.batch_execute(&SETUP).unwrap();
-    fill(&database);
     owner.batch_execute(&format!("select multigres_seal('{KEY}', 'none')")).unwrap();
     owner.batch_execute("analyze multigres_seal_keys").unwrap();
     let mut client = tenant(&database, "acme");
@@ -420,7 +373,7 @@ fn app_user_reads_no_key_and_changes_no_seal() {
         "truncate multigres_seal_keys",
         "drop table multigres_seal_keys",
         "alter table multigres_seal_keys owner to app_user",
-        "lock table multigres_seal_keys in access exclusive mode",
+        "do $$ begin lock table multigres_seal_keys; end $$",
         "create temp view keys as select * from multigres_seal_keys; select from keys",
         "select multigres_seal(repeat('0', 64))",
         "select multigres_unseal()",
@@ -438,7 +391,7 @@ fn app_user_reads_no_key_and_changes_no_seal() {
 #[test]
 fn the_plans_that_a_session_may_print_show_no_key() {
     let database = sealed("seal_plans", "none");
-    let seal = Login::new(&database, "acme").seal();
+    let seal = SealedLogin::new(&database, "acme").seal();
     let heard = Arc::new(Mutex::new(String::new()));
     let notices = Arc::clone(&heard);
     let mut config = cluster().direct("app_user", &database);
@@ -458,8 +411,9 @@ fn the_plans_that_a_session_may_print_show_no_key() {
             .unwrap();
         assert_eq!(names(&mut client), ["Ada", "Alan"]);
     }
-    let heard = heard.lock().unwrap();
-    // Bytes of a constant are printed as decimal numbers.
+    // Bytes of a constant are printed as decimal numbers, with line breaks between them.
+    let heard: Vec<String> = heard.lock().unwrap().split_whitespace().map(str::to_owned).collect();
+    let heard = heard.join(" ");
     let printed = |bytes: &[u8]| {
         let numbers: Vec<String> = bytes.iter().map(u8::to_string).collect();
         heard.contains(&numbers.join(" "))
@@ -485,7 +439,7 @@ fn a_sealed_table_is_read_by_its_index_and_in_parallel() {
     let mut client = tenant(&database, "t3");
     client.batch_execute("set enable_seqscan = off").unwrap();
     let plan = explain(&mut client, "select * from big where k = 5");
-    assert_eq!(plan.matches("InitPlan").count(), 1, "once per query: {plan}");
+    assert!(plan.contains("InitPlan 1") && !plan.contains("InitPlan 2"), "once a query: {plan}");
     assert!(plan.contains("Index Cond: (tenant_id ="), "{plan}");
     client
         .batch_execute(
@@ -578,7 +532,7 @@ fn fill(database: &str) {
 
 /// A login as Multigres makes it where seals are bound to nothing.
 fn tenant(database: &str, tenant: &str) -> Client {
-    let seal = Login::new(database, tenant).seal();
+    let seal = SealedLogin::new(database, tenant).seal();
     login(database, "app_user", &options(TENANT, tenant, &seal))
 }
 

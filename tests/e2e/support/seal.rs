@@ -1,0 +1,67 @@
+//! Seals as Multigres makes them, written once more from their description: a test that takes the
+//! daemon's own would not notice when the daemon and `sql/setup.sql` disagree.
+
+use std::net::SocketAddr;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+pub(crate) const SEAL_KEY: &str =
+    "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
+pub(crate) const TENANT_VARIABLE: &str = "app.current_tenant_id";
+
+/// What a seal is made over, beside its version.
+#[derive(Clone, Copy)]
+pub(crate) struct SealedLogin<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) variable: &'a str,
+    pub(crate) value: &'a str,
+    pub(crate) database: &'a str,
+    pub(crate) role: &'a str,
+    /// None where seal_bind is `none`.
+    pub(crate) address: Option<SocketAddr>,
+}
+
+impl<'a> SealedLogin<'a> {
+    pub(crate) fn new(database: &'a str, value: &'a str) -> SealedLogin<'a> {
+        SealedLogin {
+            key: SEAL_KEY,
+            variable: TENANT_VARIABLE,
+            value,
+            database,
+            role: "app_user",
+            address: None,
+        }
+    }
+
+    /// The 64 hexadecimal digits that Multigres would send.
+    pub(crate) fn seal(&self) -> String {
+        let (address, port) = match self.address {
+            None => (Vec::new(), String::new()),
+            Some(SocketAddr::V4(end)) => {
+                ([&[2, 32, 0, 4][..], &end.ip().octets()].concat(), end.port().to_string())
+            }
+            Some(SocketAddr::V6(end)) => {
+                ([&[3, 128, 0, 16][..], &end.ip().octets()].concat(), end.port().to_string())
+            }
+        };
+        let key: Vec<u8> = (0..self.key.len() / 2)
+            .map(|byte| u8::from_str_radix(&self.key[2 * byte..2 * byte + 2], 16).unwrap())
+            .collect();
+        let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
+        for field in [
+            b"multigres-seal-1",
+            self.variable.as_bytes(),
+            self.value.as_bytes(),
+            self.database.as_bytes(),
+            self.role.as_bytes(),
+            &address,
+            port.as_bytes(),
+        ] {
+            mac.update(&u32::try_from(field.len()).unwrap().to_be_bytes());
+            mac.update(field);
+        }
+        mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
