@@ -137,7 +137,7 @@ fn the_rights_that_go_round_policies_are_not_app_users() {
         client.batch_execute("reset row_security").unwrap();
     }
     let administration = "pg_proc where proname ~ '^multigres_'";
-    assert_eq!(count(&mut client, administration), 5);
+    assert!(count(&mut client, administration) >= 5);
     let executable = format!("{administration} and has_function_privilege(oid, 'execute')");
     assert_eq!(count(&mut client, &executable), 0);
 }
