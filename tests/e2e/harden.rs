@@ -4,7 +4,7 @@
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::{Client, NoTls};
 
-use crate::check::{clean, version};
+use crate::check::{clean, findings, version};
 use crate::support::{Cluster, DEADLINE, Daemon, SETUP, cluster, sqlstate};
 
 /// Statements of one tenant's session; PID is the backend of another tenant's.
@@ -268,7 +268,11 @@ fn an_owner_who_is_no_superuser_closes_what_is_his_and_is_told_the_rest() {
     let closed = |rows: &[(String, bool)]| -> Vec<String> {
         rows.iter().filter(|(_, done)| *done).map(|(item, _)| item.clone()).collect()
     };
+    let creates = "error | database kept | app_user may create schemas in it, which other tenants' \
+                   search_path would find";
+    assert_eq!(findings(&mut owner), [creates]);
     assert_eq!(closed(&harden(&mut owner, "multigres_harden()")), ["creating objects"]);
+    assert_eq!(findings(&mut owner), [""; 0]);
     let mut client = cluster.direct("app_user", "kept").connect(NoTls).unwrap();
     client.batch_execute("select lo_create(0)").unwrap();
     let error = client.batch_execute("create schema app_user").unwrap_err();
