@@ -298,6 +298,11 @@ fn columns_and_constraints_that_tell_of_other_tenants_are_found() {
     );
     found_and_mended(
         &mut owner,
+        "alter table contacts add constraint names exclude using btree (name with =)",
+        &[&format!("warning | constraint names on public.contacts | {taken}")],
+    );
+    found_and_mended(
+        &mut owner,
         "create unique index names on contacts (lower(name)) where name <> ''",
         &[&format!("warning | index public.names | {taken}")],
     );

@@ -72,7 +72,11 @@ fn what_the_role_owns_or_may_create_is_found() {
         &["error | table public.notes | app_user can become its owner app_user, who can switch \
            row-level security off"],
     );
-    for privilege in ["truncate", "references", "trigger", "references (name)"] {
+    let mut privileges = vec!["truncate", "references", "trigger", "references (name)"];
+    if version(&mut owner) >= 17 {
+        privileges.push("maintain");
+    }
+    for privilege in privileges {
         for role in ["app_user", "public", "tenant_tables"] {
             let has = privilege.split(' ').next().unwrap().to_uppercase();
             let expected = format!(

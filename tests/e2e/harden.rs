@@ -4,11 +4,11 @@
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::{Client, NoTls};
 
-use crate::check::{clean, version};
+use crate::check::{clean, findings, version};
 use crate::support::{Cluster, DEADLINE, Daemon, SETUP, cluster, sqlstate};
 
 /// Statements of one tenant's session; PID is the backend of another tenant's.
-const ATTACKS: [(&str, &str); 16] = [
+const ATTACKS: [(&str, &str); 15] = [
     ("signals to other sessions", "select pg_cancel_backend(PID)"),
     ("watching other sessions", "select query from pg_stat_activity where pid = PID"),
     ("watching other sessions", "select query from pg_stat_get_activity(PID)"),
@@ -27,7 +27,6 @@ const ATTACKS: [(&str, &str); 16] = [
     ("advisory locks", "select pg_try_advisory_xact_lock_shared(1, 2)"),
     ("creating objects", "create function open.trap() returns int language sql as 'select 1'"),
     ("creating objects", "create schema app_user"),
-    ("DROP OWNED", "drop owned by app_user"),
 ];
 
 #[test]
@@ -93,18 +92,26 @@ fn another_sessions_statement_is_seen_by_those_alone_who_may_watch() {
 
 #[test]
 fn temporary_tables_of_another_session_outlive_drop_owned() {
-    let mut owner = clean("harden_owned");
-    for hardened in [false, true] {
-        let mut victim = app_user("harden_owned");
-        victim.batch_execute("create temp table mine (a int)").unwrap();
+    // Its own cluster: DROP OWNED looks into what belongs to all databases.
+    let cluster = Cluster::start();
+    let mut owner = cluster.superuser("postgres");
+    owner.batch_execute(&SETUP).unwrap();
+    let app_user = || cluster.direct("app_user", "postgres").connect(NoTls).unwrap();
+    for hardened in [false, true, false] {
         if hardened {
-            harden(&mut owner, "multigres_harden()");
+            let rows = harden(&mut owner, "multigres_harden()");
+            assert!(rows.contains(&("DROP OWNED".to_owned(), true)), "{rows:?}");
+        } else {
+            unharden(&mut owner);
         }
-        let attack = app_user("harden_owned").batch_execute("drop owned by app_user");
-        assert_eq!(attack.is_err(), hardened);
+        let mut victim = app_user();
+        victim.batch_execute("create temp table mine (a int)").unwrap();
+        let attack = app_user().batch_execute("drop owned by app_user");
+        let code = attack.as_ref().map_err(sqlstate);
+        assert_eq!(code, if hardened { Err("42501") } else { Ok(&()) });
         assert_eq!(victim.batch_execute("select from mine").is_ok(), hardened);
+        owner.batch_execute("begin; drop owned by app_user; rollback").unwrap();
     }
-    owner.batch_execute("begin; drop owned by app_user; rollback").unwrap();
 }
 
 #[test]
@@ -142,7 +149,9 @@ fn what_the_application_needs_is_kept_open_by_name() {
     let rows = harden(&mut owner, "multigres_harden('{advisory locks,DROP OWNED}')");
     assert!(!rows.iter().any(|(item, _)| item == "advisory locks" || item == "DROP OWNED"));
     let mut client = app_user("harden_keep");
-    client.batch_execute("select pg_advisory_lock(1); drop owned by app_user").unwrap();
+    client.batch_execute("select pg_advisory_lock(1)").unwrap();
+    let guards: i64 = owner.query_one("select count(*) from pg_event_trigger", &[]).unwrap().get(0);
+    assert_eq!(guards, 0);
     assert_eq!(sqlstate(&client.batch_execute("select lo_create(0)").unwrap_err()), "42501");
     let error = owner.batch_execute("select multigres_harden('{advisory lock}')").unwrap_err();
     assert_eq!(sqlstate(&error), "22023");
@@ -259,7 +268,11 @@ fn an_owner_who_is_no_superuser_closes_what_is_his_and_is_told_the_rest() {
     let closed = |rows: &[(String, bool)]| -> Vec<String> {
         rows.iter().filter(|(_, done)| *done).map(|(item, _)| item.clone()).collect()
     };
+    let creates = "error | database kept | app_user may create schemas in it, which other tenants' \
+                   search_path would find";
+    assert_eq!(findings(&mut owner), [creates]);
     assert_eq!(closed(&harden(&mut owner, "multigres_harden()")), ["creating objects"]);
+    assert_eq!(findings(&mut owner), [""; 0]);
     let mut client = cluster.direct("app_user", "kept").connect(NoTls).unwrap();
     client.batch_execute("select lo_create(0)").unwrap();
     let error = client.batch_execute("create schema app_user").unwrap_err();
