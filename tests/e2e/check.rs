@@ -45,10 +45,8 @@ fn a_table_without_row_level_security_is_found() {
         &mut owner,
         "create table notes (tenant_id int not null); create index on notes (tenant_id);
          grant select on notes to app_user",
-        &[
-            "error | table public.notes | has a column tenant_id and is not protected; app_user has \
-           SELECT",
-        ],
+        &["error | table public.notes | has a column tenant_id and is not protected; app_user \
+             has SELECT"],
     );
     found_and_mended(
         &mut owner,
@@ -148,10 +146,8 @@ fn policies_that_were_changed_are_found() {
     found_and_mended(
         &mut owner,
         "alter policy multigres_isolation on contacts to trust_user, app_user",
-        &[
-            "error | policy multigres_isolation on public.contacts | holds only the roles app_user, \
-           trust_user",
-        ],
+        &["error | policy multigres_isolation on public.contacts | holds only the roles \
+           app_user, trust_user"],
     );
     found_and_mended(
         &mut owner,
@@ -272,8 +268,8 @@ fn policies_over_a_setting_are_errors_once_the_database_is_sealed() {
 }
 
 #[test]
-fn columns_and_constraints_that_tell_of_other_tenants_are_found() {
-    let mut owner = clean("check_constraints");
+fn a_tenant_column_that_may_be_null_or_has_no_index_is_found() {
+    let mut owner = clean("check_columns");
     found_and_mended(
         &mut owner,
         "alter table contacts drop constraint contacts_pkey;
@@ -289,28 +285,31 @@ fn columns_and_constraints_that_tell_of_other_tenants_are_found() {
         &["warning | table public.contacts | no index begins with tenant_id: each query reads \
            every tenant's rows"],
     );
-    let taken = "is unique without tenant_id: it tells one tenant what another has, and keeps it \
-                 from him";
+}
+
+#[test]
+fn keys_that_tell_of_other_tenants_are_found() {
+    let mut owner = clean("check_keys");
     found_and_mended(
         &mut owner,
         "alter table contacts add constraint names unique (name)",
-        &[&format!("warning | constraint names on public.contacts | {taken}")],
+        &[&format!("warning | constraint names on public.contacts | {TAKEN}")],
     );
     found_and_mended(
         &mut owner,
         "alter table contacts add constraint names exclude using btree (name with =)",
-        &[&format!("warning | constraint names on public.contacts | {taken}")],
+        &[&format!("warning | constraint names on public.contacts | {TAKEN}")],
     );
     found_and_mended(
         &mut owner,
         "create unique index names on contacts (lower(name)) where name <> ''",
-        &[&format!("warning | index public.names | {taken}")],
+        &[&format!("warning | index public.names | {TAKEN}")],
     );
     found_and_mended(
         &mut owner,
         "create table plain (id int primary key, tenant_id text not null);
          create index on plain (tenant_id); select multigres_protect('plain')",
-        &[&format!("warning | constraint plain_pkey on public.plain | {taken}")],
+        &[&format!("warning | constraint plain_pkey on public.plain | {TAKEN}")],
     );
     let made = "is unique without tenant_id: it tells one tenant what another has (a number or \
                 uuid made by the database, so little)";
@@ -326,11 +325,16 @@ fn columns_and_constraints_that_tell_of_other_tenants_are_found() {
             &[&format!("info | constraint made_pkey on public.made | {made}")],
         );
     }
+}
+
+#[test]
+fn references_past_the_tenant_are_found() {
+    let mut owner = clean("check_references");
     let calls = "create table calls (tenant_id text not null, id int, contact bigint,
                      primary key (tenant_id, id));
                  select multigres_protect('calls');
                  alter table contacts add constraint by_id unique (id);";
-    let unique = format!("warning | constraint by_id on public.contacts | {taken}");
+    let unique = format!("warning | constraint by_id on public.contacts | {TAKEN}");
     let refers = "warning | constraint its_contact on public.calls | refers to public.contacts \
                   without tenant_id: a row may point at another tenant's";
     for (action, more) in [("", ""), ("on delete cascade", ", and go or change with it")] {
@@ -387,6 +391,9 @@ fn mend_one(owner: &mut Client, object: &str) {
     let fix: String = owner.query_one(sql, &[&object]).unwrap().get(0);
     owner.batch_execute(&fix).unwrap_or_else(|error| panic!("{fix}: {error:?}"));
 }
+
+const TAKEN: &str = "is unique without tenant_id: it tells one tenant what another has, and keeps \
+                     it from him";
 
 const CHECK: &str = "select severity, object, problem, fix from multigres_check()";
 

@@ -209,7 +209,6 @@ fn what_cannot_be_closed_is_reported_and_still_works() {
         .unwrap();
     let login = |database: &str| cluster.direct("app_user", database).connect(NoTls).unwrap();
     let mut victim = login("tenancy");
-    let pid: i32 = victim.query_one("select pg_backend_pid()", &[]).unwrap().get(0);
     victim.batch_execute("listen gossip").unwrap();
     let mut client = login("tenancy");
     client
@@ -233,7 +232,19 @@ fn what_cannot_be_closed_is_reported_and_still_works() {
     assert_eq!(sqlstate(&client.batch_execute(forged).unwrap_err()), "42501");
     let grant = client.batch_execute("grant app_user to trust_user");
     assert_eq!(grant.is_ok(), version(&mut owner) < 15);
+}
 
+#[test]
+fn another_database_is_another_way_in_until_it_is_closed() {
+    let cluster = Cluster::start();
+    cluster.superuser("postgres").batch_execute("create database beside").unwrap();
+    let mut owner = cluster.superuser("postgres");
+    owner.batch_execute(&SETUP).unwrap();
+    harden(&mut owner, "multigres_harden()");
+    let login = |database: &str| cluster.direct("app_user", database).connect(NoTls).unwrap();
+    let mut victim = login("postgres");
+    let pid: i32 = victim.query_one("select pg_backend_pid()", &[]).unwrap().get(0);
+    let mut client = login("postgres");
     let stop = format!("select pg_terminate_backend({pid})");
     assert_eq!(sqlstate(&client.batch_execute(&stop).unwrap_err()), "42501");
     let mut beside = login("beside");
