@@ -204,7 +204,7 @@ fn teardown_leaves_every_table_as_it_was() {
     let protect = "select multigres_protect(name::regclass)
         from unnest(array['plain', 'strict', 'keyed', 'part', 'parent']) as name;
         select multigres_protect('part', 'k', 'app.current_k')";
-    owner.batch_execute(SETUP).unwrap();
+    owner.batch_execute(&SETUP).unwrap();
     let loaded = catalog(&mut owner);
     for tables in [
         "select multigres_unprotect(name::regclass)
@@ -223,12 +223,12 @@ fn teardown_leaves_every_table_as_it_was() {
     owner.batch_execute(protect).unwrap();
     owner.batch_execute("create table part4 partition of part for values in (4)").unwrap();
     owner.batch_execute(protect).unwrap();
-    owner.batch_execute(SETUP).unwrap();
+    owner.batch_execute(&SETUP).unwrap();
     owner.batch_execute(TEARDOWN).unwrap();
     owner.batch_execute("drop table part4").unwrap();
     assert_eq!(catalog(&mut owner), before);
     owner.batch_execute(TEARDOWN).unwrap();
-    owner.batch_execute(SETUP).unwrap();
+    owner.batch_execute(&SETUP).unwrap();
     owner.batch_execute(protect).unwrap();
 }
 
@@ -282,7 +282,7 @@ fn policies_of_an_older_setup_are_brought_up_to_date() {
                  language sql as 'select ''old''::text'"
         ))
         .unwrap();
-    owner.batch_execute(SETUP).unwrap();
+    owner.batch_execute(&SETUP).unwrap();
     assert_eq!(status(&mut owner), ["public.notes tenant_id app.current_tenant_id yes "]);
     let bare = "pg_policy where pg_get_expr(polqual, polrelid) !~* 'select'";
     assert_eq!(count(&mut owner, bare), 0);
@@ -412,7 +412,7 @@ fn an_admin_role_that_is_no_superuser_sets_up_protects_seals_and_tears_down() {
     let mut config = cluster().direct("managed_admin", "protect_managed");
     config.notice_callback(move |notice| notices.lock().unwrap().push(notice.to_string()));
     let mut admin = config.connect(NoTls).unwrap();
-    admin.batch_execute(SETUP).unwrap();
+    admin.batch_execute(&SETUP).unwrap();
     admin
         .batch_execute(
             "create table notes (tenant_id text, body text);
@@ -422,7 +422,7 @@ fn an_admin_role_that_is_no_superuser_sets_up_protects_seals_and_tears_down() {
         .unwrap();
     assert_eq!(bodies("protect_managed", ACME), ["mine"]);
     admin.batch_execute("select multigres_seal(repeat('0', 64))").unwrap();
-    admin.batch_execute(SETUP).unwrap();
+    admin.batch_execute(&SETUP).unwrap();
     assert_eq!(bodies("protect_managed", ACME), [""; 0]);
     assert_eq!(count(&mut admin, "notes"), 0, "the owner is held too");
     let open = count(
