@@ -249,7 +249,8 @@ fn teardown_stops_at_what_is_not_its_own() {
     // A function that would run with the rights of who tears down.
     owner
         .batch_execute(
-            "drop view whoami; grant create on schema public to trust_user; set role trust_user;
+            "drop view whoami; drop function multigres_unharden();
+             grant create on schema public to trust_user; set role trust_user;
              create function multigres_unharden() returns void language sql
                  as 'create table trapped ()';
              reset role",

@@ -105,7 +105,7 @@ const NOBODY: [&str; 0] = [];
 
 #[test]
 fn a_session_sees_its_own_rows_and_cannot_set_itself_to_others() {
-    let database = Database::sealed("seal_set", "address");
+    let database = Database::sealed("sealed_set", "address");
     let daemon = with_key(KEY);
     for user in ["trust_user", "app_user", "clear_user", "md5_user", "scram_user"] {
         let mut client = database.connect(&daemon, &format!("{user}.acme"));
@@ -139,7 +139,7 @@ fn a_session_sees_its_own_rows_and_cannot_set_itself_to_others() {
 
 #[test]
 fn options_replace_neither_a_seal_nor_its_default() {
-    let database = Database::sealed("seal_options", "address");
+    let database = Database::sealed("sealed_options", "address");
     let daemon = with_key(KEY);
     let other = "-c app.current_tenant_id=globex -c app.current_tenant_id_seal=00";
     let mut config = daemon.config("app_user.acme");
@@ -158,7 +158,7 @@ fn options_replace_neither_a_seal_nor_its_default() {
 fn a_seal_of_one_session_is_worthless_in_another() {
     for (bind, seen) in [("address", &NOBODY[..]), ("none", &GLOBEX)] {
         let database = Database::sealed(&format!("seal_replay_{bind}"), bind);
-        let daemon = start(Run::on(cluster()).set("seal_bind", bind), KEY);
+        let daemon = start(Run::on(cluster()).set("sealed_bind", bind), KEY);
         let mut other = database.connect(&daemon, "app_user.globex");
         let seal = setting(&mut other, "app.current_tenant_id_seal");
         let replay = format!(
@@ -177,7 +177,7 @@ fn a_seal_of_one_session_is_worthless_in_another() {
 
 #[test]
 fn a_login_past_the_daemon_sees_nothing() {
-    let database = Database::sealed("seal_direct", "address");
+    let database = Database::sealed("sealed_direct", "address");
     let daemon = with_key(KEY);
     let mut through = database.connect(&daemon, "app_user.acme");
     let seal = setting(&mut through, "app.current_tenant_id_seal");
@@ -192,10 +192,10 @@ fn a_login_past_the_daemon_sees_nothing() {
 
 #[test]
 fn a_seal_that_does_not_fit_is_a_refusal_and_not_an_empty_table() {
-    let database = Database::sealed("seal_misfit", "address");
+    let database = Database::sealed("sealed_misfit", "address");
     let anywhere = Database::sealed("seal_misfit_none", "none");
     let nat = nat();
-    let not_bound = || Run::on(cluster()).set("seal_bind", "none");
+    let not_bound = || Run::on(cluster()).set("sealed_bind", "none");
     let stories = [
         ("another key", &database, with_key(NEW_KEY)),
         ("another key", &anywhere, start(not_bound(), NEW_KEY)),
@@ -239,7 +239,7 @@ fn a_database_without_the_functions_says_so() {
 
 #[test]
 fn the_daemon_may_have_its_key_before_the_database() {
-    let database = Database::plain("seal_later");
+    let database = Database::plain("sealed_later");
     let daemon = with_key(KEY);
     let mut client = database.connect(&daemon, "app_user.acme");
     assert_eq!(contacts(&mut client), ACME);
@@ -251,7 +251,7 @@ fn the_daemon_may_have_its_key_before_the_database() {
 
 #[test]
 fn keys_are_rotated_without_refusing_a_login() {
-    let database = Database::sealed("seal_rotation", "address");
+    let database = Database::sealed("sealed_rotation", "address");
     let (old, new) = (with_key(KEY), with_key(NEW_KEY));
     assert_eq!(contacts(&mut database.connect(&old, "app_user.acme")), ACME);
     database.hint(&new);
@@ -266,7 +266,7 @@ fn keys_are_rotated_without_refusing_a_login() {
 
 #[test]
 fn each_of_several_variables_has_its_own_seal() {
-    let database = Database::sealed("seal_several", "address");
+    let database = Database::sealed("sealed_several", "address");
     let variables = "app.current_list_id,App.Current_User_Id";
     let daemon = start(Run::on(cluster()).set("context_variables", variables), KEY);
     let items = |client: &mut Client| -> Vec<String> {
@@ -313,7 +313,7 @@ fn a_host_name_a_unix_socket_nat_and_a_pooler_have_their_settings() {
     let bound = Database::sealed("seal_by_name", "address");
     let daemon = start(Run::on(cluster()).set("upstream_host", "localhost"), KEY);
     assert_eq!(contacts(&mut bound.connect(&daemon, "app_user.acme")), ACME);
-    let database = Database::sealed("seal_unbound", "none");
+    let database = Database::sealed("sealed_unbound", "none");
     let folder = cluster().socket_folder().to_str().unwrap();
     let nat = nat();
     let runs = [
@@ -322,7 +322,7 @@ fn a_host_name_a_unix_socket_nat_and_a_pooler_have_their_settings() {
         Run::upstream(nat.port()).set("upstream_pooler", "session"),
     ];
     for run in runs {
-        let daemon = start(run.set("seal_bind", "none"), KEY);
+        let daemon = start(run.set("sealed_bind", "none"), KEY);
         let mut client = database.connect(&daemon, "app_user.acme");
         assert_eq!(contacts(&mut client), ACME);
         client.batch_execute("set app.current_tenant_id = 'globex'").unwrap();
@@ -332,7 +332,7 @@ fn a_host_name_a_unix_socket_nat_and_a_pooler_have_their_settings() {
 
 #[test]
 fn neither_key_nor_seal_is_logged() {
-    let database = Database::sealed("seal_logged", "address");
+    let database = Database::sealed("sealed_logged", "address");
     let mut daemon = start(Run::on(cluster()).set("log_level", "trace"), KEY);
     let mut client = database.connect(&daemon, "app_user.acme");
     let seal = setting(&mut client, "app.current_tenant_id_seal");
@@ -348,7 +348,7 @@ fn neither_key_nor_seal_is_logged() {
 
 #[test]
 fn a_bypass_user_is_neither_sealed_nor_asked() {
-    let database = Database::sealed("seal_bypass", "address");
+    let database = Database::sealed("sealed_bypass", "address");
     for daemon in [with_key(NEW_KEY), Daemon::start()] {
         let mut client = database.connect(&daemon, "postgres");
         assert_eq!(contacts(&mut client).len(), ACME.len() + GLOBEX.len());
