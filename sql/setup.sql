@@ -109,8 +109,12 @@ begin
         declare
             value text := current_setting(variable, true);
             seal text := current_setting(variable || '_seal', true);
+            address bytea := inet_send(inet_client_addr());
+            port bytea := convert_to(inet_client_port()::text, getdatabaseencoding());
             field bytea;
             message bytea := '';
+            bound bytea;
+            unbound bytea;
         begin
             if (value <> '' and seal ~ '^[0-9a-f]{64}$') is not true then
                 return null;
@@ -124,20 +128,13 @@ begin
             loop
                 message := message || int4send(octet_length(field)) || field;
             end loop;
+            bound := message || int4send(octet_length(address)) || address
+                || int4send(octet_length(port)) || port;
+            unbound := message || int4send(0) || int4send(0);
             if exists (
-                select
-                from public.multigres_seal_keys as k,
-                    lateral (
-                        select inet_send(inet_client_addr()),
-                            convert_to(inet_client_port()::text, getdatabaseencoding())
-                        where k.bind = 'address'
-                        union all
-                        select '', ''
-                        where k.bind = 'none'
-                    ) as c(address, port)
-                where sha256(sha256(k.outer_pad || sha256(k.inner_pad || message
-                        || int4send(octet_length(c.address)) || c.address
-                        || int4send(octet_length(c.port)) || c.port)))
+                select from public.multigres_seal_keys as k
+                where sha256(sha256(k.outer_pad || sha256(k.inner_pad
+                        || case k.bind when 'address' then bound when 'none' then unbound end)))
                     = sha256(decode(seal, 'hex'))
             ) then
                 return value;
