@@ -3,10 +3,10 @@
 MINUTES ?= 1
 SIMULATOR := cargo run --quiet --profile sim --locked -p multigres-sim --features mutants --
 
-.PHONY: help build test sim demo fmt lint clippy doc clean
+.PHONY: help build test sim test-matrix demo fmt lint clippy doc clean
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 build: ## Build the daemon: target/release/multigres
 	cargo build --release --locked
@@ -22,6 +22,9 @@ test: ## Formatting, lints, docs, all tests on a private PostgreSQL (installed i
 
 sim: ## Simulate seeds that nobody has run yet, for a minute (MINUTES=30: longer)
 	$(SIMULATOR) sweep --minutes $(MINUTES) --from "$$(date +%s)"
+
+test-matrix: ## The end-to-end and SQL tests on PostgreSQL 13 to 18, as far as they can be had
+	@scripts/test-matrix
 
 demo: ## Two tenants, four logins, side by side; stays up to try (ONCE=1: ends by itself)
 	@ONCE='$(ONCE)' scripts/demo
