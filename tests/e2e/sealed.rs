@@ -158,7 +158,7 @@ fn options_replace_neither_a_seal_nor_its_default() {
 fn a_seal_of_one_session_is_worthless_in_another() {
     for (bind, seen) in [("address", &NOBODY[..]), ("none", &GLOBEX)] {
         let database = Database::sealed(&format!("seal_replay_{bind}"), bind);
-        let daemon = start(Run::on(cluster()).set("sealed_bind", bind), KEY);
+        let daemon = start(Run::on(cluster()).set("seal_bind", bind), KEY);
         let mut other = database.connect(&daemon, "app_user.globex");
         let seal = setting(&mut other, "app.current_tenant_id_seal");
         let replay = format!(
@@ -195,7 +195,7 @@ fn a_seal_that_does_not_fit_is_a_refusal_and_not_an_empty_table() {
     let database = Database::sealed("sealed_misfit", "address");
     let anywhere = Database::sealed("seal_misfit_none", "none");
     let nat = nat();
-    let not_bound = || Run::on(cluster()).set("sealed_bind", "none");
+    let not_bound = || Run::on(cluster()).set("seal_bind", "none");
     let stories = [
         ("another key", &database, with_key(NEW_KEY)),
         ("another key", &anywhere, start(not_bound(), NEW_KEY)),
@@ -322,7 +322,7 @@ fn a_host_name_a_unix_socket_nat_and_a_pooler_have_their_settings() {
         Run::upstream(nat.port()).set("upstream_pooler", "session"),
     ];
     for run in runs {
-        let daemon = start(run.set("sealed_bind", "none"), KEY);
+        let daemon = start(run.set("seal_bind", "none"), KEY);
         let mut client = database.connect(&daemon, "app_user.acme");
         assert_eq!(contacts(&mut client), ACME);
         client.batch_execute("set app.current_tenant_id = 'globex'").unwrap();
