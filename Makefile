@@ -17,8 +17,9 @@ test: ## Formatting, lints, docs, all tests on a private PostgreSQL (installed i
 	cargo fmt --all --check
 	@$(MAKE) --no-print-directory lint doc
 	PG_BINDIR="$$(scripts/postgresql)" cargo test --workspace --locked --doc
-	PG_BINDIR="$$(scripts/postgresql)" cargo test --workspace --locked --lib --bins --tests
+	cargo test --workspace --locked --lib --bins --tests --no-run
 	$(SIMULATOR) ci --against "$${CARGO_TARGET_DIR:-target}/debug/multigres-sim"
+	PG_BINDIR="$$(scripts/postgresql)" cargo test --workspace --locked --lib --bins --tests
 
 sim: ## Simulate seeds that nobody has run yet, for a minute (MINUTES=30: longer)
 	$(SIMULATOR) sweep --minutes $(MINUTES) --from "$$(date +%s)"
