@@ -285,7 +285,10 @@ impl Inner {
         let socket = self.sockets.remove(&id).expect("a stream is closed once");
         record::line(format_args!("close #{id}"));
         if let Some(token) = socket.token {
-            self.watch.closed(token);
+            // What falls with the simulation itself is nobody's doing.
+            if turmoil::in_simulation() {
+                self.watch.closed(token);
+            }
             self.closed_tokens.push_back(token);
             if self.closed_tokens.len() > CLOSED_TOKENS_MAX {
                 self.closed_tokens.pop_front();
@@ -377,6 +380,7 @@ impl Inner {
         };
         if hold_back && kernel.is_writable() {
             socket.tells.writable = true;
+            self.watch.blocked(socket.token);
             self.enqueue(id);
             return Err(ErrorKind::WouldBlock.into());
         }

@@ -37,6 +37,8 @@ struct Legs {
     joined: bool,
     /// One of the legs takes no bytes any more.
     parted: bool,
+    /// The client could not be told something: perhaps why its login is refused.
+    blocked: bool,
     read: [u64; 2],
     written: [u64; 2],
     read_in_turn: [u64; 2],
@@ -143,6 +145,14 @@ impl Watch {
         }
     }
 
+    /// A leg could not be written to.
+    pub(crate) fn blocked(&mut self, token: Option<Token>) {
+        let Some(token) = token.filter(|token| token.0 & 1 == 0) else { return };
+        if let Some(legs) = self.connections.get_mut(&(token.0 >> 1)) {
+            legs.blocked = true;
+        }
+    }
+
     pub(crate) fn accepted(&mut self) {
         self.moved += 1;
         self.accepts += 1;
@@ -179,7 +189,7 @@ impl Watch {
         let Some(legs) = self.connections.get_mut(&(token.0 >> 1)) else { return };
         *field(legs, token.0 & 1) += count as u64;
         if !legs.joined {
-            let may_discard = legs.parted || legs.refused;
+            let may_discard = legs.parted || legs.refused || legs.blocked;
             if !may_discard && legs.read[0] > EARLY_BYTES_MAX {
                 violate("S8", format!("a login without upstream has taken {} bytes", legs.read[0]));
             }
