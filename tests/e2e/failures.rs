@@ -24,9 +24,7 @@ fn wait_until_active(cluster: &Cluster, pid: i32) {
 #[test]
 fn a_terminated_backend_tells_its_client_why() {
     let daemon = Daemon::start();
-    let mut raw = daemon.raw();
-    raw.login("app_user.acme", TENANTS);
-    let pid: i32 = raw.query_value("select pg_backend_pid()").parse().unwrap();
+    let (mut raw, pid) = daemon.raw_session();
     raw.send_message(&Message::query("select pg_sleep(600)"));
     wait_until_active(cluster(), pid);
     cluster().superuser(TENANTS).execute("select pg_terminate_backend($1)", &[&pid]).unwrap();
@@ -39,9 +37,7 @@ fn a_terminated_backend_tells_its_client_why() {
 #[test]
 fn an_idle_client_is_told_of_its_terminated_backend_and_closed() {
     let daemon = Daemon::start();
-    let mut raw = daemon.raw();
-    raw.login("app_user.acme", TENANTS);
-    let pid: i32 = raw.query_value("select pg_backend_pid()").parse().unwrap();
+    let (mut raw, pid) = daemon.raw_session();
     cluster().superuser(TENANTS).execute("select pg_terminate_backend($1)", &[&pid]).unwrap();
     assert_eq!(raw.read_refusal().sqlstate, "57P01");
     daemon.wait_until_idle();
@@ -100,9 +96,7 @@ fn the_last_words_of_an_upstream_outrun_its_reset() {
 #[test]
 fn a_client_killed_amid_a_long_answer_frees_its_backend() {
     let daemon = Daemon::start();
-    let mut raw = daemon.raw();
-    raw.login("app_user.acme", TENANTS);
-    let pid: i32 = raw.query_value("select pg_backend_pid()").parse().unwrap();
+    let (mut raw, pid) = daemon.raw_session();
     let endless = "copy (select repeat('x', 1000), generate_series(1, 100000000)) to stdout";
     raw.send_message(&Message::query(endless));
     let mut some = vec![0; 1 << 20];
@@ -115,9 +109,7 @@ fn a_client_killed_amid_a_long_answer_frees_its_backend() {
 #[test]
 fn a_client_killed_amid_a_long_copy_in_frees_its_backend() {
     let daemon = Daemon::start();
-    let mut raw = daemon.raw();
-    raw.login("app_user.acme", TENANTS);
-    let pid: i32 = raw.query_value("select pg_backend_pid()").parse().unwrap();
+    let (mut raw, pid) = daemon.raw_session();
     raw.query("create temp table lines (line text)");
     raw.send_message(&Message::query("copy lines from stdin"));
     raw.read_until(b"G");
@@ -135,9 +127,7 @@ fn a_client_killed_amid_a_long_copy_in_frees_its_backend() {
 #[test]
 fn a_client_killed_amid_a_silent_query_frees_a_backend_that_looks() {
     let daemon = Daemon::start();
-    let mut raw = daemon.raw();
-    raw.login("app_user.acme", TENANTS);
-    let pid: i32 = raw.query_value("select pg_backend_pid()").parse().unwrap();
+    let (mut raw, pid) = daemon.raw_session();
     let answer = raw.query("set client_connection_check_interval = '50ms'");
     assert_eq!(answer[0].tag, b'C', "that setting came with PostgreSQL 14: {answer:?}");
     raw.send_message(&Message::query("select pg_sleep(600)"));
@@ -150,9 +140,7 @@ fn a_client_killed_amid_a_silent_query_frees_a_backend_that_looks() {
 #[test]
 fn a_client_that_resets_its_connection_is_forgotten_at_once() {
     let daemon = Daemon::start();
-    let mut raw = daemon.raw();
-    raw.login("app_user.acme", TENANTS);
-    let pid: i32 = raw.query_value("select pg_backend_pid()").parse().unwrap();
+    let (mut raw, pid) = daemon.raw_session();
     raw.send_message(&Message::query("select pg_sleep(600)"));
     wait_until_active(cluster(), pid);
     let Raw::Tcp(stream) = &raw else { unreachable!("it is TCP") };

@@ -105,9 +105,7 @@ fn the_login_deadline_ends_with_the_login() {
 #[test]
 fn an_idle_session_is_ended_and_its_backend_freed() {
     let daemon = Daemon::with(&[("idle_timeout", "1s")]);
-    let mut raw = daemon.raw();
-    raw.login("app_user.acme", TENANTS);
-    let pid: i32 = raw.query_value("select pg_backend_pid()").parse().unwrap();
+    let (mut raw, pid) = daemon.raw_session();
     raw.read_to_close();
     cluster().wait_until_gone(pid);
     daemon.wait_until_idle();

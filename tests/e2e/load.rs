@@ -45,9 +45,7 @@ fn a_client_that_does_not_read_its_gigabyte_costs_no_more_than_a_buffer() {
     drop(daemon.connect("app_user.acme"));
     daemon.wait_until_idle();
     let start = daemon.resident_bytes();
-    let mut raw = daemon.raw();
-    raw.login("app_user.acme", TENANTS);
-    let pid: i32 = raw.query_value("select pg_backend_pid()").parse().unwrap();
+    let (mut raw, pid) = daemon.raw_session();
     let gigabyte = "select repeat('x', 1000), generate_series(1, 1000000)";
     raw.send_message(&Message::query(gigabyte));
     wait_until_blocked_on_write(pid);
@@ -63,9 +61,7 @@ fn a_client_that_does_not_read_its_gigabyte_costs_no_more_than_a_buffer() {
 #[test]
 fn a_client_that_reads_late_gets_everything() {
     let daemon = Daemon::start();
-    let mut raw = daemon.raw();
-    raw.login("app_user.acme", TENANTS);
-    let pid: i32 = raw.query_value("select pg_backend_pid()").parse().unwrap();
+    let (mut raw, pid) = daemon.raw_session();
     let sql = "select n || repeat('x', 1000) from generate_series(1, 50000) n";
     raw.send_message(&Message::query(sql));
     wait_until_blocked_on_write(pid);
@@ -85,9 +81,7 @@ fn an_upstream_that_does_not_read_stops_its_client_and_costs_no_more_than_a_buff
     drop(daemon.connect("app_user.acme"));
     daemon.wait_until_idle();
     let start = daemon.resident_bytes();
-    let mut raw = daemon.raw();
-    raw.login("app_user.acme", TENANTS);
-    let pid: i32 = raw.query_value("select pg_backend_pid()").parse().unwrap();
+    let (mut raw, pid) = daemon.raw_session();
     raw.send_message(&Message::query("select pg_sleep(600)"));
     raw.set_write_timeout(Duration::from_millis(500));
     let flood = Message::query(&format!("select '{}'", "x".repeat(60_000))).to_bytes();

@@ -243,9 +243,7 @@ fn more_early_bytes_than_are_kept_arrive_all_the_same() {
 #[test]
 fn a_client_that_says_goodbye_leaves_nothing_behind() {
     let daemon = Daemon::start();
-    let mut raw = daemon.raw();
-    raw.login("app_user.acme", TENANTS);
-    let pid: i32 = raw.query_value("select pg_backend_pid()").parse().unwrap();
+    let (mut raw, pid) = daemon.raw_session();
     raw.send_message(&Message::new(b'X', b"".as_slice()));
     assert_eq!(raw.read_to_close(), b"");
     cluster().wait_until_gone(pid);

@@ -5,8 +5,8 @@ use std::io::Write;
 use std::net::TcpStream;
 
 use crate::support::{
-    Daemon, ErrorFields, FakeUpstream, Raw, Run, TENANTS, cluster, dead_port, sqlstate,
-    startup_message, swallow,
+    Daemon, ErrorFields, FakeUpstream, Raw, Run, TENANTS, UNBOUND_ROLES, cluster, dead_port,
+    sqlstate, startup_message, swallow,
 };
 
 /// What the daemon answers to these bytes, and that it then closes.
@@ -151,13 +151,7 @@ fn a_message_other_than_a_password_is_refused_where_one_is_asked_for() {
 #[test]
 fn a_role_that_row_level_security_does_not_hold_is_refused() {
     let daemon = Daemon::start();
-    for role in [
-        "other_superuser",
-        "bypassrls_user",
-        "superuser_member",
-        "bypassrls_member",
-        "distant_member",
-    ] {
+    for role in UNBOUND_ROLES {
         let error = daemon.try_connect(&format!("{role}.acme")).err().expect(role);
         assert_eq!(sqlstate(&error), "28000", "{role}: {error:?}");
         cluster().wait_until(&format!(

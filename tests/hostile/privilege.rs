@@ -1,7 +1,7 @@
 //! Roles that row-level security does not hold, or that can make themselves such a role.
 
 use crate::check::{assert_serves, refused};
-use crate::support::{Daemon, TENANTS, cluster};
+use crate::support::{Daemon, TENANTS, UNBOUND_ROLES, cluster};
 
 /// Logs a role in as a tenant that must be refused.
 fn assert_refused(daemon: &Daemon, role: &str) {
@@ -14,13 +14,7 @@ fn assert_refused(daemon: &Daemon, role: &str) {
 #[test]
 fn a_role_that_row_level_security_does_not_hold_is_no_tenant() {
     let daemon = Daemon::start();
-    for role in [
-        "other_superuser",
-        "bypassrls_user",
-        "superuser_member",
-        "bypassrls_member",
-        "distant_member",
-    ] {
+    for role in UNBOUND_ROLES {
         assert_refused(&daemon, role);
     }
     assert_serves(&daemon);

@@ -206,6 +206,14 @@ impl Daemon {
         Raw::tcp(self.address())
     }
 
+    /// A session of the tenant acme on a plain socket, and the pid of its backend.
+    pub(crate) fn raw_session(&self) -> (Raw, i32) {
+        let mut raw = self.raw();
+        raw.login("app_user.acme", TENANTS);
+        let pid = raw.query_value("select pg_backend_pid()").parse().expect("a pid");
+        (raw, pid)
+    }
+
     /// Everything logged so far.
     pub(crate) fn log(&self) -> Vec<String> {
         self.log.lines()

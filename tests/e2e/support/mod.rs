@@ -55,6 +55,10 @@ pub(crate) fn contacts(client: &mut Client) -> Vec<String> {
     rows.iter().map(|row| row.get(0)).collect()
 }
 
+/// Roles of `roles.sql` that row-level security does not hold, by themselves or by membership.
+pub(crate) const UNBOUND_ROLES: [&str; 5] =
+    ["other_superuser", "bypassrls_user", "superuser_member", "bypassrls_member", "distant_member"];
+
 /// What `contacts` holds for the tenants acme and globex.
 pub(crate) const ACME: [&str; 2] = ["Ada", "Alan"];
 pub(crate) const GLOBEX: [&str; 3] = ["Grace", "Guido", "Gerald"];
