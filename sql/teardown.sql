@@ -20,13 +20,21 @@ begin
     perform pg_advisory_xact_lock(hashtextextended('multigres setup.sql', 0));
 
     -- What anybody else has laid in their place must not run with the rights of this role.
-    select p.oid::regprocedure::text into name
-    from pg_proc as p join pg_roles as r on r.oid = p.proowner
-    where p.pronamespace = 'public'::regnamespace
-        and (p.oid = to_regprocedure('public.current_tenant_id()')
-            or starts_with(p.proname::text, 'multigres_'))
-        and r.rolname <> current_user and not r.rolsuper
-    limit 1;
+    select o.name into name
+    from (
+        select p.oid::regprocedure::text, p.proowner
+        from pg_proc as p
+        where p.pronamespace = 'public'::regnamespace
+            and (p.oid = to_regprocedure('public.current_tenant_id()')
+                or starts_with(p.proname::text, 'multigres_'))
+        union all
+        select c.oid::regclass::text, c.relowner from pg_class as c
+        where c.oid in (to_regclass('public.multigres_seal_keys'),
+            to_regclass('public.multigres_hardening'))
+    ) as o(name, owner)
+    join pg_roles as r on r.oid = o.owner
+    where r.rolname <> current_user and not r.rolsuper
+    order by o.name limit 1;
     if name is not null then
         raise exception '% belongs to another role', name
             using errcode = 'object_not_in_prerequisite_state',

@@ -15,6 +15,7 @@ mod load;
 mod login;
 mod logs;
 mod pipe;
+mod planted;
 mod protect;
 mod refusals;
 mod seal;
