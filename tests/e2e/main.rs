@@ -5,6 +5,7 @@
 mod addresses;
 mod check;
 mod check_detours;
+mod check_side_doors;
 mod failures;
 mod guard;
 mod harden;
