@@ -739,7 +739,8 @@ $$;
 
 
 -- What acts for app_user, or carries rows past it, without being called by name: rules, triggers,
--- publications, and connections out of the server.
+-- publications, connections out of the server, and what the server keeps for all of a role's
+-- sessions.
 create or replace function public.multigres_check_side_doors()
 returns table (severity text, object text, problem text, fix text)
 language sql stable
@@ -844,6 +845,30 @@ as $$
             'its caller', t.function),
         format('alter function %s set search_path = pg_catalog, public, pg_temp', t.function)
     from triggers as t where not t.pinned
+    union all
+    select 'warning', 'extension pg_stat_statements',
+        'shows app_user the texts of all statements of app_user, whichever tenant''s',
+        string_agg(s.fix, '; ')
+    from (
+        select case d.classid
+            when 'pg_class'::regclass then public.multigres_revoke_table(d.objid, 'SELECT')
+            else (
+                select public.multigres_revoke('function ' || p.oid::regprocedure,
+                    coalesce(p.proacl, acldefault('f', p.proowner)), '{EXECUTE}')
+                from pg_proc as p
+                where p.oid = d.objid and p.proname = 'pg_stat_statements')
+            end as fix
+        from pg_extension as e
+        join pg_depend as d on d.refclassid = 'pg_extension'::regclass and d.refobjid = e.oid
+            and d.deptype = 'e' and d.classid in ('pg_proc'::regclass, 'pg_class'::regclass)
+        where e.extname = 'pg_stat_statements'
+    ) as s
+    having string_agg(s.fix, '; ') is not null
+    union all
+    select 'info', 'setting max_prepared_transactions',
+        'is above 0: app_user may end a prepared transaction of another tenant by its name',
+        'alter system set max_prepared_transactions = 0'
+    where current_setting('max_prepared_transactions')::int > 0
     union all
     -- A choice of whoever subscribes, who is no tenant.
     select 'info', format('publication %I', p.pubname),
