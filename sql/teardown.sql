@@ -6,7 +6,8 @@
 -- where something else in the database uses its functions: a view, a policy or a default of
 -- somebody's own making. From then on app_user sees what it is granted, and of all tenants.
 --
--- Role app_user stays, for it may serve other databases and own things: DROP ROLE takes it out.
+-- Role app_user stays, for it may serve other databases and own things. Where it does neither, it
+-- goes by GRANT app_user TO CURRENT_USER; DROP OWNED BY app_user; DROP ROLE app_user.
 -- CREATE on schema public is not given back to PUBLIC, USAGE on schemas not taken from app_user.
 
 begin;

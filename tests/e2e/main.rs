@@ -15,6 +15,7 @@ mod limits;
 mod load;
 mod login;
 mod logs;
+mod managed;
 mod oracles;
 mod pipe;
 mod planted;
