@@ -97,7 +97,10 @@ fn an_administrator_finds_faults_and_mends_those_of_his_own() {
     let managed = Managed::start();
     let mut superuser = managed.cluster.superuser("crm");
     superuser
-        .batch_execute("alter schema public owner to managed_admin; revoke create on schema public from public")
+        .batch_execute(
+            "alter schema public owner to managed_admin;
+             revoke create on schema public from public",
+        )
         .unwrap();
     let mut admin = managed.admin();
     admin.batch_execute(&SETUP).unwrap();
