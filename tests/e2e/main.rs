@@ -28,3 +28,4 @@ mod shared_role;
 mod signals;
 mod sql;
 mod support;
+mod upgrade;
