@@ -7,7 +7,7 @@ use postgres::{Client, NoTls};
 
 use crate::support::{
     ACME, Cluster, Daemon, FakeUpstream, GLOBEX, Message, Run, SETUP, Tamper, cluster, contacts,
-    sqlstate,
+    shortened, sqlstate,
 };
 
 const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
@@ -328,8 +328,7 @@ fn each_of_several_variables_has_its_own_seal() {
 #[test]
 fn a_seal_is_bound_to_ipv6_addresses_too() {
     if !cluster().ipv6() {
-        eprintln!("not run: this machine has no IPv6");
-        return;
+        return shortened("this machine has no IPv6");
     }
     let database = Database::sealed("seal_ipv6", "address");
     let daemon = start(Run::on(cluster()).set("upstream_host", "::1"), KEY);
