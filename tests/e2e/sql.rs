@@ -397,6 +397,16 @@ fn the_status_tells_what_is_wrong_with_each_table() {
 }
 
 #[test]
+fn the_readmes_command_makes_one_file_of_the_setup() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let readme = std::fs::read_to_string(format!("{root}/README.md")).unwrap();
+    let line = readme.lines().find(|line| line.trim_start().starts_with("sed -e"));
+    let mut shell = std::process::Command::new("sh");
+    let output = shell.args(["-c", line.unwrap()]).current_dir(root).output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), *SETUP);
+}
+
+#[test]
 fn a_second_setup_says_nothing_and_keeps_the_tables_protected() {
     let database = contacts_protected("sql_twice");
     let notices = Arc::new(Mutex::new(Vec::new()));
