@@ -7,7 +7,8 @@ use postgres::{Client, NoTls};
 
 use crate::check::{findings, mend, version};
 use crate::support::{
-    Cluster, Run, SEAL_KEY, SETUP, SealedLogin, TEARDOWN, TENANT_VARIABLE, count, sqlstate,
+    Cluster, Run, SEAL_KEY, SETUP, SealedLogin, TEARDOWN, TENANT_VARIABLE, count, sealed_options,
+    sqlstate,
 };
 
 #[test]
@@ -33,7 +34,7 @@ fn an_administrator_makes_app_user_and_serves_tenants_with_it() {
     admin.batch_execute(&SETUP).unwrap();
     assert_eq!(sqlstate(&login("acme").err().expect("a sealed database")), "08004");
     let seal = SealedLogin::new("crm", "acme").seal();
-    let options = format!("-c {TENANT_VARIABLE}=acme -c {TENANT_VARIABLE}_seal={seal}");
+    let options = sealed_options(TENANT_VARIABLE, "acme", &seal);
     let mut config = managed.cluster.direct("app_user", "crm");
     let mut sealed = config.options(&options).connect(NoTls).unwrap();
     assert_eq!(count(&mut sealed, "contacts"), 2);

@@ -4,7 +4,9 @@
 use postgres::{Client, NoTls};
 
 use crate::check::{clean, findings, mend, mend_one};
-use crate::support::{SEAL_KEY, SealedLogin, TENANT_VARIABLE, cluster, count, sqlstate};
+use crate::support::{
+    SEAL_KEY, SealedLogin, TENANT_VARIABLE, cluster, count, sealed_options, sqlstate,
+};
 
 #[test]
 fn a_reference_without_the_tenant_tells_which_rows_others_have() {
@@ -112,7 +114,7 @@ fn tenant(owner: &mut Client, database: &str, sealed: bool) -> Client {
     if sealed {
         owner.batch_execute(&format!("select multigres_seal('{SEAL_KEY}', 'none')")).unwrap();
         let seal = SealedLogin::new(database, "acme").seal();
-        options.push_str(&format!(" -c {TENANT_VARIABLE}_seal={seal}"));
+        options = sealed_options(TENANT_VARIABLE, "acme", &seal);
     }
     let mut client = cluster().direct("app_user", database);
     let mut client = client.options(&options).connect(NoTls).unwrap();

@@ -4,7 +4,9 @@
 use postgres::{Client, NoTls};
 
 use crate::check::findings;
-use crate::support::{ACME, Cluster, Run, SETUP, TENANTS, contacts, count, sqlstate};
+use crate::support::{
+    ACME, Cluster, Run, SETUP, TENANTS, binding, bound, contacts, count, sqlstate,
+};
 
 #[test]
 fn no_setting_of_role_or_database_wins_over_the_tenant_of_the_login() {
@@ -34,7 +36,8 @@ fn no_setting_of_role_or_database_wins_over_the_tenant_of_the_login() {
         let set_on = "pg_db_role_setting where setconfig::text ~ 'app.current_tenant_id=globex'";
         assert_eq!(count(&mut owner, set_on), 1, "{place}");
         let mut direct = cluster.direct("app_user", TENANTS).connect(NoTls).unwrap();
-        assert_eq!(direct_tenant(&mut direct), "globex", "{place}: it is met past Multigres");
+        let [tenant, ..] = bound(&mut direct);
+        assert_eq!(tenant.as_deref(), Some("globex"), "{place}: it is met past Multigres");
         let mut client = daemon.connect("app_user.acme");
         for statement in [
             "select",
@@ -47,12 +50,10 @@ fn no_setting_of_role_or_database_wins_over_the_tenant_of_the_login() {
             "reset session authorization",
         ] {
             client.batch_execute(statement).unwrap();
-            assert_eq!(direct_tenant(&mut client), "acme", "{place}: {statement}");
+            let expected = binding("acme", "app_user");
+            assert_eq!(bound(&mut client), expected, "{place}: {statement}");
             client.batch_execute("set search_path = public").unwrap();
             assert_eq!(contacts(&mut client), ACME, "{place}: {statement}");
-            let users = "select current_user::text, session_user::text";
-            let row = client.query_one(users, &[]).unwrap();
-            assert_eq!([row.get::<_, &str>(0), row.get(1)], ["app_user"; 2], "{place}");
         }
         owner.batch_execute(&format!("alter {place} reset all")).unwrap();
     }
@@ -133,8 +134,4 @@ fn a_prepared_transaction_is_any_tenants_to_end_and_is_reported() {
     let off = crate::support::cluster();
     let off = off.superuser("postgres").query_one("show max_prepared_transactions", &[]).unwrap();
     assert_eq!(off.get::<_, &str>(0), "0", "PostgreSQL's default, in which none of this works");
-}
-
-fn direct_tenant(client: &mut Client) -> String {
-    client.query_one("select current_setting('app.current_tenant_id')", &[]).unwrap().get(0)
 }

@@ -5,8 +5,8 @@ use postgres::{Client, NoTls};
 
 use crate::check::findings;
 use crate::support::{
-    SEAL_KEY, SETUP, SealedLogin, TEARDOWN, TENANT_VARIABLE, cluster, count, set_up_database,
-    sqlstate,
+    SEAL_KEY, SETUP, SealedLogin, TEARDOWN, TENANT_VARIABLE, cluster, count, sealed_options,
+    set_up_database, sqlstate,
 };
 
 /// The first version: one function, policies that call it for every row and remember nothing,
@@ -67,41 +67,38 @@ fn an_older_setup_becomes_what_a_new_one_is() {
     fresh.batch_execute(&seal).unwrap();
     let verifying = functions(&mut fresh);
     assert_ne!(plain, verifying);
-    for (name, older) in [("first", FIRST), ("middle", MIDDLE)] {
-        for sealed in [false, true] {
-            // A database that is sealed has a version that knows seals.
-            if sealed && name == "first" {
-                continue;
-            }
-            let database = set_up_database(&format!("upgrade_{name}_{sealed}"));
-            let mut owner = cluster().superuser(&database);
-            owner
-                .batch_execute(
-                    "create table notes (tenant_id text primary key, body text);
-                     insert into notes values ('acme', 'mine'), ('globex', 'theirs');
-                     select multigres_protect('notes')",
-                )
-                .unwrap();
-            if sealed {
-                owner.batch_execute(&seal).unwrap();
-            }
-            owner.batch_execute(older).unwrap();
-            for _ in 0..2 {
-                owner.batch_execute(&SETUP).unwrap();
-            }
-            owner.batch_execute("select multigres_protect('notes')").unwrap();
-            let expected = if sealed { &verifying } else { &plain };
-            assert_eq!(functions(&mut owner), *expected, "{name}");
-            assert_eq!(count(&mut owner, "multigres_status() where protected = 'no'"), 0);
-            assert_eq!(findings(&mut owner), [""; 0], "{name}");
-            let bare = "pg_policy where pg_get_expr(polqual, polrelid) !~* 'select'";
-            assert_eq!(count(&mut owner, bare), 0, "{name}");
-            isolates(&database, sealed);
-
-            owner.batch_execute(TEARDOWN).unwrap();
-            assert_eq!(functions(&mut owner), [""; 0], "{name}");
-            assert_eq!(count(&mut owner, "pg_policy"), 0, "{name}");
+    // The first version knew no seals.
+    for (name, older, sealed) in
+        [("first", FIRST, false), ("middle", MIDDLE, false), ("middle", MIDDLE, true)]
+    {
+        let database = set_up_database(&format!("upgrade_{name}_{sealed}"));
+        let mut owner = cluster().superuser(&database);
+        owner
+            .batch_execute(
+                "create table notes (tenant_id text primary key, body text);
+                 insert into notes values ('acme', 'mine'), ('globex', 'theirs');
+                 select multigres_protect('notes')",
+            )
+            .unwrap();
+        if sealed {
+            owner.batch_execute(&seal).unwrap();
         }
+        owner.batch_execute(older).unwrap();
+        for _ in 0..2 {
+            owner.batch_execute(&SETUP).unwrap();
+        }
+        owner.batch_execute("select multigres_protect('notes')").unwrap();
+        let expected = if sealed { &verifying } else { &plain };
+        assert_eq!(functions(&mut owner), *expected, "{name}");
+        assert_eq!(count(&mut owner, "multigres_status() where protected = 'no'"), 0);
+        assert_eq!(findings(&mut owner), [""; 0], "{name}");
+        let bare = "pg_policy where pg_get_expr(polqual, polrelid) !~* 'select'";
+        assert_eq!(count(&mut owner, bare), 0, "{name}");
+        isolates(&database, sealed);
+
+        owner.batch_execute(TEARDOWN).unwrap();
+        assert_eq!(functions(&mut owner), [""; 0], "{name}");
+        assert_eq!(count(&mut owner, "pg_policy"), 0, "{name}");
     }
 }
 
@@ -112,7 +109,7 @@ fn isolates(database: &str, sealed: bool) {
         let mut unsealed = unsealed.options(&options).connect(NoTls).unwrap();
         assert_eq!(count(&mut unsealed, "notes"), 0, "without a seal");
         let seal = SealedLogin::new(database, "acme").seal();
-        options.push_str(&format!(" -c {TENANT_VARIABLE}_seal={seal}"));
+        options = sealed_options(TENANT_VARIABLE, "acme", &seal);
     }
     let mut client = cluster().direct("app_user", database);
     let mut client = client.options(&options).connect(NoTls).unwrap();

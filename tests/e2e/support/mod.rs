@@ -15,7 +15,7 @@ pub(crate) use daemon::{Daemon, Run, Status};
 pub(crate) use database::{SETUP, TEARDOWN, count, empty_database, set_up_database};
 pub(crate) use fake_upstream::{FakeUpstream, Tamper, relay, swallow};
 pub(crate) use raw::{ErrorFields, Message, Raw, startup_message};
-pub(crate) use seal::{SEAL_KEY, SealedLogin, TENANT_VARIABLE};
+pub(crate) use seal::{SEAL_KEY, SealedLogin, TENANT_VARIABLE, sealed_options};
 pub(crate) use supervised::send_signal;
 
 use std::io::{self, Write};
