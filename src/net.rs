@@ -112,11 +112,11 @@ pub enum Peer {
 }
 
 impl Peer {
-    /// Nobody else can listen in: a loopback address or a unix socket.
-    pub fn is_local(&self) -> bool {
+    /// A loopback address, where nobody else can listen in.
+    pub fn is_loopback(&self) -> bool {
         match self {
             Peer::Tcp(address) => address.ip().to_canonical().is_loopback(),
-            Peer::Unix => true,
+            Peer::Unix => false,
         }
     }
 }

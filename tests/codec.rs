@@ -6,7 +6,9 @@ use std::rc::Rc;
 use bytes::{Bytes, BytesMut};
 use multigres::protocol::{FirstPacket, StartupMessage, backend, frontend};
 use multigres::protocol::{take_first_packet, take_message};
-use multigres::session::{Action, Auth, Leg, Session, Settings, Stage};
+use multigres::session::{
+    Action, Auth, ClientPlace, ClientTls, Leg, Session, Settings, Stage, UpstreamTls,
+};
 use multigres::tenant::{Policy, Pooler};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -131,8 +133,14 @@ fn play(auth: Auth, client: &[u8], upstream: &[u8], cuts: &[usize]) -> Played {
         upstream_pooler: Pooler::None,
         seal: None,
     };
-    let settings = Settings { policy, auth, allow_cleartext_password: false };
-    let mut session = Session::new(Rc::new(settings), true);
+    let settings = Settings {
+        policy,
+        auth,
+        allow_cleartext_password: false,
+        client_tls: ClientTls::Disabled,
+        upstream_tls: UpstreamTls::Disabled,
+    };
+    let mut session = Session::new(Rc::new(settings), ClientPlace::Loopback);
     let mut actions = Vec::new();
     let mut sizes = cuts.iter().cycle();
     for (leg, mut bytes) in [(Leg::Client, client), (Leg::Upstream, upstream)] {

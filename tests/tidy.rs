@@ -5,16 +5,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer of `src/` with the layers it may name; `docs/architecture.md` draws it.
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 12] = [
     ("protocol", &[]),
     ("refusal", &["protocol"]),
     ("tenant", &["protocol", "refusal"]),
     ("session", &["protocol", "refusal", "tenant"]),
     ("net", &[]),
-    ("relay", &["net", "session"]),
-    ("proxy", &["net", "refusal", "relay", "session", "tenant"]),
+    ("tls", &[]),
+    ("relay", &["net", "session", "tls"]),
+    ("proxy", &["net", "refusal", "relay", "session", "tenant", "tls"]),
     ("server", &["net", "proxy"]),
-    ("config", &["net", "proxy", "session", "tenant"]),
+    ("config", &["net", "proxy", "session", "tenant", "tls"]),
     ("logging", &[]),
     (PROBE, &[]),
 ];
@@ -23,7 +24,8 @@ const LAYERS: [(&str, &[&str]); 11] = [
 const PROBE: &str = "probe";
 
 /// Layers that must run the same in a simulator: bytes, values and time come in as arguments.
-const PURE: [&str; 7] = ["protocol", "refusal", "tenant", "session", "net", "relay", "proxy"];
+const PURE: [&str; 8] =
+    ["protocol", "refusal", "tenant", "session", "tls", "net", "relay", "proxy"];
 
 const IMPURE: [&str; 19] = [
     "Instant::now",

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use multigres::net::Address;
 use multigres::proxy::{self, Control, Proxy, Upstream};
-use multigres::session::{self, Auth};
+use multigres::session::{self, Auth, ClientTls, UpstreamTls};
 use multigres::tenant::{Policy, Pooler, Seal, SealBind, SealDemand, SealKey};
 use turmoil::Sim;
 
@@ -272,7 +272,14 @@ pub fn settings(plan: &Plan, upstream: Address) -> proxy::Settings {
         None => Upstream::Address(upstream),
     };
     proxy::Settings {
-        session: Rc::new(session::Settings { policy, auth, allow_cleartext_password }),
+        session: Rc::new(session::Settings {
+            policy,
+            auth,
+            allow_cleartext_password,
+            client_tls: ClientTls::Disabled,
+            upstream_tls: UpstreamTls::Disabled,
+        }),
+        tls: Rc::default(),
         upstream,
         login_timeout: Duration::from_millis(daemon.login_timeout_ms),
         upstream_connect_timeout: Duration::from_millis(daemon.connect_timeout_ms),

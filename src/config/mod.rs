@@ -17,8 +17,9 @@ use log::LevelFilter;
 
 use crate::net::{Address, unix_socket};
 use crate::proxy::{self, Upstream};
-use crate::session::{self, Auth};
+use crate::session::{self, Auth, ClientTls, UpstreamTls};
 use crate::tenant::{Policy, Pooler, Seal, SealBind, SealDemand, SealKey, seal_name};
+use crate::tls::Tls;
 
 pub use key_file::fresh_seal_key;
 pub use settings::{SETTINGS, Setting};
@@ -286,12 +287,15 @@ impl Draft {
             policy,
             auth: self.auth,
             allow_cleartext_password: self.allow_cleartext_password,
+            client_tls: ClientTls::Disabled,
+            upstream_tls: UpstreamTls::Disabled,
         };
         Config {
             listen_hosts: self.listen_host,
             port: self.port,
             proxy: proxy::Settings {
                 session: Rc::new(session),
+                tls: Rc::new(Tls::default()),
                 upstream,
                 login_timeout: self.login_timeout,
                 upstream_connect_timeout: self.upstream_connect_timeout,

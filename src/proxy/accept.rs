@@ -11,7 +11,7 @@ use super::connection::Connection;
 use super::token::{self, Key};
 use crate::net::{Net, Peer};
 use crate::relay::Relay;
-use crate::session::{Leg, Session};
+use crate::session::{ClientPlace, Leg, Session};
 
 /// The listeners and whether they are to be asked.
 pub(super) struct Acceptor<L> {
@@ -117,11 +117,19 @@ impl<N: Net> Proxy<N> {
             warn!("session={} dropped peer={peer}: {error}", self.accepted);
             return;
         }
-        let session = Session::new(self.settings.session.clone(), peer.is_local());
-        let relay = Relay::new(session, stream);
+        let session = Session::new(self.settings.session.clone(), place(peer));
+        let relay = Relay::new(session, stream, self.settings.tls.clone());
         let connection = Connection::new(relay, key.generation, self.accepted, peer, now);
         self.connections.insert(connection);
         self.enqueue(key);
+    }
+}
+
+fn place(peer: Peer) -> ClientPlace {
+    match peer {
+        Peer::Unix => ClientPlace::UnixSocket,
+        Peer::Tcp(_) if peer.is_loopback() => ClientPlace::Loopback,
+        Peer::Tcp(_) => ClientPlace::Network,
     }
 }
 

@@ -27,6 +27,7 @@ use crate::net::{Net, Readiness, Token};
 use crate::refusal::{Fault, Refusal, sqlstate};
 use crate::relay::{BufferPool, Phase, Pumped};
 use crate::session::{self, Stage};
+use crate::tls::Tls;
 
 pub use token::DRIVER_TOKENS;
 pub use upstream::Upstream;
@@ -42,6 +43,8 @@ use upstream::Directory;
 pub struct Settings {
     /// Settings of every session.
     pub session: Rc<session::Settings>,
+    /// TLS of both legs.
+    pub tls: Rc<Tls>,
     /// Where PostgreSQL is.
     pub upstream: Upstream,
     /// From accepting a connection to its pipe.

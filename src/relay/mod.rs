@@ -10,11 +10,13 @@ mod flow;
 mod leg_stream;
 
 use std::io;
+use std::rc::Rc;
 
 use bytes::Buf;
 
 use crate::net::{Readiness, Stream};
 use crate::session::{Action, Leg, Session, Stage};
+use crate::tls::Tls;
 
 pub use buffer::BufferPool;
 use flow::{Flow, Moved};
@@ -22,6 +24,7 @@ use leg_stream::{LegStream, Read};
 
 /// Both legs of one connection with its session.
 pub struct Relay<S> {
+    tls: Rc<Tls>,
     session: Session,
     client: LegStream<S>,
     upstream: Option<LegStream<S>>,
@@ -69,8 +72,9 @@ pub enum Ending {
 
 impl<S: Stream> Relay<S> {
     /// A connection whose client leg has just been accepted.
-    pub fn new(session: Session, client: S) -> Self {
+    pub fn new(session: Session, client: S, tls: Rc<Tls>) -> Self {
         Relay {
+            tls,
             session,
             client: LegStream::new(client, true),
             upstream: None,
@@ -173,6 +177,7 @@ impl<S: Stream> Relay<S> {
             match self.session.next_action() {
                 None => {}
                 Some(Action::Connect) => return Pumped::Connect,
+                Some(Action::StartTls(_)) => return Pumped::Closed,
                 Some(Action::DropUpstream) if mutant!(RefusalCloses) => return Pumped::Closed,
                 Some(Action::DropUpstream) => self.upstream = None,
                 Some(Action::Pipe) => {

@@ -5,21 +5,21 @@ use std::mem;
 use std::rc::Rc;
 
 use super::connecting::Connecting;
-use super::{Action, Io, Outcome, Settings, State, Step};
+use super::{Action, ClientPlace, Io, Outcome, Settings, State, Step};
 use crate::probe::{Mutant, previous};
 use crate::protocol::{FirstPacket, StartupError, StartupMessage, take_first_packet};
 use crate::refusal::{Fault, Refusal, sqlstate};
 
 /// Waits for a StartupMessage or a CancelRequest.
 pub(super) struct AwaitStartup {
-    client_is_local: bool,
+    place: ClientPlace,
     tls_asked: bool,
     gss_asked: bool,
 }
 
 impl AwaitStartup {
-    pub(super) fn new(client_is_local: bool) -> Self {
-        AwaitStartup { client_is_local, tls_asked: false, gss_asked: false }
+    pub(super) fn new(place: ClientPlace) -> Self {
+        AwaitStartup { place, tls_asked: false, gss_asked: false }
     }
 
     pub(super) fn step(&mut self, io: &mut Io, settings: &Settings) -> Result<Step, Refusal> {
@@ -53,7 +53,7 @@ impl AwaitStartup {
         let login = previous(Mutant::PreviousIdentity, login);
         let startup = settings.policy.upstream_startup(startup, &login)?;
         io.action = Some(Action::Connect);
-        let next = Connecting::new(login, startup, self.client_is_local);
+        let next = Connecting::new(login, startup, self.place != ClientPlace::Network);
         Ok(Step::Next(State::Connecting(Box::new(next))))
     }
 }

@@ -62,6 +62,56 @@ pub struct Settings {
     pub auth: Auth,
     /// Whether a client may be asked for its password over an unencrypted network.
     pub allow_cleartext_password: bool,
+    /// Whether clients are offered TLS.
+    pub client_tls: ClientTls,
+    /// Whether upstream is asked for TLS.
+    pub upstream_tls: UpstreamTls,
+}
+
+/// Whether clients are offered TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientTls {
+    /// An SSLRequest is declined.
+    #[default]
+    Disabled,
+    /// The client chooses.
+    Allowed,
+    /// Logins without it are refused, but for those through a unix socket.
+    Required,
+}
+
+/// Whether upstream is asked for TLS. How upstream is verified is not the session's concern.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpstreamTls {
+    /// It is not.
+    #[default]
+    Disabled,
+    /// If upstream declines, the login goes on without.
+    Preferred,
+    /// If upstream declines, the login is refused.
+    Required,
+    /// TLS starts with the first byte, as PostgreSQL 17 takes it.
+    Direct,
+}
+
+/// Who could listen in on a client leg without TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientPlace {
+    /// A unix socket: nobody, and it never has TLS.
+    UnixSocket,
+    /// A loopback address: nobody.
+    Loopback,
+    /// Any other address.
+    Network,
+}
+
+/// What a TLS handshake has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Secured {
+    /// ALPN has agreed on `postgresql`.
+    pub alpn: bool,
+    /// On the upstream leg: upstream has shown the very certificate that clients are shown.
+    pub same_certificate: bool,
 }
 
 /// Who answers upstream's authentication requests.
@@ -89,6 +139,10 @@ pub enum Leg {
 pub enum Action {
     /// Open the upstream leg, and tell by [`Session::connected`] when it is there.
     Connect,
+    /// Start TLS on this leg: behind what its output holds, with what [`Session::take_input`] gives
+    /// as the first bytes read. Tell by [`Session::secured`] or [`Session::tls_failed`] how the
+    /// handshake ends.
+    StartTls(Leg),
     /// Write what the upstream output holds if that can be done at once, then close the leg.
     DropUpstream,
     /// Write both outputs, then move bytes without asking the session again.
@@ -178,12 +232,11 @@ struct Io {
 }
 
 impl Session {
-    /// A session that waits for the client's first byte. `client_is_local`: the client leg is a
-    /// unix socket or a loopback address, where nobody else can listen in.
-    pub fn new(settings: Rc<Settings>, client_is_local: bool) -> Self {
+    /// A session that waits for the client's first byte.
+    pub fn new(settings: Rc<Settings>, client_place: ClientPlace) -> Self {
         Session {
             settings,
-            state: State::AwaitStartup(Box::new(AwaitStartup::new(client_is_local))),
+            state: State::AwaitStartup(Box::new(AwaitStartup::new(client_place))),
             io: Io::default(),
             outcome: None,
         }
@@ -267,6 +320,21 @@ impl Session {
             Err(refusal) => self.refuse(refusal),
         }
     }
+
+    /// Takes back bytes of the leg that were received and belong to TLS.
+    pub fn take_input(&mut self, leg: Leg) -> BytesMut {
+        match leg {
+            Leg::Client => mem::take(&mut self.io.from_client),
+            Leg::Upstream => mem::take(&mut self.io.from_upstream),
+        }
+    }
+
+    /// The TLS handshake of this leg is done; what is received from now on was encrypted.
+    pub fn secured(&mut self, _leg: Leg, _secured: Secured) {}
+
+    /// The TLS handshake of this leg has failed, or what came behind it was not TLS. `reason` is
+    /// for the log.
+    pub fn tls_failed(&mut self, _leg: Leg, _reason: String) {}
 
     /// The leg has said its last byte.
     pub fn ended(&mut self, leg: Leg) {

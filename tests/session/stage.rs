@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use multigres::session::{Action, Auth, Leg, Outcome, Session, Settings, Stage};
+use multigres::session::{
+    Action, Auth, ClientPlace, ClientTls, Leg, Outcome, Session, Settings, Stage, UpstreamTls,
+};
 use multigres::tenant::{Policy, Pooler, Seal, SealBind, SealDemand, SealKey};
 
 /// Who plays: the settings, and the size of the chunks.
@@ -11,7 +13,9 @@ use multigres::tenant::{Policy, Pooler, Seal, SealBind, SealDemand, SealKey};
 pub struct Cast {
     chunk_bytes: usize,
     auth: Auth,
-    client_is_local: bool,
+    client_place: ClientPlace,
+    client_tls: ClientTls,
+    upstream_tls: UpstreamTls,
     pooler: Pooler,
     allow_cleartext_password: bool,
     seal_bind: Option<SealBind>,
@@ -27,7 +31,9 @@ impl Cast {
         Cast {
             chunk_bytes: usize::MAX,
             auth: Auth::Auto,
-            client_is_local: true,
+            client_place: ClientPlace::Loopback,
+            client_tls: ClientTls::Disabled,
+            upstream_tls: UpstreamTls::Disabled,
             pooler: Pooler::None,
             allow_cleartext_password: false,
             seal_bind: None,
@@ -42,7 +48,7 @@ impl Cast {
     }
 
     pub fn public(self) -> Self {
-        Cast { client_is_local: false, ..self }
+        Cast { client_place: ClientPlace::Network, ..self }
     }
 
     pub fn pooler(self) -> Self {
@@ -109,9 +115,11 @@ impl Play {
             policy,
             auth: cast.auth,
             allow_cleartext_password: cast.allow_cleartext_password,
+            client_tls: cast.client_tls,
+            upstream_tls: cast.upstream_tls,
         };
         Play {
-            session: Session::new(Rc::new(settings), cast.client_is_local),
+            session: Session::new(Rc::new(settings), cast.client_place),
             chunk_bytes: cast.chunk_bytes,
             to_client: Vec::new(),
             to_upstream: Vec::new(),

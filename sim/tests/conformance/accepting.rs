@@ -15,7 +15,7 @@ pub async fn a_listener_gives_who_waits_and_then_nothing<W: World>(stage: &mut S
         let far = stage.world.dial().await.unwrap();
         stage.until(LISTENER, |told| told.readable).await;
         let (_, who) = stage.world.net().accept(&mut listener).unwrap();
-        assert!(who.is_local());
+        assert!(who.is_loopback());
         far.close().await;
     }
 }

@@ -1,0 +1,82 @@
+//! TLS of both legs, by rustls: what an accepted client is offered, what upstream must prove.
+//! Knows nothing of sockets, files or PostgreSQL's messages: PEM text comes in, connections go out.
+
+use std::sync::Arc;
+
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
+
+/// What is needed to start TLS on either leg.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// The client leg: this daemon is the server.
+    pub client: Option<ClientLeg>,
+    /// The upstream leg: this daemon is the client.
+    pub upstream: Option<UpstreamLeg>,
+}
+
+/// TLS towards clients.
+#[derive(Clone, Debug)]
+pub struct ClientLeg {
+    /// rustls' configuration.
+    pub config: Arc<ServerConfig>,
+    /// The certificate that clients are shown.
+    pub certificate: CertificateDer<'static>,
+}
+
+/// TLS towards upstream.
+#[derive(Clone, Debug)]
+pub struct UpstreamLeg {
+    /// rustls' configuration.
+    pub config: Arc<ClientConfig>,
+    /// The name that is asked for (SNI, unless it is an address), and verified if so configured.
+    pub name: ServerName<'static>,
+}
+
+/// The same objects, not only equal settings: they cannot be compared.
+impl PartialEq for Tls {
+    fn eq(&self, other: &Self) -> bool {
+        let client = match (&self.client, &other.client) {
+            (Some(one), Some(other)) => Arc::ptr_eq(&one.config, &other.config),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        client
+            && match (&self.upstream, &other.upstream) {
+                (Some(one), Some(other)) => Arc::ptr_eq(&one.config, &other.config),
+                (one, other) => one.is_none() && other.is_none(),
+            }
+    }
+}
+
+impl Eq for Tls {}
+
+impl Tls {
+    /// Starts TLS on a client leg.
+    ///
+    /// # Errors
+    /// When there is no configuration for it, or rustls cannot start.
+    pub fn accept(&self) -> Result<ServerConnection, String> {
+        let leg = self.client.as_ref().ok_or("no certificate is configured")?;
+        ServerConnection::new(leg.config.clone()).map_err(|error| error.to_string())
+    }
+
+    /// Starts TLS on an upstream leg.
+    ///
+    /// # Errors
+    /// When there is no configuration for it, or rustls cannot start.
+    pub fn connect(&self) -> Result<ClientConnection, String> {
+        let leg = self.upstream.as_ref().ok_or("TLS to upstream is not configured")?;
+        ClientConnection::new(leg.config.clone(), leg.name.clone())
+            .map_err(|error| error.to_string())
+    }
+
+    /// Whether upstream has shown the very certificate that clients are shown: then SCRAM's channel
+    /// binding (`tls-server-end-point`, RFC 5929) holds through both legs.
+    pub fn is_own_certificate(&self, upstream: Option<&[CertificateDer<'_>]>) -> bool {
+        let shown = upstream.and_then(|chain| chain.first());
+        self.client.as_ref().is_some_and(|leg| Some(&leg.certificate) == shown)
+    }
+}
+
+/// The name of PostgreSQL's protocol in ALPN (RFC 7301).
+pub const ALPN: &[u8] = b"postgresql";
