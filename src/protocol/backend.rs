@@ -162,6 +162,17 @@ pub fn put_cleartext_password_request(out: &mut BytesMut) {
     put_message(out, tag::AUTHENTICATION, |body| body.put_i32(3));
 }
 
+/// AuthenticationSASL with the names of the mechanisms offered.
+pub fn put_sasl_mechanisms<'a>(out: &mut BytesMut, names: impl Iterator<Item = &'a str>) {
+    put_message(out, tag::AUTHENTICATION, |body| {
+        body.put_i32(10);
+        for name in names {
+            put_cstr(body, name.as_bytes());
+        }
+        put_cstr(body, b"");
+    });
+}
+
 /// An ErrorResponse of severity FATAL.
 ///
 /// Source: PostgreSQL manual, "Error and Notice Message Fields".

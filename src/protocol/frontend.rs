@@ -3,7 +3,8 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::message::{put_cstr, put_message};
+use super::message::{put_cstr, put_length_prefixed, put_message};
+use super::startup::SSL_REQUEST_CODE;
 
 /// Tag of every message by which a client answers an authentication request: PasswordMessage,
 /// SASLInitialResponse, SASLResponse, GSSResponse.
@@ -60,6 +61,11 @@ pub fn put_sync(out: &mut BytesMut) {
     put_message(out, b'S', |_| {});
 }
 
+/// SSLRequest.
+pub fn put_ssl_request(out: &mut BytesMut) {
+    put_length_prefixed(out, |body| body.put_u32(SSL_REQUEST_CODE));
+}
+
 /// Terminate.
 pub fn put_terminate(out: &mut BytesMut) {
     put_message(out, b'X', |_| {});
@@ -87,6 +93,14 @@ pub fn put_sasl_response(out: &mut BytesMut, data: &[u8]) {
     put_message(out, AUTHENTICATION_REPLY, |body| body.put_slice(data));
 }
 
+/// Whether a SASLInitialResponse says that the client binds channels and believes that the server
+/// does not: a gs2-cbind-flag of `y` (RFC 5802, section 7).
+pub fn believes_no_channel_binding(body: &[u8]) -> bool {
+    let mechanism_end = body.iter().position(|byte| *byte == 0);
+    let data = mechanism_end.and_then(|end| body.get(end + 1 + LENGTH_BYTES..));
+    data.is_some_and(|data| data.starts_with(b"y"))
+}
+
 /// The password in a PasswordMessage, or `None` when its body is not one NUL-terminated string.
 pub fn parse_password(body: &[u8]) -> Option<&[u8]> {
     let (&last, password) = body.split_last()?;
@@ -96,6 +110,9 @@ pub fn parse_password(body: &[u8]) -> Option<&[u8]> {
 fn count(items: usize) -> i16 {
     i16::try_from(items).expect("a handful of parameters")
 }
+
+/// Of the data's length word.
+const LENGTH_BYTES: usize = 4;
 
 /// `TEXTOID` in `pg_type.dat`.
 const TEXT_OID: u32 = 25;

@@ -171,5 +171,5 @@ const PID_BYTES: usize = 4;
 const CANCEL_KEY_BYTES_MIN: usize = 4;
 const CANCEL_KEY_BYTES_MAX: usize = 256;
 const CANCEL_REQUEST_CODE: u32 = (1234 << 16) | 5678;
-const SSL_REQUEST_CODE: u32 = (1234 << 16) | 5679;
+pub(super) const SSL_REQUEST_CODE: u32 = (1234 << 16) | 5679;
 const GSSENC_REQUEST_CODE: u32 = (1234 << 16) | 5680;

@@ -4,9 +4,10 @@
 use std::mem;
 use std::rc::Rc;
 
+use super::connecting::ClientLeg;
 use super::injecting::Injecting;
 use super::password::{Exchange, Request};
-use super::{Auth, Io, Outcome, Settings, State, Step};
+use super::{Auth, Io, Outcome, Secured, Settings, State, Step};
 use crate::protocol::backend::{self, Authentication, tag};
 use crate::protocol::{Message, frontend, take_message};
 use crate::refusal::{Fault, Refusal, sqlstate};
@@ -17,10 +18,38 @@ pub(super) struct Authenticating {
     pub(super) login: Rc<Login>,
     /// What is to be bound once this is done.
     context: Context,
-    /// Nobody else can listen in on the client leg.
-    client_is_local: bool,
+    legs: Legs,
     owed: Owed,
     exchange: Exchange,
+}
+
+/// What is known of both legs.
+#[derive(Clone, Copy)]
+pub(super) struct Legs {
+    pub(super) client: ClientLeg,
+    /// Of the upstream leg's TLS, if it has TLS.
+    pub(super) upstream: Option<Secured>,
+}
+
+/// What becomes of SCRAM's channel binding (`tls-server-end-point`, RFC 5929) on the way through.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Binding {
+    /// Upstream does not offer it, or both ends see the same certificate.
+    Holds,
+    /// The client has no TLS to bind to: upstream's offer of it is taken out.
+    ClientHasNone,
+    /// Either end would bind to another certificate.
+    Breaks,
+}
+
+impl Legs {
+    fn binding(&self) -> Binding {
+        match (self.client.has_tls, self.upstream) {
+            (_, None) | (true, Some(Secured { same_certificate: true, .. })) => Binding::Holds,
+            (false, Some(_)) => Binding::ClientHasNone,
+            (true, Some(_)) => Binding::Breaks,
+        }
+    }
 }
 
 /// The reply that is outstanding.
@@ -29,6 +58,8 @@ enum Owed {
     Nothing,
     /// The client owes upstream an answer, which is passed on.
     Reply,
+    /// Like `Reply`: the first message of SCRAM, to an offer from which channel binding was taken.
+    UnboundReply,
     /// Like `Reply`, but upstream may go on without it: the last step of GSSAPI has none.
     PerhapsReply,
     /// The client owes Multigres its password, with which to answer this request.
@@ -36,14 +67,8 @@ enum Owed {
 }
 
 impl Authenticating {
-    pub(super) fn new(login: Rc<Login>, context: Context, client_is_local: bool) -> Self {
-        Authenticating {
-            login,
-            context,
-            client_is_local,
-            owed: Owed::Nothing,
-            exchange: Exchange::default(),
-        }
+    pub(super) fn new(login: Rc<Login>, context: Context, legs: Legs) -> Self {
+        Authenticating { login, context, legs, owed: Owed::Nothing, exchange: Exchange::default() }
     }
 
     pub(super) fn step(&mut self, io: &mut Io, settings: &Settings) -> Result<Step, Refusal> {
@@ -62,7 +87,7 @@ impl Authenticating {
 
     /// Whether it is the client's turn.
     pub(super) fn waits_for_client(&self) -> bool {
-        matches!(self.owed, Owed::Reply | Owed::Password(_))
+        matches!(self.owed, Owed::Reply | Owed::UnboundReply | Owed::Password(_))
     }
 
     /// Takes the one message that the client owes. What it says without being asked stays where it
@@ -89,7 +114,10 @@ impl Authenticating {
             Some(message) => {
                 match mem::replace(&mut self.owed, Owed::Nothing) {
                     Owed::Password(request) => self.answer(request, &message, io)?,
-                    Owed::Reply | Owed::PerhapsReply | Owed::Nothing => {
+                    Owed::UnboundReply if frontend::believes_no_channel_binding(message.body()) => {
+                        return Err(binding_breaks());
+                    }
+                    Owed::Reply | Owed::UnboundReply | Owed::PerhapsReply | Owed::Nothing => {
                         io.to_upstream.extend_from_slice(message.as_bytes());
                     }
                 }
@@ -187,6 +215,11 @@ impl Authenticating {
                 io.to_client.extend_from_slice(message.as_bytes());
                 owed
             }
+            Some(Request::Sasl(offered)) if self.legs.binding() != Binding::Holds => {
+                let unbound = offered.iter().map(String::as_str).filter(|name| *name != PLUS);
+                backend::put_sasl_mechanisms(&mut io.to_client, unbound);
+                Owed::UnboundReply
+            }
             Some(Request::Md5(_) | Request::Sasl(_)) | None => {
                 io.to_client.extend_from_slice(message.as_bytes());
                 owed
@@ -198,12 +231,15 @@ impl Authenticating {
     /// Whether Multigres answers upstream's request, or the client does.
     fn answers_itself(&self, request: &Request, auth: Auth) -> Result<bool, Refusal> {
         // The client hashes with the user name that it knows, upstream with the role.
-        let relay_fails =
+        let md5_fails =
             matches!((request, &self.login.identity), (Request::Md5(_), Identity::Tenant(_)));
+        // A client that binds the channel would be taken for one that is lied to.
+        let binding_breaks =
+            matches!((request, self.legs.binding()), (Request::Sasl(_), Binding::Breaks));
         match auth {
             Auth::Password => Ok(true),
-            Auth::Auto => Ok(relay_fails),
-            Auth::Relay if relay_fails => Err(Refusal::new(
+            Auth::Auto => Ok(md5_fails || binding_breaks),
+            Auth::Relay if md5_fails => Err(Refusal::new(
                 Fault::Upstream,
                 sqlstate::INVALID_AUTHORIZATION,
                 "MD5 password authentication cannot be relayed",
@@ -218,7 +254,8 @@ impl Authenticating {
 
     /// A password is asked for in clear only where nobody listens, whoever asks.
     fn check_leg(&self, settings: &Settings) -> Result<(), Refusal> {
-        let is_allowed = self.client_is_local || settings.allow_cleartext_password;
+        let Legs { client, .. } = self.legs;
+        let is_allowed = client.is_local || client.has_tls || settings.allow_cleartext_password;
         if !is_allowed && !mutant!(CleartextAnywhere) {
             return Err(Refusal::new(
                 Fault::Client,
@@ -226,8 +263,9 @@ impl Authenticating {
                 "a password cannot be asked for over an unencrypted connection",
             )
             .hint(
-                "Use scram-sha-256 in upstream's pg_hba.conf with \"auth = auto\", connect through \
-                 a unix socket or a loopback address, or set \"allow_cleartext_password = on\".",
+                "Connect with TLS (\"tls_cert\" in Multigres, \"sslmode=require\" in the client), use \
+                 scram-sha-256 in upstream's pg_hba.conf with \"auth = auto\", connect through a \
+                 unix socket or a loopback address, or set \"allow_cleartext_password = on\".",
             ));
         }
         Ok(())
@@ -251,3 +289,21 @@ impl Authenticating {
         }
     }
 }
+
+/// The client binds the channel and has been told that the server does not: a server with TLS
+/// takes that for an attack, and would say so in words that lead nowhere.
+fn binding_breaks() -> Refusal {
+    Refusal::new(
+        Fault::Client,
+        sqlstate::INVALID_AUTHORIZATION,
+        "SCRAM with channel binding cannot be relayed",
+    )
+    .detail("Multigres ends the client's TLS and shows another certificate than PostgreSQL does.")
+    .hint(
+        "Set \"auth = auto\" in Multigres, give it the certificate of the upstream server, or \
+         connect with \"channel_binding=disable\".",
+    )
+}
+
+/// SCRAM with channel binding (RFC 7677 and RFC 5802).
+const PLUS: &str = "SCRAM-SHA-256-PLUS";

@@ -4,8 +4,9 @@
 use std::mem;
 use std::rc::Rc;
 
-use super::connecting::Connecting;
-use super::{Action, ClientPlace, Io, Outcome, Settings, State, Step};
+use super::cancelling::Cancelling;
+use super::connecting::{ClientLeg, Connecting};
+use super::{Action, ClientPlace, ClientTls, Io, Leg, Outcome, Secured, Settings, State, Step};
 use crate::probe::{Mutant, previous};
 use crate::protocol::{FirstPacket, StartupError, StartupMessage, take_first_packet};
 use crate::refusal::{Fault, Refusal, sqlstate};
@@ -13,16 +14,44 @@ use crate::refusal::{Fault, Refusal, sqlstate};
 /// Waits for a StartupMessage or a CancelRequest.
 pub(super) struct AwaitStartup {
     place: ClientPlace,
-    tls_asked: bool,
+    tls: Tls,
     gss_asked: bool,
+}
+
+/// How far the client leg is with TLS.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tls {
+    /// The first byte has not come: it may be one of TLS'.
+    Untouched,
+    /// The client has not asked for it yet.
+    Plain,
+    /// An SSLRequest was declined.
+    Declined,
+    /// The handshake is under way, since an SSLRequest or from the first byte on.
+    Handshake { direct: bool },
+    /// What comes was encrypted.
+    Secured,
 }
 
 impl AwaitStartup {
     pub(super) fn new(place: ClientPlace) -> Self {
-        AwaitStartup { place, tls_asked: false, gss_asked: false }
+        AwaitStartup { place, tls: Tls::Untouched, gss_asked: false }
     }
 
     pub(super) fn step(&mut self, io: &mut Io, settings: &Settings) -> Result<Step, Refusal> {
+        if self.tls == Tls::Untouched
+            && let Some(&first) = io.from_client.first()
+        {
+            self.tls = if first == TLS_HANDSHAKE && self.offers_tls(settings) {
+                io.action = Some(Action::StartTls(Leg::Client));
+                Tls::Handshake { direct: true }
+            } else {
+                Tls::Plain
+            };
+        }
+        if matches!(self.tls, Tls::Handshake { .. }) {
+            return Ok(if io.client_ended { Step::End(Outcome::ClientLeft) } else { Step::Wait });
+        }
         let packet = take_first_packet(&mut io.from_client).map_err(|error| refusal(&error))?;
         match packet {
             None if io.client_ended => {
@@ -30,17 +59,63 @@ impl AwaitStartup {
                 Ok(Step::End(Outcome::ClientLeft))
             }
             None => Ok(Step::Wait),
-            Some(FirstPacket::SslRequest) => decline(&mut self.tls_asked, io),
-            Some(FirstPacket::GssEncRequest) => decline(&mut self.gss_asked, io),
+            Some(FirstPacket::SslRequest) => self.ssl_request(io, settings),
+            Some(FirstPacket::GssEncRequest) => {
+                // Nobody encrypts twice: inside TLS it counts as asked already.
+                if mem::replace(&mut self.gss_asked, true) || self.tls == Tls::Secured {
+                    return Err(twice());
+                }
+                decline(io);
+                Ok(Step::Again)
+            }
             Some(FirstPacket::CancelRequest(packet)) => {
                 sometimes!(CancelPassed);
                 let packet = previous(Mutant::PreviousCancel, packet);
-                io.to_upstream.extend_from_slice(&packet);
                 io.action = Some(Action::Connect);
-                Ok(Step::Next(State::Cancelling))
+                Ok(Step::Next(State::Cancelling(Box::new(Cancelling::new(packet)))))
             }
             Some(FirstPacket::Startup(startup)) => self.start(startup, io, settings),
         }
+    }
+
+    /// The handshake is done. From the first byte on, TLS must have agreed on the protocol by ALPN,
+    /// or a server of another protocol's certificate could be lent to this one.
+    pub(super) fn secured(&mut self, secured: Secured) -> Result<(), Refusal> {
+        let Tls::Handshake { direct } = self.tls else { return Ok(()) };
+        self.tls = Tls::Secured;
+        if direct && !secured.alpn {
+            let message = "direct TLS needs ALPN, with the protocol \"postgresql\"";
+            return Err(Refusal::new(Fault::Client, sqlstate::PROTOCOL_VIOLATION, message));
+        }
+        Ok(())
+    }
+
+    /// As PostgreSQL, no TLS on unix sockets.
+    fn offers_tls(&self, settings: &Settings) -> bool {
+        settings.client_tls != ClientTls::Disabled && self.place != ClientPlace::UnixSocket
+    }
+
+    /// What stands behind a request that is declined is plain text in any case, so it may be there
+    /// already. Behind one that is granted it was not encrypted, though the client will believe
+    /// that all it says from now on is (CVE-2021-23214).
+    fn ssl_request(&mut self, io: &mut Io, settings: &Settings) -> Result<Step, Refusal> {
+        match self.tls {
+            Tls::Untouched | Tls::Plain => {}
+            Tls::Declined | Tls::Handshake { .. } | Tls::Secured => return Err(twice()),
+        }
+        if !self.offers_tls(settings) {
+            self.tls = Tls::Declined;
+            decline(io);
+            return Ok(Step::Again);
+        }
+        if !io.from_client.is_empty() {
+            let message = "received unencrypted data behind an SSLRequest";
+            return Err(Refusal::new(Fault::Client, sqlstate::PROTOCOL_VIOLATION, message));
+        }
+        self.tls = Tls::Handshake { direct: false };
+        io.to_client.extend_from_slice(b"S");
+        io.action = Some(Action::StartTls(Leg::Client));
+        Ok(Step::Wait)
     }
 
     fn start(
@@ -49,23 +124,29 @@ impl AwaitStartup {
         io: &mut Io,
         settings: &Settings,
     ) -> Result<Step, Refusal> {
+        let has_tls = self.tls == Tls::Secured;
+        let is_required = settings.client_tls == ClientTls::Required;
+        if is_required && !has_tls && self.place != ClientPlace::UnixSocket {
+            let message = "connections without TLS are not accepted";
+            let refusal = Refusal::new(Fault::Client, sqlstate::INVALID_AUTHORIZATION, message);
+            return Err(refusal.hint("Connect with \"sslmode=require\" or stronger."));
+        }
         let login = Rc::new(settings.policy.identify(&startup)?);
         let login = previous(Mutant::PreviousIdentity, login);
         let startup = settings.policy.upstream_startup(startup, &login)?;
         io.action = Some(Action::Connect);
-        let next = Connecting::new(login, startup, self.place != ClientPlace::Network);
-        Ok(Step::Next(State::Connecting(Box::new(next))))
+        let client = ClientLeg { is_local: self.place != ClientPlace::Network, has_tls };
+        Ok(Step::Next(State::Connecting(Box::new(Connecting::new(login, startup, client)))))
     }
 }
 
-/// What stands behind a declined request is plain text in any case, so it may be there already.
-fn decline(asked: &mut bool, io: &mut Io) -> Result<Step, Refusal> {
-    if mem::replace(asked, true) {
-        return Err(Refusal::protocol(Fault::Client, "an encryption request came twice"));
-    }
+fn decline(io: &mut Io) {
     sometimes!(EncryptionDeclined);
     io.to_client.extend_from_slice(b"N");
-    Ok(Step::Again)
+}
+
+fn twice() -> Refusal {
+    Refusal::protocol(Fault::Client, "an encryption request came twice")
 }
 
 fn refusal(error: &StartupError) -> Refusal {
@@ -89,3 +170,6 @@ fn refusal(error: &StartupError) -> Refusal {
     };
     Refusal::new(Fault::Client, state, message).private(error.to_string())
 }
+
+/// The content type of a TLS record that holds a ClientHello (RFC 8446, section 5.1).
+const TLS_HANDSHAKE: u8 = 0x16;

@@ -5,7 +5,7 @@
 //! in [`Session::output`], and carries out what [`Session::next_action`] asks for:
 //!
 //! ```text
-//!                    SSLRequest, GSSENCRequest: N
+//!                 SSLRequest: S or N (StartTls), GSSENCRequest: N
 //!                       ┌──────┐
 //!                       ▼      │
 //!                   AwaitStartup ───────── CancelRequest ──────────► Cancelling
@@ -13,7 +13,7 @@
 //!                       │ (Connect)                                       │
 //!                       ▼                                                 │
 //!                   Connecting                                            │
-//!                       │ the upstream leg is there                       │
+//!                       │ the upstream leg is there, with its TLS         │
 //!                       ▼ (StartupMessage, with the context)              │
 //!                 Authenticating ◄─┐ one request, one reply               │
 //!                   │   │   └──────┘                                      │
@@ -33,9 +33,12 @@
 
 mod authenticating;
 mod await_startup;
+mod cancelling;
 mod connecting;
 mod injecting;
+mod negotiation;
 mod password;
+mod settings;
 
 use std::mem;
 use std::net::SocketAddr;
@@ -46,84 +49,15 @@ use bytes::BytesMut;
 use crate::protocol::message::MESSAGE_HEADER_BYTES;
 use crate::protocol::{Message, backend, frontend, take_message};
 use crate::refusal::{Fault, Refusal, sqlstate};
-use crate::tenant::{Login, Policy};
+use crate::tenant::Login;
 
 use authenticating::Authenticating;
 use await_startup::AwaitStartup;
+use cancelling::Cancelling;
 use connecting::Connecting;
 use injecting::Injecting;
 
-/// Settings of every session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// How user names are read and what is bound.
-    pub policy: Policy,
-    /// Who answers upstream's authentication requests.
-    pub auth: Auth,
-    /// Whether a client may be asked for its password over an unencrypted network.
-    pub allow_cleartext_password: bool,
-    /// Whether clients are offered TLS.
-    pub client_tls: ClientTls,
-    /// Whether upstream is asked for TLS.
-    pub upstream_tls: UpstreamTls,
-}
-
-/// Whether clients are offered TLS.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ClientTls {
-    /// An SSLRequest is declined.
-    #[default]
-    Disabled,
-    /// The client chooses.
-    Allowed,
-    /// Logins without it are refused, but for those through a unix socket.
-    Required,
-}
-
-/// Whether upstream is asked for TLS. How upstream is verified is not the session's concern.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum UpstreamTls {
-    /// It is not.
-    #[default]
-    Disabled,
-    /// If upstream declines, the login goes on without.
-    Preferred,
-    /// If upstream declines, the login is refused.
-    Required,
-    /// TLS starts with the first byte, as PostgreSQL 17 takes it.
-    Direct,
-}
-
-/// Who could listen in on a client leg without TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientPlace {
-    /// A unix socket: nobody, and it never has TLS.
-    UnixSocket,
-    /// A loopback address: nobody.
-    Loopback,
-    /// Any other address.
-    Network,
-}
-
-/// What a TLS handshake has come to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Secured {
-    /// ALPN has agreed on `postgresql`.
-    pub alpn: bool,
-    /// On the upstream leg: upstream has shown the very certificate that clients are shown.
-    pub same_certificate: bool,
-}
-
-/// Who answers upstream's authentication requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Auth {
-    /// The client, and Multigres where a relay cannot succeed.
-    Auto,
-    /// Always the client.
-    Relay,
-    /// Always Multigres, with the password for which it asks the client.
-    Password,
-}
+pub use settings::{Auth, ClientPlace, ClientTls, Secured, Settings, UpstreamTls};
 
 /// One of the two network connections of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,7 +132,7 @@ enum State {
     Authenticating(Box<Authenticating>),
     Injecting(Box<Injecting>),
     Piping(Rc<Login>),
-    Cancelling,
+    Cancelling(Box<Cancelling>),
     Refusing(Option<Rc<Login>>),
     Ended(Option<Rc<Login>>),
 }
@@ -246,35 +180,16 @@ impl Session {
     ///
     /// In [`Stage::Refusing`] and [`Stage::Cancelling`] what is received is thrown away.
     pub fn room(&self, leg: Leg) -> usize {
-        match (&self.state, leg) {
-            (State::Piping(_) | State::Ended(_), _) => 0,
-            (State::Refusing(_), Leg::Upstream) => 0,
-            (State::Refusing(_), Leg::Client) | (State::Cancelling, _) => INBOX_BYTES_MAX,
-            (
-                State::AwaitStartup(_)
-                | State::Connecting(_)
-                | State::Authenticating(_)
-                | State::Injecting(_),
-                Leg::Client,
-            ) => INBOX_BYTES_MAX - self.io.from_client.len(),
-            (
-                State::AwaitStartup(_)
-                | State::Connecting(_)
-                | State::Authenticating(_)
-                | State::Injecting(_),
-                Leg::Upstream,
-            ) if self.io.to_client.len() < INBOX_BYTES_MAX => {
-                INBOX_BYTES_MAX - self.io.from_upstream.len()
-            }
+        match (self.stage(), leg) {
+            (Stage::Piping | Stage::Ended, _) | (Stage::Refusing, Leg::Upstream) => 0,
+            (Stage::Refusing | Stage::Cancelling, Leg::Client) => INBOX_BYTES_MAX,
+            (Stage::Login, Leg::Client) => INBOX_BYTES_MAX - self.io.from_client.len(),
             // What upstream says before AuthenticationOk is passed on; a client that does not read
             // it must not make it pile up.
-            (
-                State::AwaitStartup(_)
-                | State::Connecting(_)
-                | State::Authenticating(_)
-                | State::Injecting(_),
-                Leg::Upstream,
-            ) => 0,
+            (Stage::Login, Leg::Upstream) if self.io.to_client.len() >= INBOX_BYTES_MAX => 0,
+            (Stage::Login | Stage::Cancelling, Leg::Upstream) => {
+                INBOX_BYTES_MAX - self.io.from_upstream.len()
+            }
         }
     }
 
@@ -284,12 +199,14 @@ impl Session {
     /// When they are more than [`Session::room`].
     pub fn receive(&mut self, leg: Leg, bytes: &[u8]) {
         assert!(bytes.len() <= self.room(leg), "more bytes than the session has room for");
-        if matches!(self.state, State::Refusing(_) | State::Cancelling) {
-            return;
-        }
-        match leg {
-            Leg::Client => self.io.from_client.extend_from_slice(bytes),
-            Leg::Upstream => self.io.from_upstream.extend_from_slice(bytes),
+        match (self.stage(), leg) {
+            (Stage::Refusing, _) | (Stage::Cancelling, Leg::Client) => return,
+            (Stage::Login | Stage::Piping | Stage::Ended, Leg::Client) => {
+                self.io.from_client.extend_from_slice(bytes);
+            }
+            (Stage::Login | Stage::Cancelling | Stage::Piping | Stage::Ended, Leg::Upstream) => {
+                self.io.from_upstream.extend_from_slice(bytes);
+            }
         }
         self.advance();
     }
@@ -302,7 +219,7 @@ impl Session {
             | State::Authenticating(_)
             | State::Injecting(_)
             | State::Piping(_)
-            | State::Cancelling
+            | State::Cancelling(_)
             | State::Refusing(_)
             | State::Ended(_) => false,
         }
@@ -311,14 +228,18 @@ impl Session {
     /// The upstream leg is connected. `end` is the address of Multigres' end of it, if it has one
     /// and [`Session::needs_address`]. Without effect on a session that does not wait for this.
     pub fn connected(&mut self, end: Option<SocketAddr>) {
-        let State::Connecting(state) = &mut self.state else { return };
-        match state.connected(end, &mut self.io, &self.settings) {
-            Ok(next) => {
-                self.state = State::Authenticating(Box::new(next));
-                self.advance();
-            }
-            Err(refusal) => self.refuse(refusal),
+        let mode = self.settings.upstream_tls;
+        match &mut self.state {
+            State::Connecting(state) => state.connected(end, mode, &mut self.io),
+            State::Cancelling(state) => state.negotiation.connected(mode, &mut self.io),
+            State::AwaitStartup(_)
+            | State::Authenticating(_)
+            | State::Injecting(_)
+            | State::Piping(_)
+            | State::Refusing(_)
+            | State::Ended(_) => return,
         }
+        self.advance();
     }
 
     /// Takes back bytes of the leg that were received and belong to TLS.
@@ -329,40 +250,95 @@ impl Session {
         }
     }
 
-    /// The TLS handshake of this leg is done; what is received from now on was encrypted.
-    pub fn secured(&mut self, _leg: Leg, _secured: Secured) {}
+    /// The TLS handshake of this leg is done; what is received from now on was encrypted. Without
+    /// effect on a session that does not wait for this.
+    pub fn secured(&mut self, leg: Leg, secured: Secured) {
+        let (inbox, fault) = match leg {
+            Leg::Client => (&self.io.from_client, Fault::Client),
+            Leg::Upstream => (&self.io.from_upstream, Fault::Upstream),
+        };
+        if !inbox.is_empty() {
+            return self.refuse(Refusal::protocol(fault, "unencrypted bytes before TLS"));
+        }
+        let taken = match (leg, &mut self.state) {
+            (Leg::Client, State::AwaitStartup(state)) => state.secured(secured),
+            (Leg::Upstream, State::Connecting(state)) => {
+                state.negotiation.secured(secured, self.settings.upstream_tls)
+            }
+            (Leg::Upstream, State::Cancelling(state)) => {
+                state.negotiation.secured(secured, self.settings.upstream_tls)
+            }
+            (
+                Leg::Client,
+                State::Connecting(_)
+                | State::Authenticating(_)
+                | State::Injecting(_)
+                | State::Cancelling(_)
+                | State::Piping(_)
+                | State::Refusing(_)
+                | State::Ended(_),
+            )
+            | (
+                Leg::Upstream,
+                State::AwaitStartup(_)
+                | State::Authenticating(_)
+                | State::Injecting(_)
+                | State::Piping(_)
+                | State::Refusing(_)
+                | State::Ended(_),
+            ) => return,
+        };
+        match taken {
+            Ok(()) => self.advance(),
+            Err(refusal) => self.refuse(refusal),
+        }
+    }
 
-    /// The TLS handshake of this leg has failed, or what came behind it was not TLS. `reason` is
-    /// for the log.
-    pub fn tls_failed(&mut self, _leg: Leg, _reason: String) {}
+    /// TLS on this leg is broken, in the handshake or behind it; `reason` is for the log. Nothing
+    /// but TLS' own alert can be said on the leg any more. A client is not sent an ErrorResponse:
+    /// it is in [`Stage::Refusing`] with an empty output.
+    pub fn tls_failed(&mut self, leg: Leg, reason: String) {
+        match (leg, self.stage()) {
+            (Leg::Client, Stage::Login) => {
+                let refusal = Refusal::protocol(Fault::Client, format!("TLS: {reason}"));
+                self.io.to_client.clear();
+                self.start_refusing(Outcome::Refused(refusal));
+            }
+            (Leg::Client, Stage::Refusing) => self.end(None),
+            // A cancel is passed on whether the client can be heard or not.
+            (Leg::Client, Stage::Cancelling | Stage::Piping | Stage::Ended) => {}
+            (Leg::Upstream, _) => {
+                let mut refusal = negotiation::failed(reason);
+                if matches!(self.state, State::Authenticating(_) | State::Injecting(_)) {
+                    refusal.sqlstate = sqlstate::CONNECTION_FAILURE;
+                    refusal.message = "the TLS connection to the upstream server is broken".into();
+                }
+                self.refuse(refusal);
+            }
+        }
+    }
 
     /// The leg has said its last byte.
     pub fn ended(&mut self, leg: Leg) {
-        match (leg, &self.state) {
-            (Leg::Client, State::Refusing(_)) => self.end(None),
-            (
-                Leg::Client,
-                State::AwaitStartup(_)
-                | State::Connecting(_)
-                | State::Authenticating(_)
-                | State::Injecting(_),
-            ) => {
+        match (leg, self.stage()) {
+            (Leg::Client, Stage::Refusing) => self.end(None),
+            (Leg::Client, Stage::Login) => {
                 self.io.client_ended = true;
                 self.advance();
             }
-            (Leg::Upstream, State::Cancelling) => self.end(Some(Outcome::Cancelled)),
-            (
-                Leg::Upstream,
-                State::AwaitStartup(_)
-                | State::Connecting(_)
-                | State::Authenticating(_)
-                | State::Injecting(_),
-            ) => self.upstream_left(),
+            (Leg::Upstream, Stage::Cancelling) if self.has_cancelled() => {
+                self.end(Some(Outcome::Cancelled));
+            }
+            (Leg::Upstream, Stage::Login | Stage::Cancelling) => self.upstream_left(),
             // A cancel is passed on whether the client waits for it or not.
-            (Leg::Client, State::Cancelling)
-            | (Leg::Upstream, State::Refusing(_))
-            | (Leg::Client | Leg::Upstream, State::Piping(_) | State::Ended(_)) => {}
+            (Leg::Client, Stage::Cancelling)
+            | (Leg::Upstream, Stage::Refusing)
+            | (Leg::Client | Leg::Upstream, Stage::Piping | Stage::Ended) => {}
         }
+    }
+
+    fn has_cancelled(&self) -> bool {
+        matches!(&self.state, State::Cancelling(state) if state.is_sent())
     }
 
     fn upstream_left(&mut self) {
@@ -383,18 +359,9 @@ impl Session {
     /// The leg is broken: what it has not been told it will not hear. For upstream that is as good
     /// as its end.
     pub fn failed(&mut self, leg: Leg) {
-        match (leg, &self.state) {
-            (
-                Leg::Client,
-                State::AwaitStartup(_)
-                | State::Connecting(_)
-                | State::Authenticating(_)
-                | State::Injecting(_),
-            ) => self.end(Some(Outcome::ClientLeft)),
-            (
-                Leg::Client,
-                State::Piping(_) | State::Cancelling | State::Refusing(_) | State::Ended(_),
-            )
+        match (leg, self.stage()) {
+            (Leg::Client, Stage::Login) => self.end(Some(Outcome::ClientLeft)),
+            (Leg::Client, Stage::Piping | Stage::Cancelling | Stage::Refusing | Stage::Ended)
             | (Leg::Upstream, _) => self.ended(leg),
         }
     }
@@ -403,7 +370,7 @@ impl Session {
     pub fn time_out(&mut self) {
         let fault = match &self.state {
             State::Authenticating(state) if !state.waits_for_client() => Fault::Upstream,
-            State::Connecting(_) | State::Injecting(_) | State::Cancelling => Fault::Upstream,
+            State::Connecting(_) | State::Injecting(_) | State::Cancelling(_) => Fault::Upstream,
             State::AwaitStartup(_)
             | State::Authenticating(_)
             | State::Piping(_)
@@ -423,17 +390,12 @@ impl Session {
     /// Ends the login with an ErrorResponse. Without effect on a session that is past its login,
     /// refused already or ended. A CancelRequest is never answered: it just ends.
     pub fn refuse(&mut self, refusal: Refusal) {
-        match &self.state {
-            State::Piping(_) | State::Refusing(_) | State::Ended(_) => {}
-            State::Cancelling if mutant!(CancelAnswered) => {
-                refusal.encode(&mut self.io.to_client);
-                self.start_refusing(Outcome::Refused(refusal));
+        match self.stage() {
+            Stage::Piping | Stage::Refusing | Stage::Ended => {}
+            Stage::Cancelling if !mutant!(CancelAnswered) => {
+                self.end(Some(Outcome::Refused(refusal)));
             }
-            State::Cancelling => self.end(Some(Outcome::Refused(refusal))),
-            State::AwaitStartup(_)
-            | State::Connecting(_)
-            | State::Authenticating(_)
-            | State::Injecting(_) => {
+            Stage::Login | Stage::Cancelling => {
                 refusal.encode(&mut self.io.to_client);
                 self.start_refusing(Outcome::Refused(refusal));
             }
@@ -469,7 +431,7 @@ impl Session {
             | State::Connecting(_)
             | State::Authenticating(_)
             | State::Injecting(_) => Stage::Login,
-            State::Cancelling => Stage::Cancelling,
+            State::Cancelling(_) => Stage::Cancelling,
             State::Piping(_) => Stage::Piping,
             State::Refusing(_) => Stage::Refusing,
             State::Ended(_) => Stage::Ended,
@@ -494,7 +456,7 @@ impl Session {
             State::Injecting(state) => Some(&state.login),
             State::Piping(login) => Some(login),
             State::Refusing(login) | State::Ended(login) => login.as_ref(),
-            State::AwaitStartup(_) | State::Cancelling => None,
+            State::AwaitStartup(_) | State::Cancelling(_) => None,
         }
     }
 
@@ -508,12 +470,11 @@ impl Session {
         loop {
             let stepped = match &mut self.state {
                 State::AwaitStartup(state) => state.step(&mut self.io, &self.settings),
-                State::Connecting(state) => Ok(state.step(&self.io)),
+                State::Connecting(state) => state.step(&mut self.io, &self.settings),
                 State::Authenticating(state) => state.step(&mut self.io, &self.settings),
                 State::Injecting(state) => state.step(&mut self.io, &self.settings.policy),
-                State::Piping(_) | State::Cancelling | State::Refusing(_) | State::Ended(_) => {
-                    return;
-                }
+                State::Cancelling(state) => state.step(&mut self.io, &self.settings),
+                State::Piping(_) | State::Refusing(_) | State::Ended(_) => return,
             };
             match stepped {
                 Ok(Step::Wait) => return,

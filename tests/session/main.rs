@@ -3,6 +3,7 @@
 
 mod sealed;
 mod stage;
+mod tls;
 
 use multigres::refusal::Fault;
 use multigres::session::{Auth, Outcome, Stage};

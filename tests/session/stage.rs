@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use multigres::session::{
-    Action, Auth, ClientPlace, ClientTls, Leg, Outcome, Session, Settings, Stage, UpstreamTls,
+    Action, Auth, ClientPlace, ClientTls, Leg, Outcome, Secured, Session, Settings, Stage,
+    UpstreamTls,
 };
 use multigres::tenant::{Policy, Pooler, Seal, SealBind, SealDemand, SealKey};
 
@@ -49,6 +50,18 @@ impl Cast {
 
     pub fn public(self) -> Self {
         Cast { client_place: ClientPlace::Network, ..self }
+    }
+
+    pub fn unix_socket(self) -> Self {
+        Cast { client_place: ClientPlace::UnixSocket, ..self }
+    }
+
+    pub fn client_tls(self, client_tls: ClientTls) -> Self {
+        Cast { client_tls, ..self }
+    }
+
+    pub fn upstream_tls(self, upstream_tls: UpstreamTls) -> Self {
+        Cast { upstream_tls, ..self }
     }
 
     pub fn pooler(self) -> Self {
@@ -138,6 +151,26 @@ impl Play {
         self.feed(Leg::Upstream, bytes);
     }
 
+    /// The handshake that was asked for is done.
+    pub fn secured(&mut self, leg: Leg, secured: Secured) {
+        assert!(self.starts_tls(leg));
+        self.session.secured(leg, secured);
+        self.collect();
+    }
+
+    pub fn tls_fails(&mut self, leg: Leg) {
+        self.session.tls_failed(leg, "for the log".into());
+        self.collect();
+    }
+
+    pub fn take_input(&mut self, leg: Leg) -> Vec<u8> {
+        self.session.take_input(leg).to_vec()
+    }
+
+    pub fn starts_tls(&self, leg: Leg) -> bool {
+        self.actions.contains(&Action::StartTls(leg))
+    }
+
     pub fn client_ends(&mut self) {
         self.session.ended(Leg::Client);
         self.collect();
@@ -219,9 +252,8 @@ impl Play {
         while let Some(action) = self.session.next_action() {
             self.actions.push(action);
             if action == Action::Connect {
-                let said = !self.session.output(Leg::Upstream).is_empty();
-                let cancels = self.session.stage() == Stage::Cancelling;
-                assert_eq!(said, cancels, "a StartupMessage waits for its connection");
+                let said = self.session.output(Leg::Upstream);
+                assert!(said.is_empty(), "nothing is said before there is a connection");
                 self.session.connected(self.end.filter(|_| self.session.needs_address()));
             }
         }

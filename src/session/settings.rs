@@ -1,0 +1,76 @@
+//! What a session is told when it starts: settings, and what is known of its legs.
+//! Knows nothing of what is made of it.
+
+use crate::tenant::Policy;
+
+/// Settings of every session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How user names are read and what is bound.
+    pub policy: Policy,
+    /// Who answers upstream's authentication requests.
+    pub auth: Auth,
+    /// Whether a client may be asked for its password over an unencrypted network.
+    pub allow_cleartext_password: bool,
+    /// Whether clients are offered TLS.
+    pub client_tls: ClientTls,
+    /// Whether upstream is asked for TLS.
+    pub upstream_tls: UpstreamTls,
+}
+
+/// Whether clients are offered TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientTls {
+    /// An SSLRequest is declined.
+    #[default]
+    Disabled,
+    /// The client chooses.
+    Allowed,
+    /// Logins without it are refused, but for those through a unix socket.
+    Required,
+}
+
+/// Whether upstream is asked for TLS. How upstream is verified is not the session's concern.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpstreamTls {
+    /// It is not.
+    #[default]
+    Disabled,
+    /// If upstream declines, the login goes on without.
+    Preferred,
+    /// If upstream declines, the login is refused.
+    Required,
+    /// TLS starts with the first byte, as PostgreSQL 17 takes it.
+    Direct,
+}
+
+/// Who could listen in on a client leg without TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientPlace {
+    /// A unix socket: nobody, and it never has TLS.
+    UnixSocket,
+    /// A loopback address: nobody.
+    Loopback,
+    /// Any other address.
+    Network,
+}
+
+/// What a TLS handshake has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Secured {
+    /// ALPN has agreed on `postgresql`.
+    pub alpn: bool,
+    /// On the upstream leg: upstream has shown the very certificate that clients are shown.
+    pub same_certificate: bool,
+}
+
+/// Who answers upstream's authentication requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// The client, and Multigres where a relay cannot succeed.
+    Auto,
+    /// Always the client.
+    Relay,
+    /// Always Multigres, with the password for which it asks the client.
+    Password,
+}
