@@ -263,9 +263,9 @@ impl Authenticating {
                 "a password cannot be asked for over an unencrypted connection",
             )
             .hint(
-                "Connect with TLS (\"tls_cert\" in Multigres, \"sslmode=require\" in the client), use \
-                 scram-sha-256 in upstream's pg_hba.conf with \"auth = auto\", connect through a \
-                 unix socket or a loopback address, or set \"allow_cleartext_password = on\".",
+                "Connect with TLS (\"tls_cert\" in Multigres, \"sslmode=require\" in the client), \
+                 use scram-sha-256 in upstream's pg_hba.conf with \"auth = auto\", connect through \
+                 a unix socket or a loopback address, or set \"allow_cleartext_password = on\".",
             ));
         }
         Ok(())

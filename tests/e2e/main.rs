@@ -28,4 +28,7 @@ mod shared_role;
 mod signals;
 mod sql;
 mod support;
+mod tls_client;
+mod tls_matrix;
+mod tls_upstream;
 mod upgrade;

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use postgres::{Client, Config, NoTls};
 
-use super::DEADLINE;
+use super::{Authority, DEADLINE, Identity};
 
 /// The password of every role that has one.
 pub(crate) const PASSWORD: &str = "Tr0ub4dor-und-3";
@@ -46,11 +46,22 @@ impl Cluster {
 
     /// The same with these lines in postgresql.conf.
     pub(crate) fn with(settings: &[&str]) -> Cluster {
+        Cluster::start_with(settings, None)
+    }
+
+    /// One that offers TLS with this certificate, and takes certificates of this authority.
+    pub(crate) fn with_tls(identity: &Identity, authority: &Authority) -> Cluster {
+        let authority = authority.pem();
+        let files = [identity.certificate.as_str(), &identity.key, &authority];
+        Cluster::start_with(&[], Some(files))
+    }
+
+    fn start_with(settings: &[&str], tls: Option<[&str; 3]>) -> Cluster {
         let ipv6 = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
         let mut failures = String::new();
         // Someone may take the port between its choice and PostgreSQL's bind.
         for _ in 0..3 {
-            match Cluster::try_start(ipv6, settings) {
+            match Cluster::try_start(ipv6, settings, tls) {
                 Ok(cluster) => {
                     cluster.set_up();
                     return cluster;
@@ -61,7 +72,7 @@ impl Cluster {
         panic!("PostgreSQL does not start:\n{failures}");
     }
 
-    fn try_start(ipv6: bool, settings: &[&str]) -> Result<Cluster, String> {
+    fn try_start(ipv6: bool, settings: &[&str], tls: Option<[&str; 3]>) -> Result<Cluster, String> {
         let port = free_port();
         let listen = if ipv6 { "127.0.0.1,::1" } else { "127.0.0.1" };
         let mut command = Command::new("sh");
@@ -72,6 +83,7 @@ impl Cluster {
             .arg(listen)
             .arg(include_str!("pg_hba.conf"))
             .arg(settings.join("\n"))
+            .args(tls.into_iter().flatten())
             .current_dir("/")
             .process_group(0)
             .stdin(Stdio::piped())

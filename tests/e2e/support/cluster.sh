@@ -1,5 +1,6 @@
 # Runs a throw-away PostgreSQL until standard input ends. Arguments: folder of the binaries,
-# port, listen_addresses, text of pg_hba.conf, more settings. Writes one line `ready FOLDER`, or the log.
+# port, listen_addresses, text of pg_hba.conf, more settings; with TLS: certificate, key and
+# authority in PEM. Writes one line `ready FOLDER`, or the log.
 set -u
 # Whatever becomes of the test process, the folder must go.
 trap '' HUP INT TERM PIPE
@@ -38,6 +39,15 @@ log_disconnections = on
 log_line_prefix = '%p %u@%d '
 $5
 END
+if [ -n "${6:-}" ]; then
+    (
+        umask 077
+        printf '%s' "$6" >"$folder/data/server.crt"
+        printf '%s' "$7" >"$folder/data/server.key"
+        printf '%s' "$8" >"$folder/data/root.crt"
+    )
+    printf '%s\n' 'ssl = on' "ssl_ca_file = 'root.crt'" >>"$folder/data/postgresql.conf"
+fi
 "$1/postgres" -D "$folder/data" >"$folder/server.log" 2>&1 </dev/null &
 postmaster=$!
 

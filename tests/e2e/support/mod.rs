@@ -1,15 +1,19 @@
 //! What an end-to-end test stands on: a PostgreSQL cluster, the daemon, a raw client, a fake
 //! upstream. Knows nothing about any one test.
 
+mod certificates;
 mod cluster;
 mod daemon;
 mod database;
 mod fake_upstream;
+pub(crate) mod libpq;
 mod log;
 mod raw;
 mod seal;
 mod supervised;
+mod tls_raw;
 
+pub(crate) use certificates::{Authority, Files, Identity};
 pub(crate) use cluster::{Cluster, PASSWORD, TENANTS, cluster};
 pub(crate) use daemon::{Daemon, Run, Status};
 pub(crate) use database::{SETUP, TEARDOWN, count, empty_database, set_up_database};
@@ -17,6 +21,9 @@ pub(crate) use fake_upstream::{FakeUpstream, Tamper, relay, swallow};
 pub(crate) use raw::{ErrorFields, Message, Raw, startup_message};
 pub(crate) use seal::{SEAL_KEY, SealedLogin, TENANT_VARIABLE, sealed_options};
 pub(crate) use supervised::send_signal;
+pub(crate) use tls_raw::{
+    Offer, SSL_REQUEST, TlsClient, asked_tls_client, asked_tls_server, tls_client, tls_server,
+};
 
 use std::io::{self, Write};
 use std::net::SocketAddr;

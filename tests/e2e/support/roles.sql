@@ -12,6 +12,7 @@ set password_encryption = 'scram-sha-256';
 create role scram_user login password '{PASSWORD}' in role tenant_tables, by_scram;
 create role clear_user login password '{PASSWORD}' in role tenant_tables, by_cleartext;
 create role reject_user login password '{PASSWORD}' in role tenant_tables;
+create role cert_user login in role tenant_tables;
 create role trust_user login in role tenant_tables;
 create role app_user login password '{PASSWORD}' in role tenant_tables;
 

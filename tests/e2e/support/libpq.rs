@@ -1,0 +1,84 @@
+//! Clients upon libpq, as applications have them: psql and psycopg.
+//! Knows nothing of what they are asked to do.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::{PASSWORD, shortened};
+
+/// What a login and a query came to: the row with blanks between its columns, or the error.
+pub(crate) type Answer = Result<String, String>;
+
+/// Logs in by psql and runs the query; `None` when this machine has no psql.
+pub(crate) fn psql(conninfo: &str, query: &str) -> Option<Answer> {
+    let run = Command::new(psql_path()?)
+        .args(["-X", "-w", "-A", "-t", "-F", " ", "-c", query, conninfo])
+        .env("PGPASSWORD", PASSWORD)
+        .env("PGCONNECT_TIMEOUT", "20")
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .output()
+        .expect("psql starts");
+    let text = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes);
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let ended_well = run.status.success();
+    Some(if ended_well { Ok(text(&run.stdout)) } else { Err(text(&run.stderr)) })
+}
+
+/// That of the server under test, or the one on `PATH`.
+fn psql_path() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::var_os("PG_BINDIR").map(PathBuf::from);
+    let folders = folders.into_iter().chain(std::env::split_paths(&path));
+    let found = folders.map(|folder| folder.join("psql")).find(|path| path.is_file());
+    if found.is_none() {
+        shortened("no psql on this machine");
+    }
+    found
+}
+
+/// Logs in by psycopg with each of these and runs the query; `None` when this machine has no
+/// psycopg.
+pub(crate) fn psycopg(conninfos: &[String], query: &str) -> Option<Vec<Answer>> {
+    let Some(python) = python() else {
+        shortened("no psycopg with libpq 17 on this machine: scripts/psycopg installs it");
+        return None;
+    };
+    let mut child = Command::new(python)
+        .args(["-c", include_str!("psycopg.py"), query])
+        .env("PGPASSWORD", PASSWORD)
+        .env("PGCONNECT_TIMEOUT", "20")
+        .env("LC_ALL", "C")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python starts");
+    let mut input = child.stdin.take().expect("it is piped");
+    input.write_all(conninfos.join("\n").as_bytes()).expect("it reads");
+    drop(input);
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "psycopg.py ended with {}", output.status);
+    let output = String::from_utf8(output.stdout).expect("text");
+    let answers: Vec<Answer> = output
+        .lines()
+        .map(|line| match line.split_once(' ').expect("two words") {
+            ("ok", row) => Ok(row.to_owned()),
+            (_, error) => Err(error.to_owned()),
+        })
+        .collect();
+    assert_eq!(answers.len(), conninfos.len());
+    Some(answers)
+}
+
+/// `PSYCOPG_PYTHON`, else what `scripts/psycopg` has made before.
+fn python() -> Option<PathBuf> {
+    if let Some(python) = std::env::var_os("PSYCOPG_PYTHON").filter(|path| !path.is_empty()) {
+        return Some(python.into());
+    }
+    let multigres = Path::new(env!("CARGO_BIN_EXE_multigres"));
+    let target = multigres.parent()?.parent()?;
+    Some(target.join("psycopg/bin/python")).filter(|python| python.is_file())
+}
