@@ -152,12 +152,14 @@ fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
 
 /// Never with the text itself, which may be a key's.
 fn broken(error: &pem::Error) -> String {
-    match error {
-        pem::Error::MissingSectionEnd { .. } => "a section of it has no -----END line",
-        pem::Error::Base64Decode(_) => "a section of it is no base64",
-        _ => "it is no PEM text",
-    }
-    .into()
+    let what = if matches!(error, pem::Error::MissingSectionEnd { .. }) {
+        "a section of it has no -----END line"
+    } else if matches!(error, pem::Error::Base64Decode(_)) {
+        "a section of it is no base64"
+    } else {
+        "it is no PEM text"
+    };
+    what.into()
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {
