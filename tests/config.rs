@@ -6,8 +6,9 @@ use std::time::Duration;
 use multigres::config::{Config, SETTINGS, Sources};
 use multigres::net::Address;
 use multigres::proxy::Upstream;
-use multigres::session::Auth;
+use multigres::session::{Auth, ClientTls, UpstreamTls};
 use multigres::tenant::Pooler;
+use multigres::tls::Tls;
 
 fn file(text: &str) -> Sources {
     Sources { file: Some(("m.conf".into(), Ok(text.into()))), ..Sources::default() }
@@ -30,6 +31,9 @@ fn the_defaults_are_those_of_the_contract() {
     let session = &config.proxy.session;
     assert_eq!(session.auth, Auth::Auto);
     assert!(!session.allow_cleartext_password);
+    assert_eq!(session.client_tls, ClientTls::Disabled);
+    assert_eq!(session.upstream_tls, UpstreamTls::Disabled);
+    assert_eq!(*config.proxy.tls, Tls::default());
     assert_eq!(session.policy.tenant_separator, ".");
     assert_eq!(session.policy.value_separator, ":");
     assert_eq!(session.policy.context_variables, ["app.current_tenant_id"]);
@@ -111,6 +115,10 @@ fn bad_values_are_refused() {
         ("seal_bind", "port Address"),
         ("seal", "on off allow"),
         ("seal_key_file", "/nowhere/key / /dev/null"),
+        ("tls", "on prefer Allow"),
+        ("tls_client_cert", "on disable"),
+        ("upstream_tls", "allow verify_full Require"),
+        ("upstream_tls_negotiation", "requiredirect Direct"),
     ];
     for (key, values) in bad {
         for value in values.split(' ') {
@@ -118,8 +126,11 @@ fn bad_values_are_refused() {
             assert_eq!(mistakes(&sources).len(), 1, "{key} = {value}");
         }
     }
-    let may_be_empty = ["superuser_bypass", "seal_key_file"];
-    for setting in SETTINGS.iter().filter(|setting| !may_be_empty.contains(&setting.name)) {
+    let may_be_empty = |name: &str| {
+        let is_default = SETTINGS.iter().any(|it| it.name == name && it.default.is_empty());
+        is_default || name == "superuser_bypass"
+    };
+    for setting in SETTINGS.iter().filter(|setting| !may_be_empty(setting.name)) {
         assert_eq!(mistakes(&file(&format!("{} =", setting.name))).len(), 1, "{}", setting.name);
     }
     let config = Config::load(&file("superuser_bypass =")).unwrap();

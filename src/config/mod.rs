@@ -6,7 +6,9 @@
 
 mod file;
 mod key_file;
+mod named_file;
 mod settings;
+mod tls;
 mod value;
 
 use std::fmt;
@@ -17,12 +19,13 @@ use log::LevelFilter;
 
 use crate::net::{Address, unix_socket};
 use crate::proxy::{self, Upstream};
-use crate::session::{self, Auth, ClientTls, UpstreamTls};
+use crate::session::{self, Auth};
 use crate::tenant::{Policy, Pooler, Seal, SealBind, SealDemand, SealKey, seal_name};
-use crate::tls::Tls;
 
 pub use key_file::fresh_seal_key;
 pub use settings::{SETTINGS, Setting};
+
+use tls::{FittedTls, TlsDraft};
 
 /// All settings, parsed and fitting each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +66,7 @@ pub struct Sources {
 }
 
 impl Config {
-    /// Reads all sources.
+    /// Reads all sources, and the files that they name: done again, it takes what is in them then.
     ///
     /// # Errors
     /// Every mistake in any of them, also in a value that a later source replaces.
@@ -89,7 +92,8 @@ impl Config {
             }
         }
         draft.fit();
-        if draft.mistakes.is_empty() { Ok(draft.finish()) } else { Err(draft.mistakes) }
+        let tls = draft.fit_tls();
+        if draft.mistakes.is_empty() { Ok(draft.finish(tls)) } else { Err(draft.mistakes) }
     }
 }
 
@@ -115,6 +119,7 @@ pub struct Draft {
     seal_key: Option<SealKey>,
     seal_bind: SealBind,
     seal: SealDemand,
+    tls: TlsDraft,
     /// Where each setting that is not a default was set last.
     places: Vec<(&'static str, String)>,
     mistakes: Vec<Mistake>,
@@ -142,6 +147,7 @@ impl Default for Draft {
             seal_key: None,
             seal_bind: SealBind::Address,
             seal: SealDemand::Prefer,
+            tls: TlsDraft::default(),
             places: Vec::new(),
             mistakes: Vec::new(),
         };
@@ -238,7 +244,9 @@ impl Draft {
 
     /// Whether there is a mistake in this setting.
     fn says(&self, setting: &str) -> bool {
-        self.mistakes.iter().any(|mistake| mistake.message.starts_with(setting))
+        self.mistakes.iter().any(|mistake| {
+            mistake.message.strip_prefix(setting).is_some_and(|rest| rest.starts_with(':'))
+        })
     }
 
     /// Every login would come back as another one, until nothing is left.
@@ -265,7 +273,7 @@ impl Draft {
             .map_or_else(|| String::from("defaults"), |(_, place)| place.clone())
     }
 
-    fn finish(self) -> Config {
+    fn finish(self, tls: FittedTls) -> Config {
         let upstream = match self.upstream_host {
             value::UpstreamHost::Ip(ip) => {
                 Upstream::Address(Address::Tcp((ip, self.upstream_port).into()))
@@ -287,15 +295,15 @@ impl Draft {
             policy,
             auth: self.auth,
             allow_cleartext_password: self.allow_cleartext_password,
-            client_tls: ClientTls::Disabled,
-            upstream_tls: UpstreamTls::Disabled,
+            client_tls: tls.client,
+            upstream_tls: tls.upstream,
         };
         Config {
             listen_hosts: self.listen_host,
             port: self.port,
             proxy: proxy::Settings {
                 session: Rc::new(session),
-                tls: Rc::new(Tls::default()),
+                tls: Rc::new(tls.legs),
                 upstream,
                 login_timeout: self.login_timeout,
                 upstream_connect_timeout: self.upstream_connect_timeout,

@@ -3,6 +3,7 @@
 
 use log::LevelFilter;
 
+use super::tls::{CLIENT_CERTS, CLIENT_TLS, NEGOTIATIONS, UPSTREAM_TLS, certificates, key, roots};
 use super::value::{
     context_variables, duration, list, listen_hosts, port, positive_duration, separator, switch,
     upstream_host, whole, word,
@@ -34,7 +35,7 @@ impl Setting {
 }
 
 /// Every setting there is.
-pub const SETTINGS: [Setting; 19] = [
+pub const SETTINGS: [Setting; 29] = [
     Setting {
         name: "port",
         environment: "MULTIGRES_PORT",
@@ -184,10 +185,7 @@ pub const SETTINGS: [Setting; 19] = [
         default: "",
         help: "file with the key that seals each context; see multigres seal-key",
         value: "FILE",
-        parse: |draft, text| {
-            let key = if text.is_empty() { Ok(None) } else { key_file::read(text).map(Some) };
-            set(&mut draft.seal_key, key)
-        },
+        parse: |draft, text| set(&mut draft.seal_key, unless_empty(text, key_file::read)),
     },
     Setting {
         name: "seal_bind",
@@ -211,7 +209,100 @@ pub const SETTINGS: [Setting; 19] = [
             set(&mut draft.seal, word(text, &demands))
         },
     },
+    Setting {
+        name: "tls_cert",
+        environment: "MULTIGRES_TLS_CERT",
+        default: "",
+        help: "PEM file: the certificate that clients are shown, and those up to its CA",
+        value: "FILE",
+        parse: |draft, text| set(&mut draft.tls.cert, unless_empty(text, certificates)),
+    },
+    Setting {
+        name: "tls_key",
+        environment: "MULTIGRES_TLS_KEY",
+        default: "",
+        help: "PEM file: the key of tls_cert; not encrypted",
+        value: "FILE",
+        parse: |draft, text| set(&mut draft.tls.key, unless_empty(text, key)),
+    },
+    Setting {
+        name: "tls",
+        environment: "MULTIGRES_TLS",
+        default: "",
+        help: "disable, allow or require TLS on the client leg; allow when tls_cert is set",
+        value: "MODE",
+        parse: |draft, text| {
+            set(&mut draft.tls.client, unless_empty(text, |text| word(text, &CLIENT_TLS)))
+        },
+    },
+    Setting {
+        name: "tls_client_ca",
+        environment: "MULTIGRES_TLS_CLIENT_CA",
+        default: "",
+        help: "PEM file: CAs of the certificates that clients are asked for",
+        value: "FILE",
+        parse: |draft, text| set(&mut draft.tls.client_ca, unless_empty(text, roots)),
+    },
+    Setting {
+        name: "tls_client_cert",
+        environment: "MULTIGRES_TLS_CLIENT_CERT",
+        default: "",
+        help: "request or require: whether a client may have none; require with tls_client_ca",
+        value: "MODE",
+        parse: |draft, text| {
+            set(&mut draft.tls.client_cert, unless_empty(text, |text| word(text, &CLIENT_CERTS)))
+        },
+    },
+    Setting {
+        name: "upstream_tls",
+        environment: "MULTIGRES_UPSTREAM_TLS",
+        default: "",
+        help: "disable, prefer, require, verify-ca or verify-full; prefer, on loopback disable",
+        value: "MODE",
+        parse: |draft, text| {
+            set(&mut draft.tls.upstream, unless_empty(text, |text| word(text, &UPSTREAM_TLS)))
+        },
+    },
+    Setting {
+        name: "upstream_tls_ca",
+        environment: "MULTIGRES_UPSTREAM_TLS_CA",
+        default: "",
+        help: "PEM file: CAs of PostgreSQL's certificate; the system's for verify-full if empty",
+        value: "FILE",
+        parse: |draft, text| set(&mut draft.tls.upstream_ca, unless_empty(text, roots)),
+    },
+    Setting {
+        name: "upstream_tls_cert",
+        environment: "MULTIGRES_UPSTREAM_TLS_CERT",
+        default: "",
+        help: "PEM file: a certificate to show to PostgreSQL",
+        value: "FILE",
+        parse: |draft, text| set(&mut draft.tls.upstream_cert, unless_empty(text, certificates)),
+    },
+    Setting {
+        name: "upstream_tls_key",
+        environment: "MULTIGRES_UPSTREAM_TLS_KEY",
+        default: "",
+        help: "PEM file: the key of upstream_tls_cert; not encrypted",
+        value: "FILE",
+        parse: |draft, text| set(&mut draft.tls.upstream_key, unless_empty(text, key)),
+    },
+    Setting {
+        name: "upstream_tls_negotiation",
+        environment: "MULTIGRES_UPSTREAM_TLS_NEGOTIATION",
+        default: "postgres",
+        help: "postgres or direct: TLS after asking, or from the first byte (PostgreSQL 17)",
+        value: "MODE",
+        parse: |draft, text| set(&mut draft.tls.negotiation, word(text, &NEGOTIATIONS)),
+    },
 ];
+
+fn unless_empty<T>(
+    text: &str,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<Option<T>, String> {
+    if text.is_empty() { Ok(None) } else { parse(text).map(Some) }
+}
 
 fn set<T>(field: &mut T, parsed: Result<T, String>) -> Result<(), String> {
     *field = parsed?;

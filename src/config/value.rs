@@ -22,6 +22,17 @@ impl Default for UpstreamHost {
     }
 }
 
+impl UpstreamHost {
+    /// Where nobody can listen in. A name is believed to be what it says.
+    pub(super) fn is_this_machine(&self) -> bool {
+        match self {
+            UpstreamHost::Ip(ip) => ip.to_canonical().is_loopback(),
+            UpstreamHost::Name(name) => name.eq_ignore_ascii_case("localhost"),
+            UpstreamHost::Directory(_) => true,
+        }
+    }
+}
+
 pub(super) fn upstream_host(text: &str) -> Result<UpstreamHost, String> {
     host(text)?;
     if text.starts_with('/') {

@@ -1,10 +1,21 @@
 //! TLS of both legs, by rustls: what an accepted client is offered, what upstream must prove.
 //! Knows nothing of sockets, files or PostgreSQL's messages: PEM text comes in, connections go out.
 
+mod client_leg;
+mod der;
+mod pem;
+mod upstream_leg;
+mod verify;
+
 use std::sync::Arc;
 
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
+use rustls::pki_types::CertificateDer;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConnection, ServerConnection, SupportedProtocolVersion};
+
+pub use client_leg::{ClientCertificate, ClientLeg};
+pub use pem::{Chain, Identity, Key, Roots};
+pub use upstream_leg::{UpstreamLeg, Verification, server_name};
 
 /// What is needed to start TLS on either leg.
 #[derive(Clone, Debug, Default)]
@@ -13,24 +24,6 @@ pub struct Tls {
     pub client: Option<ClientLeg>,
     /// The upstream leg: this daemon is the client.
     pub upstream: Option<UpstreamLeg>,
-}
-
-/// TLS towards clients.
-#[derive(Clone, Debug)]
-pub struct ClientLeg {
-    /// rustls' configuration.
-    pub config: Arc<ServerConfig>,
-    /// The certificate that clients are shown.
-    pub certificate: CertificateDer<'static>,
-}
-
-/// TLS towards upstream.
-#[derive(Clone, Debug)]
-pub struct UpstreamLeg {
-    /// rustls' configuration.
-    pub config: Arc<ClientConfig>,
-    /// The name that is asked for (SNI, unless it is an address), and verified if so configured.
-    pub name: ServerName<'static>,
 }
 
 /// The same objects, not only equal settings: they cannot be compared.
@@ -80,3 +73,6 @@ impl Tls {
 
 /// The name of PostgreSQL's protocol in ALPN (RFC 7301).
 pub const ALPN: &[u8] = b"postgresql";
+
+/// Older ones are broken; PostgreSQL's default is the same (`ssl_min_protocol_version`).
+const VERSIONS: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];

@@ -1,0 +1,63 @@
+//! As much of DER (X.690) as finds the public key of a certificate.
+//! Judges nothing: whether the certificate is to be believed is not asked here.
+
+use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
+
+/// The SubjectPublicKeyInfo of a certificate of any version (RFC 5280, section 4.1), if it is one.
+///
+/// webpki reads no X.509 version 1; the recipes of PostgreSQL's manual ("Creating Certificates")
+/// make such certificates.
+pub(super) fn public_key<'a>(
+    certificate: &'a CertificateDer<'_>,
+) -> Option<SubjectPublicKeyInfoDer<'a>> {
+    let certificate = Element::take(certificate)?.of(SEQUENCE)?;
+    let mut fields = Element::take(certificate.content)?.of(SEQUENCE)?.content;
+    let first = Element::take(fields)?;
+    if first.tag == VERSION {
+        fields = first.rest;
+    }
+    for tag in [SERIAL_NUMBER, SIGNATURE, ISSUER, VALIDITY, SUBJECT] {
+        fields = Element::take(fields)?.of(tag)?.rest;
+    }
+    let key = Element::take(fields)?.of(SEQUENCE)?;
+    Some(SubjectPublicKeyInfoDer::from(key.whole))
+}
+
+struct Element<'a> {
+    tag: u8,
+    content: &'a [u8],
+    /// Tag, length and content.
+    whole: &'a [u8],
+    /// What stands behind it.
+    rest: &'a [u8],
+}
+
+impl<'a> Element<'a> {
+    fn take(input: &'a [u8]) -> Option<Self> {
+        let (&tag, after_tag) = input.split_first()?;
+        let (&first, after_first) = after_tag.split_first()?;
+        let (length, after_length) = match first {
+            0..=0x7f => (usize::from(first), after_first),
+            0x81..=0x83 => {
+                let (length, rest) = after_first.split_at_checked(usize::from(first - 0x80))?;
+                (length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)), rest)
+            }
+            _ => return None,
+        };
+        let (content, rest) = after_length.split_at_checked(length)?;
+        Some(Element { tag, content, whole: &input[..input.len() - rest.len()], rest })
+    }
+
+    fn of(self, tag: u8) -> Option<Self> {
+        (self.tag == tag).then_some(self)
+    }
+}
+
+const SEQUENCE: u8 = 0x30;
+const INTEGER: u8 = 0x02;
+const VERSION: u8 = 0xa0;
+const SERIAL_NUMBER: u8 = INTEGER;
+const SIGNATURE: u8 = SEQUENCE;
+const ISSUER: u8 = SEQUENCE;
+const VALIDITY: u8 = SEQUENCE;
+const SUBJECT: u8 = SEQUENCE;

@@ -1,0 +1,146 @@
+//! What upstream must prove before anything is told it.
+//! Knows nothing of settings; the proof of the private key is asked for at every level.
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::crypto::{
+    WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+    verify_tls13_signature_with_raw_key,
+};
+use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme};
+
+use super::{Roots, Verification, der};
+
+/// [`Verification`], as rustls asks for it.
+#[derive(Debug)]
+pub(super) struct UpstreamVerifier {
+    verification: Verification,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl UpstreamVerifier {
+    pub(super) fn new(verification: Verification, algorithms: WebPkiSupportedAlgorithms) -> Self {
+        UpstreamVerifier { verification, algorithms }
+    }
+
+    /// Whether a root has signed it, by way of the others.
+    fn verify_chain(
+        &self,
+        roots: &Roots,
+        certificate: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let verified = verify_server_cert_signed_by_trust_anchor(
+            &ParsedCertificate::try_from(certificate)?,
+            &roots.anchors,
+            others,
+            now,
+            self.algorithms.all,
+        );
+        match verified {
+            Err(error) if is_ca(&error) && roots.certificates.contains(certificate) => Ok(()),
+            verified => verified,
+        }
+    }
+}
+
+impl ServerCertVerifier for UpstreamVerifier {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        match &self.verification {
+            Verification::AnyCertificate => {}
+            Verification::Chain(roots) => self.verify_chain(roots, certificate, others, now)?,
+            Verification::ChainAndName(roots) => {
+                self.verify_chain(roots, certificate, others, now)?;
+                verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+            }
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        match &self.verification {
+            Verification::AnyCertificate => {
+                let key = public_key(certificate)?;
+                verify_tls12_signature_with_raw_key(message, &key, signed, &self.algorithms)
+            }
+            Verification::Chain(_) | Verification::ChainAndName(_) => {
+                verify_tls12_signature(message, certificate, signed, &self.algorithms)
+            }
+        }
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        match &self.verification {
+            Verification::AnyCertificate => {
+                let key = public_key(certificate)?;
+                verify_tls13_signature_with_raw_key(message, &key, signed, &self.algorithms)
+            }
+            Verification::Chain(_) | Verification::ChainAndName(_) => {
+                verify_tls13_signature(message, certificate, signed, &self.algorithms)
+            }
+        }
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// A certificate that was made by `openssl req -x509`, as PostgreSQL's manual has it, signs itself
+/// as a CA; webpki takes no CA for a server. Where it stands itself among the roots it is believed,
+/// as by OpenSSL. webpki finds this the matter when the dates are in order, not before.
+fn is_ca(error: &Error) -> bool {
+    let Error::InvalidCertificate(CertificateError::Other(OtherError(error))) = error else {
+        return false;
+    };
+    error.downcast_ref() == Some(&webpki::Error::CaUsedAsEndEntity)
+}
+
+/// Of any certificate, whatever else webpki had against it.
+fn public_key<'a>(
+    certificate: &'a CertificateDer<'_>,
+) -> Result<SubjectPublicKeyInfoDer<'a>, Error> {
+    der::public_key(certificate).ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))
+}
+
+/// As rustls does with the key of a certificate (`rustls/src/webpki/verify.rs`): the scheme leaves
+/// the curve open, so each algorithm of the scheme is tried that is for such a key.
+fn verify_tls12_signature_with_raw_key(
+    message: &[u8],
+    key: &SubjectPublicKeyInfoDer<'_>,
+    signed: &DigitallySignedStruct,
+    algorithms: &WebPkiSupportedAlgorithms,
+) -> Result<HandshakeSignatureValid, Error> {
+    let key = webpki::RawPublicKeyEntity::try_from(key)
+        .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
+    let scheme = algorithms.mapping.iter().find(|(scheme, _)| *scheme == signed.scheme);
+    let candidates = scheme.map_or(&[][..], |(_, candidates)| candidates);
+    let fits = candidates
+        .iter()
+        .any(|algorithm| key.verify_signature(*algorithm, message, signed.signature()).is_ok());
+    if fits {
+        Ok(HandshakeSignatureValid::assertion())
+    } else {
+        Err(Error::InvalidCertificate(CertificateError::BadSignature))
+    }
+}
