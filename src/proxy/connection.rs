@@ -28,7 +28,7 @@ pub(super) struct Connection<S> {
     pub(super) phase: Phase,
     pub(super) phase_since: Instant,
     /// What had gone to the client at the last look, while that was looked at.
-    flushed_bytes: u64,
+    taken_bytes: u64,
     /// Serial number for the log.
     number: u64,
     peer: Peer,
@@ -92,7 +92,7 @@ impl<S: crate::net::Stream> Connection<S> {
             last_active: now,
             phase: Phase::Login,
             phase_since: now,
-            flushed_bytes: 0,
+            taken_bytes: 0,
             number,
             peer,
             accepted: now,
@@ -111,9 +111,9 @@ impl<S: crate::net::Stream> Connection<S> {
     /// Notes a change of phase, with a line in the log where a session comes up or is refused.
     pub(super) fn note_phase(&mut self, now: Instant, policy: &Policy) {
         let phase = self.relay.phase();
-        let (_, flushed_bytes) = self.relay.piped_bytes();
-        if phase == Phase::Flushing && flushed_bytes != self.flushed_bytes {
-            self.flushed_bytes = flushed_bytes;
+        let taken_bytes = self.relay.taken_bytes();
+        if phase == Phase::Flushing && taken_bytes != self.taken_bytes {
+            self.taken_bytes = taken_bytes;
             self.phase_since = now;
         }
         if phase == self.phase {
@@ -148,8 +148,10 @@ impl<S: crate::net::Stream> Connection<S> {
             Some(true) => " seal=on",
             Some(false) => " seal=off",
         };
+        let client_tls = self.tls_version(Leg::Client);
+        let upstream_tls = self.tls_version(Leg::Upstream);
         info!(
-            "session={} up peer={}{}{seal} login={}ms",
+            "session={} up peer={}{}{seal}{client_tls}{upstream_tls} login={}ms",
             self.number,
             self.peer,
             self.described(policy),
@@ -187,18 +189,32 @@ impl<S: crate::net::Stream> Connection<S> {
             (_, Some(Cut::IdleTimeout)) => ("multigres", String::from("idle_timeout")),
             (_, Some(Cut::Stop)) => ("multigres", String::from("stop")),
             (Some(Ending::Closed(leg)), _) => (name(leg), String::from("closed")),
-            (Some(Ending::Failed(leg, kind)), _) => (name(leg), kind.to_string()),
+            (Some(Ending::Failed(leg, kind)), _) => (
+                name(leg),
+                match self.relay.tls_failure(leg) {
+                    None => kind.to_string(),
+                    Some(failure) => format!("TLS: {failure}"),
+                },
+            ),
             (None, Some(Cut::Lingered) | None) => ("multigres", String::from("unknown")),
         };
         let (from_client, from_upstream) = self.relay.piped_bytes();
         info!(
             "session={} end peer={}{} duration={}ms client_bytes={from_client} \
-             upstream_bytes={from_upstream} ended_by={ended_by} reason=\"{reason}\"",
+             upstream_bytes={from_upstream} ended_by={ended_by} reason={}",
             self.number,
             self.peer,
             self.described(policy),
             millis(now, piped),
+            Quoted(&reason),
         );
+    }
+
+    fn tls_version(&self, leg: Leg) -> String {
+        match self.relay.tls_version(leg) {
+            None => String::new(),
+            Some(version) => format!(" {}_tls={version}", name(leg)),
+        }
     }
 
     fn described<'a>(&'a self, policy: &'a Policy) -> impl std::fmt::Display + 'a {

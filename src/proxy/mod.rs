@@ -219,6 +219,11 @@ impl<N: Net> Proxy<N> {
         }
     }
 
+    /// Takes other certificates and keys, for the connections that are accepted from now on.
+    pub fn renew_tls(&mut self, tls: Rc<Tls>) {
+        self.settings.tls = tls;
+    }
+
     /// Whether a drain has begun.
     pub fn is_draining(&self) -> bool {
         self.draining
@@ -362,7 +367,7 @@ impl<N: Net> Proxy<N> {
         self.sessions -= usize::from(connection.counted && !mutant!(StillCounted));
         connection.log_end(now, cut, &self.settings.session.policy);
         if !mutant!(BufferKept) {
-            connection.relay.release(&mut self.pool);
+            connection.relay.leave(&mut self.pool);
         }
         if !mutant!(TimerStays) {
             self.timers.set(key, &mut connection.deadline, None);

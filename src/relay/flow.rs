@@ -7,7 +7,8 @@ use bytes::{Buf, BytesMut};
 
 use super::Ending;
 use super::buffer::{Buffer, BufferPool};
-use super::leg_stream::{LegStream, Read};
+use super::leg_stream::Read;
+use super::transport::{Last, Transport};
 use crate::net::Stream;
 use crate::session::Leg;
 
@@ -24,7 +25,7 @@ pub(super) struct Flow {
 enum Progress {
     Open,
     /// The source has ended: what is pending is written, then the sink is shut down.
-    Flushing,
+    Flushing(Last),
     /// The sink is broken: what comes is thrown away until the source ends.
     Discarding,
     Closed,
@@ -57,12 +58,17 @@ impl Flow {
     /// set by whatever ends a leg first.
     pub(super) fn pump<S: Stream>(
         &mut self,
-        (from, to): (&mut LegStream<S>, &mut LegStream<S>),
+        (from, to): (&mut Transport<S>, &mut Transport<S>),
         rest: &mut BytesMut,
         pool: &mut BufferPool,
         budget: usize,
         ending: &mut Option<Ending>,
     ) -> Moved {
+        if self.progress != Progress::Closed
+            && let Err(kind) = to.flush()
+        {
+            self.sink_failed(kind, pool, ending);
+        }
         if !rest.is_empty() {
             match write_rest(to, rest) {
                 Ok(true) => {}
@@ -76,12 +82,12 @@ impl Flow {
         if from.read_ended() {
             // It ended during the login, or before its flow was given up.
             ending.get_or_insert(Ending::Closed(self.from));
-            self.source_ended();
+            self.source_ended(Last::Word);
         }
         let mut left = budget;
         loop {
             if mutant!(HalfCloseEarly) && from.hung_up() {
-                to.shut_down();
+                to.shut_down(Last::Word);
             }
             if let Some(buffer) = &mut self.pending {
                 match to.write(buffer.pending()) {
@@ -97,13 +103,14 @@ impl Flow {
             }
             match self.progress {
                 Progress::Open | Progress::Discarding => {}
-                Progress::Flushing => {
+                Progress::Flushing(last) => {
                     match self.from {
                         Leg::Client => sometimes!(HalfCloseUp),
                         Leg::Upstream => sometimes!(HalfCloseDown),
                     }
-                    to.shut_down();
-                    self.progress = Progress::Closed;
+                    if to.shut_down(last) {
+                        self.progress = Progress::Closed;
+                    }
                     return Moved::Waiting;
                 }
                 Progress::Closed => return Moved::Waiting,
@@ -115,7 +122,7 @@ impl Flow {
                 sometimes!(BudgetSpent);
                 return Moved::Unfinished;
             }
-            left = left.saturating_sub(self.read(from, pool, ending));
+            self.read(from, pool, &mut left, ending);
         }
     }
 
@@ -132,19 +139,20 @@ impl Flow {
         self.progress = Progress::Closed;
     }
 
-    /// Reads once; how many bytes have come.
+    /// Reads once. What has come is taken from `left`.
     fn read<S: Stream>(
         &mut self,
-        from: &mut LegStream<S>,
+        from: &mut Transport<S>,
         pool: &mut BufferPool,
+        left: &mut usize,
         ending: &mut Option<Ending>,
-    ) -> usize {
+    ) {
         let mut buffer = pool.lend();
-        let (bytes, end) = match from.read(buffer.space()) {
+        let (bytes, end) = match from.read(buffer.space(), pool, left) {
             Read::Bytes(bytes) => (bytes, None),
-            Read::Nothing => (0, None),
-            Read::End => (0, Some(Ending::Closed(self.from))),
-            Read::Failed(kind) => (0, Some(Ending::Failed(self.from, kind))),
+            Read::Nothing | Read::Secured => (0, None),
+            Read::End => (0, Some((Ending::Closed(self.from), Last::Word))),
+            Read::Failed(kind) => (0, Some((Ending::Failed(self.from, kind), Last::Cut))),
         };
         if bytes > 0 && self.progress == Progress::Open {
             buffer.fill(bytes);
@@ -153,16 +161,16 @@ impl Flow {
             sometimes!(bytes > 0, Discarded);
             pool.take_back(buffer);
         }
-        if let Some(end) = end {
+        if let Some((end, last)) = end {
             ending.get_or_insert(end);
-            self.source_ended();
+            self.source_ended(last);
         }
-        bytes
     }
 
-    fn source_ended(&mut self) {
+    fn source_ended(&mut self, last: Last) {
         self.progress = match self.progress {
-            Progress::Open | Progress::Flushing => Progress::Flushing,
+            Progress::Open => Progress::Flushing(last),
+            Progress::Flushing(last) => Progress::Flushing(last),
             Progress::Discarding | Progress::Closed => Progress::Closed,
         };
     }
@@ -176,12 +184,12 @@ impl Flow {
             (Leg::Client, Progress::Open | Progress::Discarding) => {
                 (Leg::Upstream, Progress::Discarding)
             }
-            (Leg::Client, Progress::Flushing | Progress::Closed) => {
+            (Leg::Client, Progress::Flushing(_) | Progress::Closed) => {
                 (Leg::Upstream, Progress::Closed)
             }
             (
                 Leg::Upstream,
-                Progress::Open | Progress::Flushing | Progress::Discarding | Progress::Closed,
+                Progress::Open | Progress::Flushing(_) | Progress::Discarding | Progress::Closed,
             ) => (Leg::Client, Progress::Closed),
         };
         ending.get_or_insert(Ending::Failed(leg, kind));
@@ -190,7 +198,7 @@ impl Flow {
 }
 
 /// Writes what the login has left; whether all of it has gone. Its memory is given back then.
-fn write_rest<S: Stream>(to: &mut LegStream<S>, rest: &mut BytesMut) -> Result<bool, ErrorKind> {
+fn write_rest<S: Stream>(to: &mut Transport<S>, rest: &mut BytesMut) -> Result<bool, ErrorKind> {
     match to.write(rest) {
         Ok(written) => rest.advance(written),
         Err(kind) => {

@@ -1,7 +1,7 @@
 //! One leg of a connection: its stream, and what is known of its readiness and its end.
-//! Knows nothing of the other leg.
+//! Knows nothing of the other leg, or of TLS.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
 
 use crate::net::{Readiness, Stream};
@@ -22,8 +22,11 @@ pub(super) struct LegStream<S> {
 pub(super) enum Read {
     /// So many bytes, at least one.
     Bytes(usize),
-    /// Nothing for now: an event will tell.
+    /// Nothing for now. If the leg is still readable something has come all the same, and all of
+    /// it was TLS' own.
     Nothing,
+    /// The TLS handshake is done: told once, before the first bytes.
+    Secured,
     /// End of stream.
     End,
     /// The leg is broken.
@@ -79,6 +82,11 @@ impl<S: Stream> LegStream<S> {
         self.hung_up || self.read_ended
     }
 
+    /// Nothing can be written any more.
+    pub(super) fn write_ended(&self) -> bool {
+        self.write_ended
+    }
+
     /// Reads once.
     pub(super) fn read(&mut self, into: &mut [u8]) -> Read {
         if !self.is_readable() {
@@ -124,6 +132,27 @@ impl<S: Stream> LegStream<S> {
     /// # Errors
     /// When the leg is broken, or its writing side has been shut down.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<usize, ErrorKind> {
+        self.write_by(bytes.len(), bytes.len(), |stream| stream.write(bytes))
+    }
+
+    /// Like [`LegStream::write`], from several slices.
+    ///
+    /// # Errors
+    /// As for [`LegStream::write`].
+    pub(super) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> Result<usize, ErrorKind> {
+        let all = slices.iter().map(|slice| slice.len()).sum();
+        // A stream that has no such call takes the first slice alone, which says nothing of room.
+        let first = slices.first().map_or(0, |slice| slice.len());
+        self.write_by(all, first, |stream| stream.write_vectored(slices))
+    }
+
+    /// `all` bytes are to be written; a write of `some` does not mean that there was no more room.
+    fn write_by(
+        &mut self,
+        all: usize,
+        some: usize,
+        mut write: impl FnMut(&mut S) -> io::Result<usize>,
+    ) -> Result<usize, ErrorKind> {
         if self.write_ended {
             return Err(ErrorKind::BrokenPipe);
         }
@@ -131,15 +160,15 @@ impl<S: Stream> LegStream<S> {
             return Ok(0);
         }
         loop {
-            return match self.stream.write(bytes) {
+            return match write(&mut self.stream) {
                 Ok(0) => {
                     self.write_ended = true;
                     Err(ErrorKind::WriteZero)
                 }
                 Ok(written) => {
-                    self.writable = written == bytes.len();
+                    self.writable = written == all || written == some;
                     sometimes!(!self.writable, ShortWrite);
-                    Ok(if mutant!(PartialWriteFull) { bytes.len() } else { written })
+                    Ok(if mutant!(PartialWriteFull) { all } else { written })
                 }
                 Err(error) if is_interrupted(&error) => {
                     sometimes!(WriteInterrupted);

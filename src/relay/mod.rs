@@ -4,30 +4,34 @@
 //! [`Relay::pump`] works until nothing moves or the budget is spent. In the login every byte goes
 //! through the session. In the pipe a flow reads into one lent buffer and writes from it at once;
 //! it reads again only when all of it has gone, so a peer that does not read costs one buffer.
+//! TLS stands between a leg's stream and either of them: they see plaintext.
 
 mod buffer;
 mod flow;
 mod leg_stream;
+mod tls_stream;
+mod transport;
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::rc::Rc;
 
 use bytes::Buf;
 
 use crate::net::{Readiness, Stream};
-use crate::session::{Action, Leg, Session, Stage};
-use crate::tls::Tls;
+use crate::session::{Action, Leg, Secured, Session, Stage};
+use crate::tls::{ALPN, Tls};
 
 pub use buffer::BufferPool;
 use flow::{Flow, Moved};
-use leg_stream::{LegStream, Read};
+use leg_stream::Read;
+use transport::{Last, Transport};
 
 /// Both legs of one connection with its session.
 pub struct Relay<S> {
     tls: Rc<Tls>,
     session: Session,
-    client: LegStream<S>,
-    upstream: Option<LegStream<S>>,
+    client: Transport<S>,
+    upstream: Option<Transport<S>>,
     /// Client to upstream.
     up: Flow,
     /// Upstream to client.
@@ -67,7 +71,7 @@ pub enum Ending {
     /// End of stream from this leg.
     Closed(Leg),
     /// An error on this leg.
-    Failed(Leg, io::ErrorKind),
+    Failed(Leg, ErrorKind),
 }
 
 impl<S: Stream> Relay<S> {
@@ -76,7 +80,7 @@ impl<S: Stream> Relay<S> {
         Relay {
             tls,
             session,
-            client: LegStream::new(client, true),
+            client: Transport::new(client, true),
             upstream: None,
             up: Flow::new(Leg::Client),
             down: Flow::new(Leg::Upstream),
@@ -105,13 +109,35 @@ impl<S: Stream> Relay<S> {
         (self.up.bytes(), self.down.bytes())
     }
 
+    /// Grows with whatever the client takes.
+    pub fn taken_bytes(&self) -> u64 {
+        self.down.bytes() + self.client.ciphertext_bytes()
+    }
+
+    /// The TLS version of a leg, for the log; `None` without TLS.
+    pub fn tls_version(&self, leg: Leg) -> Option<&'static str> {
+        self.leg(leg)?.tls_version()
+    }
+
+    /// Why TLS on a leg is broken, for the log.
+    pub fn tls_failure(&self, leg: Leg) -> Option<&str> {
+        self.leg(leg)?.tls_failure()
+    }
+
+    fn leg(&self, leg: Leg) -> Option<&Transport<S>> {
+        match leg {
+            Leg::Client => Some(&self.client),
+            Leg::Upstream => self.upstream.as_ref(),
+        }
+    }
+
     /// Where the connection stands.
     pub fn phase(&self) -> Phase {
         match self.session.stage() {
             Stage::Login | Stage::Cancelling => Phase::Login,
             Stage::Piping if self.down.is_closed() => Phase::Lingering,
             // It has said all, though not all may have been read yet.
-            Stage::Piping if self.upstream.as_ref().is_some_and(LegStream::hung_up) => {
+            Stage::Piping if self.upstream.as_ref().is_some_and(Transport::hung_up) => {
                 Phase::Flushing
             }
             Stage::Piping => Phase::Piping,
@@ -121,7 +147,7 @@ impl<S: Stream> Relay<S> {
 
     /// Gives the upstream leg, whose connection attempt has started.
     pub fn attach(&mut self, upstream: S) {
-        self.upstream = Some(LegStream::new(upstream, false));
+        self.upstream = Some(Transport::new(upstream, false));
     }
 
     /// Takes the upstream leg away after a failed attempt.
@@ -164,10 +190,19 @@ impl<S: Stream> Relay<S> {
         }
     }
 
-    /// Gives back what the pool has lent.
-    pub fn release(&mut self, pool: &mut BufferPool) {
+    /// Says the last that can be said at once, and gives back what the pool has lent. The
+    /// connection is of no more use.
+    pub fn leave(&mut self, pool: &mut BufferPool) {
         self.up.release(pool);
         self.down.release(pool);
+        self.client.leave(pool);
+        self.drop_upstream(pool);
+    }
+
+    fn drop_upstream(&mut self, pool: &mut BufferPool) {
+        if let Some(mut upstream) = self.upstream.take() {
+            upstream.leave(pool);
+        }
     }
 
     fn pump_login(&mut self, pool: &mut BufferPool, budget: usize) -> Pumped {
@@ -177,9 +212,9 @@ impl<S: Stream> Relay<S> {
             match self.session.next_action() {
                 None => {}
                 Some(Action::Connect) => return Pumped::Connect,
-                Some(Action::StartTls(_)) => return Pumped::Closed,
+                Some(Action::StartTls(leg)) => self.start_tls(leg),
                 Some(Action::DropUpstream) if mutant!(RefusalCloses) => return Pumped::Closed,
-                Some(Action::DropUpstream) => self.upstream = None,
+                Some(Action::DropUpstream) => self.drop_upstream(pool),
                 Some(Action::Pipe) => {
                     self.session.shrink();
                     return self.pump_pipe(pool, left);
@@ -198,37 +233,61 @@ impl<S: Stream> Relay<S> {
         }
     }
 
+    fn start_tls(&mut self, leg: Leg) {
+        let connection = match leg {
+            Leg::Client => self.tls.accept().map(Into::into),
+            Leg::Upstream => self.tls.connect().map(Into::into),
+        };
+        let stream = match (leg, &mut self.upstream) {
+            (Leg::Client, _) => &mut self.client,
+            (Leg::Upstream, Some(upstream)) => upstream,
+            (Leg::Upstream, None) => return,
+        };
+        match connection {
+            Ok(connection) => {
+                let output = std::mem::take(self.session.output(leg));
+                stream.start_tls(connection, output, self.session.take_input(leg));
+            }
+            Err(reason) => self.session.tls_failed(leg, reason),
+        }
+    }
+
     /// Writes what the session has for either leg; its last word is followed by a half-close.
     fn write_login(&mut self) {
         let output = self.session.output(Leg::Upstream);
-        if let Some(upstream) = &mut self.upstream
-            && !output.is_empty()
-        {
+        if let Some(upstream) = &mut self.upstream {
             // A failure shows when the leg is read, behind what upstream may still have said.
-            let written = upstream.write(output).unwrap_or(output.len());
-            output.advance(written);
-        }
-        let output = self.session.output(Leg::Client);
-        if !output.is_empty() {
-            match self.client.write(output) {
-                Ok(written) => output.advance(written),
-                Err(_) => {
-                    output.clear();
-                    self.session.failed(Leg::Client);
-                }
+            if output.is_empty() {
+                let _ = upstream.flush();
+            } else {
+                let written = upstream.write(output).unwrap_or(output.len());
+                output.advance(written);
             }
+        }
+        let is_refusing = self.session.stage() == Stage::Refusing;
+        let output = self.session.output(Leg::Client);
+        if is_refusing && self.client.is_handshaking() {
+            // There is no way to tell it anything.
+            output.clear();
+            return self.session.ended(Leg::Client);
+        }
+        let written = match output.is_empty() {
+            true => self.client.flush(),
+            false => self.client.write(output).map(|written| output.advance(written)),
+        };
+        if written.is_err() {
+            output.clear();
+            self.session.failed(Leg::Client);
         }
         if self.session.stage() == Stage::Refusing && self.session.output(Leg::Client).is_empty() {
-            if !mutant!(RefusalStaysOpen) {
-                self.client.shut_down();
-            }
-            if self.client.read_ended() {
+            let is_told = mutant!(RefusalStaysOpen) || self.client.shut_down(Last::Word);
+            if is_told && self.client.read_ended() {
                 self.session.ended(Leg::Client);
             }
         }
     }
 
-    /// Feeds the session with one read from a leg; whether there was anything to feed it with.
+    /// Feeds the session with one read from a leg; whether there may be more to feed it with.
     fn read_login(&mut self, leg: Leg, pool: &mut BufferPool, left: &mut usize) -> bool {
         let room = self.session.room(leg);
         let stream = match (leg, &mut self.upstream) {
@@ -242,25 +301,47 @@ impl<S: Stream> Relay<S> {
         let mut buffer = pool.lend();
         let space = buffer.space();
         let room = room.min(space.len());
-        let moved = match stream.read(&mut space[..room]) {
-            Read::Nothing => false,
+        let moved = match stream.read(&mut space[..room], pool, left) {
+            Read::Nothing => stream.is_readable(),
+            Read::Secured => {
+                let connection = stream.connection().expect("only TLS says so");
+                let chain = connection.peer_certificates();
+                let secured = Secured {
+                    alpn: connection.alpn_protocol() == Some(ALPN),
+                    same_certificate: leg == Leg::Upstream && self.tls.is_own_certificate(chain),
+                };
+                self.session.secured(leg, secured);
+                true
+            }
             Read::Bytes(bytes) => {
                 sometimes!(self.session.stage() == Stage::Refusing, RefusedDrained);
                 self.session.receive(leg, &space[..bytes]);
-                *left = left.saturating_sub(bytes);
                 true
             }
             Read::End => {
                 self.session.ended(leg);
                 true
             }
-            Read::Failed(_) => {
-                self.session.failed(leg);
+            Read::Failed(kind) => {
+                self.read_failed(leg, kind);
                 true
             }
         };
         pool.take_back(buffer);
         moved
+    }
+
+    /// A stream that ends short is as good as a broken one, but amid upstream's handshake: there it
+    /// is how a server says that it has no TLS, or not with us.
+    fn read_failed(&mut self, leg: Leg, kind: ErrorKind) {
+        let handshake = self.leg(leg).and_then(Transport::connection);
+        let is_refused = leg == Leg::Upstream && handshake.is_some_and(|it| it.is_handshaking());
+        match self.tls_failure(leg).map(str::to_owned) {
+            Some(reason) if kind == ErrorKind::InvalidData || is_refused => {
+                self.session.tls_failed(leg, reason);
+            }
+            Some(_) | None => self.session.failed(leg),
+        }
     }
 
     fn pump_pipe(&mut self, pool: &mut BufferPool, budget: usize) -> Pumped {

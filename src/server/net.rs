@@ -1,7 +1,7 @@
 //! The seam implemented with mio: TCP and unix sockets, and a thread that looks up host names.
 //! Knows nothing of the protocol or of connections as the loop sees them.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -36,6 +36,14 @@ pub struct UnixSocket {
 impl UnixSocket {
     fn new(stream: UnixStream) -> Self {
         UnixSocket { stream, registered: None, reports_room: false }
+    }
+
+    /// Asks for the report when not all of the bytes could be written.
+    fn note_room(&mut self, written: io::Result<usize>, bytes: usize) -> io::Result<usize> {
+        if !matches!(&written, Ok(written) if *written == bytes) {
+            self.report_room()?;
+        }
+        written
     }
 
     /// A change of interest makes the kernel look again, so no room is missed.
@@ -215,10 +223,17 @@ impl Write for Socket {
             Socket::Tcp(stream) => stream.write(buffer),
             Socket::Unix(socket) => {
                 let written = socket.stream.write(buffer);
-                if !matches!(&written, Ok(bytes) if *bytes == buffer.len()) {
-                    socket.report_room()?;
-                }
-                written
+                socket.note_room(written, buffer.len())
+            }
+        }
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => stream.write_vectored(slices),
+            Socket::Unix(socket) => {
+                let written = socket.stream.write_vectored(slices);
+                socket.note_room(written, slices.iter().map(|slice| slice.len()).sum())
             }
         }
     }
