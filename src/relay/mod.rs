@@ -212,7 +212,11 @@ impl<S: Stream> Relay<S> {
             match self.session.next_action() {
                 None => {}
                 Some(Action::Connect) => return Pumped::Connect,
-                Some(Action::StartTls(leg)) => self.start_tls(leg),
+                Some(Action::StartTls(leg)) => {
+                    self.start_tls(leg);
+                    // It may have the first word.
+                    continue;
+                }
                 Some(Action::DropUpstream) if mutant!(RefusalCloses) => return Pumped::Closed,
                 Some(Action::DropUpstream) => self.drop_upstream(pool),
                 Some(Action::Pipe) => {

@@ -115,7 +115,8 @@ impl TlsStream {
         }
     }
 
-    /// Reads plaintext, with at most one call for ciphertext. What that brings is taken from `left`.
+    /// Reads plaintext, with at most one call for ciphertext. What it decrypts is taken from
+    /// `left`.
     pub(super) fn read<S: Stream>(
         &mut self,
         stream: &mut LegStream<S>,
@@ -179,10 +180,11 @@ impl TlsStream {
         if bytes.is_empty() || !self.flush(stream)? || self.is_handshaking() {
             return Ok(0);
         }
-        // rustls would say close_notify and lose the bytes.
         let records = bytes.len().div_ceil(RECORD_BYTES_MAX) as u64;
         if self.records_left < records {
-            return Err(ErrorKind::QuotaExceeded);
+            // rustls would say close_notify and lose the bytes.
+            self.failure = Some("the keys are worn out, and TLS 1.2 cannot change them".into());
+            return Err(ErrorKind::InvalidData);
         }
         self.records_left -= records;
         self.connection.writer().write_all(bytes).map_err(|error| error.kind())?;

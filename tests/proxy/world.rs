@@ -2,14 +2,14 @@
 
 use std::cell::{RefCell, RefMut};
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use multigres::config::{Config, Sources};
 use multigres::net::{Address, Net, Peer, Readiness, Stream, Token};
-use multigres::proxy::{Control, Proxy, Status};
+use multigres::proxy::{Control, Proxy, Settings, Status};
 
 /// One leg, as the story sees it.
 #[derive(Clone)]
@@ -23,6 +23,8 @@ struct State {
     /// How much the daemon may still write.
     room: usize,
     write_error: Option<ErrorKind>,
+    /// A vectored write takes the first slice alone, as one that is not implemented.
+    one_slice: bool,
     connected: Result<bool, ErrorKind>,
     shut: bool,
     closed: bool,
@@ -42,6 +44,7 @@ impl Wire {
             end: None,
             room: usize::MAX,
             write_error: None,
+            one_slice: false,
             connected,
             shut: false,
             closed: false,
@@ -73,6 +76,11 @@ impl Wire {
     pub fn room(&self, bytes: usize) {
         self.state().room = bytes;
         self.notify(Readiness { writable: true, ..Readiness::default() });
+    }
+
+    /// From now on a vectored write takes the first slice alone.
+    pub fn take_one_slice(&self) {
+        self.state().one_slice = true;
     }
 
     /// The connection attempt has ended.
@@ -162,6 +170,10 @@ impl Read for Socket {
 
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(bytes)])
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut state = self.0.state();
         state.calls.1 += 1;
         assert!(!state.shut, "written behind its own end");
@@ -171,10 +183,14 @@ impl Write for Socket {
         if state.room == 0 {
             return Err(ErrorKind::WouldBlock.into());
         }
-        let written = bytes.len().min(state.room);
-        state.room -= written;
-        state.from_daemon.extend(&bytes[..written]);
-        Ok(written)
+        let before = state.from_daemon.len();
+        let slices = if state.one_slice { &slices[..1] } else { slices };
+        for slice in slices {
+            let written = slice.len().min(state.room);
+            state.room -= written;
+            state.from_daemon.extend(&slice[..written]);
+        }
+        Ok(state.from_daemon.len() - before)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -212,6 +228,8 @@ struct Calls {
     dialled: Vec<(Address, Wire)>,
     lookups: usize,
     live: Vec<Wire>,
+    /// Where clients are; on a unix socket if not told.
+    peer: Option<Peer>,
 }
 
 impl Net for Shared {
@@ -219,8 +237,10 @@ impl Net for Shared {
     type Stream = Socket;
 
     fn accept(&mut self, (): &mut ()) -> io::Result<(Socket, Peer)> {
-        match self.0.borrow_mut().arrivals.pop_front() {
-            Some(Ok(wire)) => Ok((Socket(wire), Peer::Unix)),
+        let mut calls = self.0.borrow_mut();
+        let peer = calls.peer.unwrap_or(Peer::Unix);
+        match calls.arrivals.pop_front() {
+            Some(Ok(wire)) => Ok((Socket(wire), peer)),
             Some(Err(kind)) => Err(kind.into()),
             None => Err(ErrorKind::WouldBlock.into()),
         }
@@ -260,9 +280,16 @@ pub struct World {
 impl World {
     /// Settings as in a file.
     pub fn new(settings: &str) -> Self {
+        World::with(settings, None, |_| {})
+    }
+
+    /// Settings as in a file, and changed after that; where clients are.
+    pub fn with(settings: &str, peer: Option<Peer>, change: impl FnOnce(&mut Settings)) -> Self {
         let file = Some(("story".into(), Ok(settings.into())));
-        let config = Config::load(&Sources { file, ..Sources::default() }).unwrap();
+        let mut config = Config::load(&Sources { file, ..Sources::default() }).unwrap();
+        change(&mut config.proxy);
         let shared = Shared::default();
+        shared.0.borrow_mut().peer = peer;
         let proxy = Proxy::new(shared.clone(), config.proxy, vec![()]);
         World { proxy, shared, now: Instant::now(), sleep: None }
     }
