@@ -54,7 +54,9 @@ fn where_tls_is_required_a_login_without_it_is_refused() {
         let error = daemon.try_connect(user).err().expect("refused");
         assert_eq!(sqlstate(&error), "28000");
     }
-    let mut client = by_tls(&daemon, "app_user.acme");
+    let mut config = config(&daemon, "app_user.acme");
+    let connector = stage.authority.connector(None);
+    let mut client = config.ssl_mode(SslMode::Prefer).connect(connector).expect("a login");
     assert_eq!(contacts(&mut client), ACME);
     let token = client.cancel_token();
     token.cancel_query(NoTls).expect("a cancel holds nothing that TLS would hide from its sender");
@@ -90,6 +92,7 @@ fn client_certificates_are_asked_for_and_verified() {
             .offering("own")
             .set("tls_client_ca", &stage.file("ca.pem"))
             .set("tls_client_cert", demand)
+            .set("tls", "require")
             .start();
         for (identity, is_welcome) in
             [(None, without), (Some(&good), true), (Some(&foreign), false)]
@@ -200,7 +203,8 @@ fn a_client_that_stalls_in_the_handshake_is_closed_in_time() {
         let mut raw = daemon.raw();
         raw.send(first);
         let heard = raw.read_to_close();
-        assert!(heard.is_empty() || heard == b"S", "{heard:?}");
+        let behind = heard.strip_prefix(b"S").unwrap_or(&heard);
+        assert!(behind.is_empty() || behind[0] == 0x15, "at most an alert: {heard:?}");
     }
     daemon.wait_until_idle();
 }
@@ -217,7 +221,8 @@ fn a_truncated_stream_is_an_error_in_the_log_and_a_closed_one_is_not() {
     let mut client = asked_tls_client(daemon.raw(), &stage.authority, Offer::default());
     login(&mut client);
     client.sock.shutdown_write();
-    let line = daemon.wait_for_log("ended_by=client reason=\"unexpected end of file\"");
+    let line = daemon
+        .wait_for_log("ended_by=client reason=\"TLS: the stream ended without close_notify\"");
     assert!(line.contains(" end "), "{line}");
     daemon.wait_until_idle();
 }
@@ -238,8 +243,10 @@ fn what_goes_through_both_legs_comes_out_unaltered() {
         writer.write_all(piece).unwrap();
     }
     assert_eq!(writer.finish().unwrap(), 200_000);
+    // A table has no order of its own, not even that of its filling.
+    let ordered = "copy (select body from bulk order by split_part(body, ' ', 1)::int) to stdout";
     let mut back = String::new();
-    client.copy_out("copy bulk to stdout").unwrap().read_to_string(&mut back).unwrap();
+    client.copy_out(ordered).unwrap().read_to_string(&mut back).unwrap();
     assert!(back == lines, "{} bytes became {}", lines.len(), back.len());
     drop(client);
     daemon.wait_until_idle();
