@@ -93,7 +93,6 @@ impl Draft {
         let TlsDraft { cert, key, client, client_ca, client_cert, .. } = self.tls.clone();
         let identity = self.identity(("tls_cert", &cert), ("tls_key", &key));
         let has_cert = self.is_meant("tls_cert", &cert) || self.is_meant("tls_key", &key);
-        let has_ca = self.is_meant("tls_client_ca", &client_ca);
         let by_default = if has_cert { ClientTls::Allowed } else { ClientTls::Disabled };
         let mode = client.unwrap_or(by_default);
         if !has_cert && mode != ClientTls::Disabled {
@@ -101,7 +100,7 @@ impl Draft {
             let message = format!("tls = {word} and no tls_cert: there is nothing to show");
             self.mistake(self.place(&["tls"]), message);
         }
-        if has_ca && !self.says("tls") {
+        if client_ca.is_some() && !self.says("tls") {
             let is_required = client_cert != Some(ClientCert::Request);
             let mistake = match mode {
                 _ if !has_cert => Some("tls_cert is not: without TLS nobody is asked"),
@@ -117,7 +116,7 @@ impl Draft {
                 self.mistake(self.place(&["tls_client_ca"]), message);
             }
         }
-        if client_cert.is_some() && !has_ca {
+        if client_cert.is_some() && !self.is_meant("tls_client_ca", &client_ca) {
             let message = "tls_client_cert is set and tls_client_ca is not: no certificate could \
                            be verified";
             self.mistake(self.place(&["tls_client_cert"]), message.into());
@@ -198,14 +197,13 @@ impl Draft {
             (None, _) => "upstream_host is this machine: without upstream_tls that is no TLS",
         };
         let tls = &self.tls;
-        let is_direct = tls.negotiation == Negotiation::Direct;
         let in_vain = [
-            ("upstream_tls_ca", "is set", self.is_meant("upstream_tls_ca", &tls.upstream_ca)),
-            ("upstream_tls_cert", "is set", self.is_meant("upstream_tls_cert", &tls.upstream_cert)),
-            ("upstream_tls_key", "is set", self.is_meant("upstream_tls_key", &tls.upstream_key)),
-            ("upstream_tls_negotiation", "= direct", is_direct),
+            ("upstream_tls_ca", "is set", tls.upstream_ca.is_some()),
+            ("upstream_tls_cert", "is set", tls.upstream_cert.is_some()),
+            ("upstream_tls_key", "is set", tls.upstream_key.is_some()),
+            ("upstream_tls_negotiation", "= direct", tls.negotiation == Negotiation::Direct),
         ];
-        for (setting, says, _) in in_vain.iter().filter(|(_, _, is_meant)| *is_meant) {
+        for (setting, says, _) in in_vain.iter().filter(|(_, _, is_set)| *is_set) {
             self.mistake(self.place(&[setting]), format!("{setting} {says} and {because}"));
         }
         None
@@ -257,12 +255,12 @@ impl Draft {
         (cert, chain): (&str, &Option<Chain>),
         (key, private): (&str, &Option<Key>),
     ) -> Option<Identity> {
-        let alone = match (self.is_meant(cert, chain), self.is_meant(key, private)) {
-            (true, false) => Some((cert, key)),
-            (false, true) => Some((key, cert)),
-            (true, true) | (false, false) => None,
+        let alone = match (chain, private) {
+            (Some(_), None) => Some((cert, key)),
+            (None, Some(_)) => Some((key, cert)),
+            (Some(_), Some(_)) | (None, None) => None,
         };
-        if let Some((set, missing)) = alone {
+        if let Some((set, missing)) = alone.filter(|(_, missing)| !self.says(missing)) {
             self.mistake(self.place(&[set]), format!("{set} is set and {missing} is not"));
         }
         let identity = Identity::new(chain.clone()?, private.clone()?);
