@@ -89,12 +89,8 @@ impl Cluster {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
-        if id("-u", None) == Some(0) {
-            let user =
-                ["postgres", "nobody"].into_iter().find(|user| id("-u", Some(user)).is_some());
-            let user = user.expect("run as root, the cluster needs a user postgres or nobody");
-            command.uid(id("-u", Some(user)).expect("just found"));
-            command.gid(id("-g", Some(user)).expect("every user has a group"));
+        if let Some((uid, gid)) = Cluster::owner() {
+            command.uid(uid).gid(gid);
         }
         let mut supervisor = command.spawn().expect("sh starts");
         let lifeline = supervisor.stdin.take();
@@ -112,6 +108,17 @@ impl Cluster {
                 Err(first)
             }
         }
+    }
+
+    /// User and group that PostgreSQL runs as, in the place of root, as whom it does not.
+    pub(crate) fn owner() -> Option<(u32, u32)> {
+        if id("-u", None) != Some(0) {
+            return None;
+        }
+        let user = ["postgres", "nobody"].into_iter().find(|user| id("-u", Some(user)).is_some());
+        let user = user.expect("run as root, the cluster needs a user postgres or nobody");
+        let group = id("-g", Some(user)).expect("every user has a group");
+        Some((id("-u", Some(user)).expect("just found"), group))
     }
 
     fn set_up(&self) {
