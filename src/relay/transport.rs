@@ -95,7 +95,7 @@ impl<S: Stream> Transport<S> {
 
     /// The end has come, perhaps behind data that has still to be read.
     pub(super) fn hung_up(&self) -> bool {
-        self.stream.hung_up() || self.read_ended()
+        self.stream.hung_up() || self.tls.as_ref().is_some_and(|tls| tls.is_over())
     }
 
     /// Reads once. What it costs is taken from `left`.

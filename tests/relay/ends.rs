@@ -192,6 +192,21 @@ fn alert(legs: Legs, by_client: bool) {
 }
 
 #[test]
+fn a_client_that_takes_nothing_of_what_a_broken_upstream_said_is_not_kept() {
+    let (mut world, client, mut upstream) = pipe(BOTH);
+    client.wire.room(0);
+    upstream.say(b"rows");
+    upstream.step(&mut world, Pace::ANY);
+    upstream.say_raw(b"garbage, not a record");
+    upstream.step(&mut world, Pace::ANY);
+    world.wait(Duration::from_secs(59));
+    assert!(!client.wire.is_closed());
+    world.wait(Duration::from_secs(2));
+    assert!(client.wire.is_closed());
+    assert_eq!(world.status(), NOTHING);
+}
+
+#[test]
 fn an_alert_ends_the_session_behind_what_came_before_it() {
     lines::keep();
     alert(BOTH, true);
