@@ -1,10 +1,15 @@
 //! Peers that break the rules of TLS: they are told, and leave nothing behind.
 
+use std::time::Duration;
+
+use rustls::ContentType;
+
 use super::crypt::Suites;
+use super::forge::Forger;
 use super::peer::{Pace, Peer, settle};
 use super::stage::startup;
 use super::{
-    BOTH, CLIENT, NOTHING, SSL_REQUEST, UPSTREAM, client, contains, lines, noise, pipe, world,
+    BOTH, CLIENT, NOTHING, SSL_REQUEST, UPSTREAM, client, contains, lines, noise, open, pipe, world,
 };
 
 /// A record of this type, with the length that it claims.
@@ -89,7 +94,7 @@ fn a_client_that_does_not_go_after_the_alert_is_closed_after_a_while() {
     settle(&mut world, &mut [&mut client], Pace::ANY);
     let line = lines::take_one(" refused ");
     assert!(line.contains("sqlstate=08P01") && line.contains("TLS: "), "{line}");
-    world.wait(std::time::Duration::from_secs(3));
+    world.wait(Duration::from_secs(3));
     assert!(client.wire.is_closed());
     assert_eq!(world.status(), NOTHING);
 }
@@ -146,7 +151,7 @@ fn breaks_the_pipe(what: &str, by_client: bool, bytes: impl Fn(&mut Peer) -> Vec
     settle(&mut world, &mut [hostile, other], Pace::ANY);
     assert_eq!(other.hear(), b"", "{what}");
     assert!(other.wire.is_shut() || other.wire.is_closed(), "{what}");
-    world.wait(std::time::Duration::from_secs(3));
+    world.wait(Duration::from_secs(3));
     assert_eq!(world.status(), NOTHING, "{what}");
     let name = if by_client { "client" } else { "upstream" };
     let line = lines::take_one(" end ");
@@ -180,6 +185,36 @@ fn a_record_altered_anywhere_ends_an_open_pipe() {
                 [record, hostile.take_ciphertext()].concat()
             });
         }
+    }
+}
+
+#[test]
+fn renegotiation_is_declined_once_and_ends_the_session_the_second_time() {
+    lines::keep();
+    let hello_request = vec![0, 0, 0, 0];
+    let client_hello = old_hello(3).split_off(5);
+    for (by_client, request) in [(true, client_hello), (false, hello_request)] {
+        let mut world = world(BOTH, &Suites::tls12());
+        let (mut client, mut upstream) = open(&mut world, BOTH, &Suites::tls12(), Pace::ANY);
+        let (hostile, other) = match by_client {
+            true => (&mut client, &mut upstream),
+            false => (&mut upstream, &mut client),
+        };
+        let mut forger = Forger::new(hostile.take_tls());
+        hostile.say(&forger.record(ContentType::Handshake, &request));
+        settle(&mut world, &mut [hostile, other], Pace::ANY);
+        assert_eq!(hostile.hear().first(), Some(&ALERT), "though nothing else is to be written");
+        hostile.say(&forger.record(ContentType::ApplicationData, b"goes on"));
+        settle(&mut world, &mut [hostile, other], Pace::ANY);
+        assert_eq!(other.hear(), b"goes on");
+        hostile.say(&forger.record(ContentType::Handshake, &request));
+        hostile.say(&forger.record(ContentType::ApplicationData, b"not any more"));
+        settle(&mut world, &mut [hostile, other], Pace::ANY);
+        assert_eq!(other.hear(), b"");
+        assert!(other.wire.is_shut() || other.wire.is_closed());
+        world.wait(Duration::from_secs(3));
+        assert_eq!(world.status(), NOTHING);
+        assert!(lines::take_one(" end ").contains("TooManyRenegotiationRequests"));
     }
 }
 

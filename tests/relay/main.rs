@@ -10,6 +10,7 @@ mod world;
 mod calls;
 mod crypt;
 mod ends;
+mod forge;
 mod handshake;
 mod hostile;
 mod lines;
