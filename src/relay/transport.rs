@@ -160,7 +160,7 @@ impl<S: Stream> Transport<S> {
     /// what the pool has lent. The leg is of no more use.
     pub(super) fn leave(&mut self, pool: &mut BufferPool) {
         if let Some(tls) = &mut self.tls {
-            if !self.stream.write_ended() && !self.stream.read_ended() {
+            if !self.stream.write_ended() {
                 tls.say_last(&mut self.stream, Last::Word);
             }
             tls.release(pool);
