@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 /// (epoll(7), "Questions and answers"). The one exception is a read with the end of the stream, or
 /// an error, already behind the data: an event with [`Readiness::read_closed`] has told of it or
 /// will. (TCP's urgent mark makes a short read too: what stands behind it waits for the next event,
-/// which is the sender's own affair, for no driver sends one.)
+/// which is the sender's own affair, for no driver sends one.) A vectored write may take the first
+/// slice alone, whatever room there is, as the one that `io::Write` provides does.
 pub trait Stream: io::Read + io::Write {
     /// How the connection attempt ended: `Ok(false)` while it has not.
     ///

@@ -1,6 +1,6 @@
 //! The seam on the operating system's own sockets: options, readiness, room to write.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,44 +93,57 @@ fn tcp_sockets_send_at_once_and_keep_alive_on_either_side() {
     }
 }
 
+type WriteBytes = fn(&mut Socket, &[u8]) -> io::Result<usize>;
+
+/// In two slices, as the records of TLS are.
+fn write_sliced(socket: &mut Socket, bytes: &[u8]) -> io::Result<usize> {
+    let (first, second) = bytes.split_at(100);
+    socket.write_vectored(&[IoSlice::new(first), IoSlice::new(second)])
+}
+
 #[test]
 fn a_writer_that_has_found_no_room_is_told_of_it_later() {
     for unix in [false, true] {
-        let mut world = World::new();
-        let (mut writer, mut reader) = if unix { world.unix() } else { world.tcp() };
-        let bytes = vec![7; 1 << 20];
-        let mut written = 0;
-        loop {
-            match writer.write(&bytes) {
-                Ok(some) if some == bytes.len() => written += some,
-                // Full now, or an event has come before this looked.
-                Ok(some) => {
-                    written += some;
-                    break;
-                }
-                Err(error) => {
-                    assert_eq!(error.kind(), ErrorKind::WouldBlock);
-                    break;
-                }
-            }
-        }
-        while !world.events(Duration::from_millis(50)).is_empty() {}
-        let (mut read, mut part) = (0, vec![0; 1 << 20]);
-        while read < written {
-            match reader.read(&mut part) {
-                Ok(bytes) => read += bytes,
-                Err(error) => {
-                    assert_eq!(error.kind(), ErrorKind::WouldBlock);
-                    world.wait();
-                }
-            }
-        }
-        let mut told = false;
-        while !told {
-            told = world.wait().iter().any(|(token, event)| *token == Token(1) && event.writable);
-        }
-        assert!(writer.write(&bytes).unwrap() > 0);
+        no_room(unix, |socket, bytes| socket.write(bytes));
+        no_room(unix, write_sliced);
     }
+}
+
+fn no_room(unix: bool, write: WriteBytes) {
+    let mut world = World::new();
+    let (mut writer, mut reader) = if unix { world.unix() } else { world.tcp() };
+    let bytes = vec![7; 1 << 20];
+    let mut written = 0;
+    loop {
+        match write(&mut writer, &bytes) {
+            Ok(some) if some == bytes.len() => written += some,
+            // Full now, or an event has come before this looked.
+            Ok(some) => {
+                written += some;
+                break;
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                break;
+            }
+        }
+    }
+    while !world.events(Duration::from_millis(50)).is_empty() {}
+    let (mut read, mut part) = (0, vec![0; 1 << 20]);
+    while read < written {
+        match reader.read(&mut part) {
+            Ok(bytes) => read += bytes,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                world.wait();
+            }
+        }
+    }
+    let mut told = false;
+    while !told {
+        told = world.wait().iter().any(|(token, event)| *token == Token(1) && event.writable);
+    }
+    assert!(write(&mut writer, &bytes).unwrap() > 100);
 }
 
 #[test]

@@ -275,9 +275,10 @@ impl<S: Stream> Relay<S> {
             output.clear();
             return self.session.ended(Leg::Client);
         }
-        let written = match output.is_empty() {
-            true => self.client.flush(),
-            false => self.client.write(output).map(|written| output.advance(written)),
+        let written = if output.is_empty() {
+            self.client.flush()
+        } else {
+            self.client.write(output).map(|written| output.advance(written))
         };
         if written.is_err() {
             output.clear();

@@ -107,6 +107,11 @@ impl TlsStream {
         }
     }
 
+    /// Nothing will be decrypted any more, though not all of it may have been read yet.
+    pub(super) fn is_over(&self) -> bool {
+        self.close_notified || self.failure.is_some()
+    }
+
     pub(super) fn read_ended<S: Stream>(&self, stream: &LegStream<S>) -> bool {
         match self.state {
             State::Handshake | State::Open => false,

@@ -95,7 +95,7 @@ impl<S: Stream> Transport<S> {
 
     /// The end has come, perhaps behind data that has still to be read.
     pub(super) fn hung_up(&self) -> bool {
-        self.stream.hung_up() || self.read_ended()
+        self.stream.hung_up() || self.tls.as_ref().is_some_and(|tls| tls.is_over())
     }
 
     /// Reads once. What it costs is taken from `left`.
@@ -160,7 +160,7 @@ impl<S: Stream> Transport<S> {
     /// what the pool has lent. The leg is of no more use.
     pub(super) fn leave(&mut self, pool: &mut BufferPool) {
         if let Some(tls) = &mut self.tls {
-            if !self.stream.write_ended() && !self.stream.read_ended() {
+            if !self.stream.write_ended() {
                 tls.say_last(&mut self.stream, Last::Word);
             }
             tls.release(pool);

@@ -4,6 +4,7 @@
 #[path = "../session/stage.rs"]
 #[allow(dead_code)]
 mod stage;
+#[allow(dead_code)]
 mod world;
 
 use std::fs::Permissions;

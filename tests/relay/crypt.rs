@@ -42,6 +42,7 @@ impl Identity {
             .unwrap();
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.send_tls13_tickets = 0;
+        config.enable_secret_extraction = true;
         Arc::new(config)
     }
 
@@ -55,6 +56,7 @@ impl Identity {
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = vec![ALPN.to_vec()];
+        config.enable_secret_extraction = true;
         config.resumption = rustls::client::Resumption::disabled();
         Arc::new(config)
     }

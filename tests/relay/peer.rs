@@ -49,6 +49,11 @@ impl Peer {
         self.tls.as_mut().expect("it has TLS")
     }
 
+    /// Takes its TLS away, to go on by hand.
+    pub fn take_tls(&mut self) -> Connection {
+        self.tls.take().expect("it has TLS")
+    }
+
     /// To be sent with the next step.
     pub fn say(&mut self, bytes: &[u8]) {
         match &mut self.tls {
