@@ -218,7 +218,7 @@ impl Draft {
             (UpstreamMode::Prefer | UpstreamMode::Require, None) => {
                 return Some(Verification::AnyCertificate);
             }
-            // As libpq has it, "for backward compatibility with earlier versions".
+            // As libpq takes `require` where it finds a CA (PostgreSQL's manual, "libpq-ssl").
             (UpstreamMode::Require | UpstreamMode::VerifyCa, Some(roots)) => {
                 return Some(Verification::Chain(roots));
             }

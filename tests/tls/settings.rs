@@ -264,6 +264,12 @@ fn settings_of_the_client_leg_that_come_to_nothing_are_told() {
     // One mistake brings no other along.
     folder.finds("tls = require;tls_cert = /nowhere", &["m.conf:2: tls_cert: \"/nowhere\""]);
     folder.finds("tls_client_ca = /nowhere", &["m.conf:1: tls_client_ca: \"/nowhere\""]);
+    let with = format!("tls_client_ca = /nowhere;tls_client_cert = request;{SERVER}");
+    folder.finds(&with, &["m.conf:1: tls_client_ca: \"/nowhere\""]);
+    folder.finds(
+        "tls = require;tls_key = @server.key",
+        &["m.conf:2: tls_key is set and tls_cert is not"],
+    );
     let named = "tls = require;tls_cert = /nowhere;tls_key = @server.key;tls_client_ca = @ca.crt";
     folder.finds(named, &["m.conf:2: tls_cert: \"/nowhere\""]);
     folder.finds(
