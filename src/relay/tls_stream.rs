@@ -100,7 +100,6 @@ impl TlsStream {
                     || self.close_notified
                     || self.failure.is_some()
                     || stream.is_readable()
-                    || stream.read_ended()
             }
             State::Ended => false,
             State::Failed => stream.is_readable(),
@@ -260,7 +259,7 @@ impl TlsStream {
         pool: &mut BufferPool,
     ) -> Option<Read> {
         let mut buffer = pool.lend();
-        let read = if stream.read_ended() { Read::End } else { stream.read(buffer.space()) };
+        let read = stream.read(buffer.space());
         if let Read::Bytes(bytes) = read {
             buffer.fill(bytes);
             self.inbox = Some(buffer);

@@ -1,6 +1,6 @@
 //! Records of TLS 1.2 that rustls would never send, encrypted as they must be.
 
-use rustls::crypto::cipher::{AeadKey, MessageEncrypter, OutboundChunks, OutboundPlainMessage};
+use rustls::crypto::cipher::{MessageEncrypter, OutboundChunks, OutboundPlainMessage};
 use rustls::{
     Connection, ConnectionTrafficSecrets, ContentType, ProtocolVersion, SupportedCipherSuite,
 };
@@ -18,10 +18,10 @@ impl Forger {
             panic!("TLS 1.2");
         };
         let (next, secrets) = connection.dangerous_extract_secrets().unwrap().tx;
-        let (key, iv): (AeadKey, _) = match secrets {
-            ConnectionTrafficSecrets::Aes128Gcm { key, iv }
-            | ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (key, iv),
-            _ => panic!("a suite whose nonce has two parts"),
+        let (ConnectionTrafficSecrets::Aes128Gcm { key, iv }
+        | ConnectionTrafficSecrets::Aes256Gcm { key, iv }) = secrets
+        else {
+            panic!("a suite whose nonce has two parts");
         };
         let (fixed, explicit) = iv.as_ref().split_at(suite.aead_alg.key_block_shape().fixed_iv_len);
         Forger { encrypter: suite.aead_alg.encrypter(key, fixed, explicit), next }
