@@ -1,5 +1,6 @@
 //! The handshake on either leg: how it starts, what it tells the session, how it fails.
 
+use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -244,6 +245,27 @@ fn a_refusal_that_is_not_taken_at_once_is_not_cut() {
     settle(&mut world, &mut [&mut client], Pace::ANY);
     assert!(contains(&client.hear(), b"C28000"));
     assert!(client.hears_the_end() && client.wire.is_shut());
+}
+
+#[test]
+fn a_refusal_waits_for_a_client_that_has_said_its_last_before_it() {
+    let suites = Suites::all();
+    let mut world = world(CLIENT, &suites);
+    let mut client = client(&mut world, CLIENT, &suites, Pace::ANY);
+    client.say(&startup(&[("user", "app_user.acme")]));
+    client.say(b"early, so that there is somebody to go on for");
+    client.close_notify();
+    client.wire.room(10);
+    client.step(&mut world, Pace(usize::MAX, 10));
+    let (_, upstream) = world.dialled().pop().unwrap();
+    upstream.connect(Err(ErrorKind::ConnectionRefused));
+    client.step(&mut world, Pace(usize::MAX, 10));
+    assert!(!client.wire.is_closed(), "ten bytes are not all");
+    client.wire.room(usize::MAX);
+    settle(&mut world, &mut [&mut client], Pace::ANY);
+    assert!(contains(&client.hear(), b"C08001"));
+    assert!(client.hears_the_end() && client.wire.is_closed());
+    assert_eq!(world.status(), NOTHING);
 }
 
 #[test]

@@ -100,6 +100,21 @@ fn a_client_that_does_not_go_after_the_alert_is_closed_after_a_while() {
 }
 
 #[test]
+fn what_is_thrown_away_behind_an_alert_does_not_keep_others_waiting() {
+    let mut world = world(CLIENT, &Suites::all());
+    let mut client = Peer::new(world.client());
+    client.say(SSL_REQUEST);
+    client.step(&mut world, Pace::ANY);
+    client.say(b"GET / HTTP/1.1\r\n\r\n");
+    settle(&mut world, &mut [&mut client], Pace::ANY);
+    client.wire.say(&noise(1_000_000, 1));
+    world.turn([client.wire.take_event()]);
+    let taken = 1_000_000 - client.wire.unread_bytes();
+    assert!(taken > 0 && taken <= 320 * 1024, "{taken} bytes in one turn");
+    assert_eq!(world.sleep, Some(Duration::ZERO), "there is more to do");
+}
+
+#[test]
 fn an_upstream_that_sends_anything_but_a_server_hello_is_refused() {
     for (what, garbage) in garbage() {
         let mut world = world(UPSTREAM, &Suites::all());
