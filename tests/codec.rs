@@ -137,6 +137,7 @@ fn play(auth: Auth, client: &[u8], upstream: &[u8], cuts: &[usize]) -> Played {
         policy,
         auth,
         allow_cleartext_password: false,
+        upstream_is_local: true,
         client_tls: ClientTls::Disabled,
         upstream_tls: UpstreamTls::Disabled,
     };

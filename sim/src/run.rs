@@ -276,6 +276,7 @@ pub fn settings(plan: &Plan, upstream: Address) -> proxy::Settings {
             policy,
             auth,
             allow_cleartext_password,
+            upstream_is_local: true,
             client_tls: ClientTls::Disabled,
             upstream_tls: UpstreamTls::Disabled,
         }),

@@ -274,6 +274,7 @@ impl Draft {
     }
 
     fn finish(self, tls: FittedTls) -> Config {
+        let upstream_is_local = self.upstream_host.is_this_machine();
         let upstream = match self.upstream_host {
             value::UpstreamHost::Ip(ip) => {
                 Upstream::Address(Address::Tcp((ip, self.upstream_port).into()))
@@ -295,6 +296,7 @@ impl Draft {
             policy,
             auth: self.auth,
             allow_cleartext_password: self.allow_cleartext_password,
+            upstream_is_local,
             client_tls: tls.client,
             upstream_tls: tls.upstream,
         };

@@ -202,6 +202,9 @@ impl Authenticating {
         if self.exchange.has_started() {
             return Err(Refusal::protocol(Fault::Upstream, "a second authentication request"));
         }
+        if matches!(request, Some(Request::Cleartext)) {
+            self.check_upstream(settings)?;
+        }
         self.owed = match request {
             Some(request) if self.answers_itself(&request, settings.auth)? => {
                 let request = request.checked()?;
@@ -269,6 +272,24 @@ impl Authenticating {
             ));
         }
         Ok(())
+    }
+
+    /// A client that asked for TLS believes that its password stays inside; whoever stands in
+    /// upstream's place can ask for it in clear instead of by SCRAM.
+    fn check_upstream(&self, settings: &Settings) -> Result<(), Refusal> {
+        let has_tls = self.legs.upstream.is_some();
+        if has_tls || settings.upstream_is_local || settings.allow_cleartext_password {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            Fault::Upstream,
+            sqlstate::INVALID_AUTHORIZATION,
+            "upstream asks for a password over an unencrypted connection",
+        )
+        .hint(
+            "Set \"upstream_tls\" in Multigres, use scram-sha-256 in upstream's pg_hba.conf, or set \
+             \"allow_cleartext_password = on\".",
+        ))
     }
 
     fn authenticated(&mut self, message: &Message, io: &mut Io) -> Result<Step, Refusal> {

@@ -10,8 +10,10 @@ pub struct Settings {
     pub policy: Policy,
     /// Who answers upstream's authentication requests.
     pub auth: Auth,
-    /// Whether a client may be asked for its password over an unencrypted network.
+    /// Whether a password may go over an unencrypted network, on either leg.
     pub allow_cleartext_password: bool,
+    /// Upstream is a unix socket or a loopback address, where nobody can listen in.
+    pub upstream_is_local: bool,
     /// Whether clients are offered TLS.
     pub client_tls: ClientTls,
     /// Whether upstream is asked for TLS.

@@ -19,6 +19,7 @@ pub struct Cast {
     upstream_tls: UpstreamTls,
     pooler: Pooler,
     allow_cleartext_password: bool,
+    upstream_is_local: bool,
     seal_bind: Option<SealBind>,
     seal_demand: SealDemand,
     two_variables: bool,
@@ -37,6 +38,7 @@ impl Cast {
             upstream_tls: UpstreamTls::Disabled,
             pooler: Pooler::None,
             allow_cleartext_password: false,
+            upstream_is_local: true,
             seal_bind: None,
             seal_demand: SealDemand::Prefer,
             two_variables: false,
@@ -50,6 +52,10 @@ impl Cast {
 
     pub fn public(self) -> Self {
         Cast { client_place: ClientPlace::Network, ..self }
+    }
+
+    pub fn upstream_far_away(self) -> Self {
+        Cast { upstream_is_local: false, ..self }
     }
 
     pub fn unix_socket(self) -> Self {
@@ -128,6 +134,7 @@ impl Play {
             policy,
             auth: cast.auth,
             allow_cleartext_password: cast.allow_cleartext_password,
+            upstream_is_local: cast.upstream_is_local,
             client_tls: cast.client_tls,
             upstream_tls: cast.upstream_tls,
         };

@@ -444,3 +444,26 @@ fn a_password_may_be_asked_for_over_tls() {
         play.expect_refusal("28000");
     }
 }
+
+#[test]
+fn a_password_goes_to_no_upstream_in_clear_over_a_network() {
+    let asked = |cast: Cast| {
+        let mut play = secured(cast.upstream_far_away());
+        play.client(&login());
+        play.upstream(&authentication(3, b""));
+        play
+    };
+    for auth in [Auth::Auto, Auth::Relay, Auth::Password] {
+        let mut play = asked(Cast::whole().auth(auth));
+        play.expect_refusal("28000");
+        let mut play = asked(Cast::whole().auth(auth).cleartext_allowed());
+        assert_eq!(play.take_to_client(), authentication(3, b""));
+        let cast = Cast::whole().auth(auth).upstream_tls(UpstreamTls::Required);
+        let mut play = secured(cast.upstream_far_away());
+        play.client(&login());
+        play.upstream(b"S");
+        play.secured(Leg::Upstream, AGREED);
+        play.upstream(&authentication(3, b""));
+        assert_eq!(play.take_to_client(), authentication(3, b""));
+    }
+}
