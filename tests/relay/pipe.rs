@@ -184,7 +184,11 @@ fn keys_that_wear_out_and_cannot_be_changed_end_the_session_and_lose_nothing_sil
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 24,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn however_the_ciphertext_is_cut_and_blocked(
