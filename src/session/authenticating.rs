@@ -287,8 +287,8 @@ impl Authenticating {
             "upstream asks for a password over an unencrypted connection",
         )
         .hint(
-            "Set \"upstream_tls\" in Multigres, use scram-sha-256 in upstream's pg_hba.conf, or set \
-             \"allow_cleartext_password = on\".",
+            "Set \"upstream_tls\" in Multigres, use scram-sha-256 in upstream's pg_hba.conf, or \
+             set \"allow_cleartext_password = on\".",
         ))
     }
 

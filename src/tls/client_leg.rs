@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -37,7 +36,7 @@ impl ClientLeg {
     /// # Errors
     /// What rustls says against it.
     pub fn new(identity: Identity, asked: &ClientCertificate) -> Result<Self, String> {
-        let provider = Arc::new(ring::default_provider());
+        let provider = super::provider();
         let verifier = |roots: &Roots| {
             WebPkiClientVerifier::builder_with_provider(roots.anchors.clone(), provider.clone())
         };
@@ -58,6 +57,7 @@ impl ClientLeg {
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(identity.resolver());
         config.alpn_protocols = vec![ALPN.to_vec()];
+        config.ignore_client_order = true;
         // No session is taken up again, as with PostgreSQL (`be-secure-openssl.c`): a ticket would
         // outlive a change of certificates, and logins are too rare to gain by it.
         config.session_storage = Arc::new(NoServerSessionStorage {});

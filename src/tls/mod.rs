@@ -9,9 +9,10 @@ mod verify;
 
 use std::sync::Arc;
 
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::CertificateDer;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConnection, ServerConnection, SupportedProtocolVersion};
+use rustls::{ClientConnection, ServerConnection, SupportedCipherSuite, SupportedProtocolVersion};
 
 pub use client_leg::{ClientCertificate, ClientLeg};
 pub use pem::{Chain, Identity, Key, Roots};
@@ -69,6 +70,20 @@ impl Tls {
         let shown = upstream.and_then(|chain| chain.first());
         self.client.as_ref().is_some_and(|leg| Some(&leg.certificate) == shown)
     }
+}
+
+/// The cryptography of both legs: ring's.
+///
+/// With TLS 1.2 an AES key is worn out after 2^24 records, and cannot be changed; ChaCha20's never
+/// is. So that one comes first there.
+fn provider() -> Arc<CryptoProvider> {
+    let mut provider = ring::default_provider();
+    provider.cipher_suites.sort_by_key(|suite| match suite {
+        SupportedCipherSuite::Tls13(_) => 0,
+        SupportedCipherSuite::Tls12(suite) if suite.common.confidentiality_limit == u64::MAX => 1,
+        SupportedCipherSuite::Tls12(_) => 2,
+    });
+    Arc::new(provider)
 }
 
 /// The name of PostgreSQL's protocol in ALPN (RFC 7301).

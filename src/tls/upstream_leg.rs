@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use rustls::ClientConfig;
 use rustls::client::Resumption;
-use rustls::crypto::ring;
 use rustls::pki_types::{DnsName, ServerName};
 
 use super::verify::UpstreamVerifier;
@@ -44,7 +43,7 @@ impl UpstreamLeg {
         verification: Verification,
         identity: Option<Identity>,
     ) -> Result<Self, String> {
-        let provider = Arc::new(ring::default_provider());
+        let provider = super::provider();
         let verifier =
             UpstreamVerifier::new(verification, provider.signature_verification_algorithms);
         let config = ClientConfig::builder_with_provider(provider)

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use multigres::tls::{ClientCertificate, Verification};
-use rustls::{AlertDescription, CertificateError, Error, HandshakeKind};
+use rustls::crypto::ring;
+use rustls::version::TLS12;
+use rustls::{AlertDescription, CertificateError, Error, HandshakeKind, SupportedCipherSuite};
 
 use crate::certificates::{Ca, Made, NAME, server_params};
-use crate::handshake::{VERSIONS, accepting, client, connecting, shake, start_client};
+use crate::handshake::{VERSIONS, accepting, client, client_with, connecting, shake, start_client};
 
 #[test]
 fn clients_of_both_versions_are_served() {
@@ -19,6 +21,23 @@ fn clients_of_both_versions_are_served() {
         assert_eq!(server.protocol_version(), Some(version.version));
         assert_eq!(client.peer_certificates(), Some(&[made.der.clone()][..]));
     }
+}
+
+/// With TLS 1.2 AES' keys wear out, and the end of a session with them.
+#[test]
+fn keys_that_cannot_be_changed_are_such_as_never_wear_out() {
+    let made = Made::self_signed_leaf(&server_params(&[NAME]));
+    let tls = accepting(made.identity(), &ClientCertificate::None);
+    let mut provider = ring::default_provider();
+    provider.cipher_suites.sort_by_key(|suite| format!("{:?}", suite.suite()).contains("CHACHA"));
+    let config = client_with(provider, &made, &TLS12);
+    let mut client = start_client(&Arc::new(config), NAME);
+    let mut server = tls.accept().unwrap();
+    shake(&mut client, &mut server).well();
+    let Some(SupportedCipherSuite::Tls12(suite)) = server.negotiated_cipher_suite() else {
+        panic!("TLS 1.2 has suites of its own")
+    };
+    assert_eq!(suite.common.confidentiality_limit, u64::MAX, "whatever the client prefers");
 }
 
 #[test]

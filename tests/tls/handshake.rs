@@ -6,7 +6,7 @@ use multigres::tls::{
     ClientCertificate, ClientLeg, Identity, Tls, UpstreamLeg, Verification, server_name,
 };
 use rustls::client::ClientConfig;
-use rustls::crypto::ring;
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::server::ServerConfig;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
@@ -87,9 +87,18 @@ pub fn server(key: CertifiedKey, version: &'static SupportedProtocolVersion) -> 
 
 /// A client that is not Multigres, of one version alone; it believes this certificate.
 pub fn client(of: &Made, version: &'static SupportedProtocolVersion) -> ClientConfig {
+    client_with(ring::default_provider(), of, version)
+}
+
+/// The same with cryptography of its own.
+pub fn client_with(
+    provider: CryptoProvider,
+    of: &Made,
+    version: &'static SupportedProtocolVersion,
+) -> ClientConfig {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(of.der.clone()).unwrap();
-    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[version])
         .unwrap()
         .with_root_certificates(roots)
