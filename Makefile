@@ -19,7 +19,8 @@ test: ## Formatting, lints, docs, all tests on a private PostgreSQL (installed i
 	PG_BINDIR="$$(scripts/postgresql)" cargo test --workspace --locked --doc
 	cargo test --workspace --locked --lib --bins --tests --no-run
 	$(SIMULATOR) ci --against "$${CARGO_TARGET_DIR:-target}/debug/multigres-sim"
-	PG_BINDIR="$$(scripts/postgresql)" cargo test --workspace --locked --lib --bins --tests
+	PG_BINDIR="$$(scripts/postgresql)" PSYCOPG_PYTHON="$$(scripts/psycopg)" \
+		cargo test --workspace --locked --lib --bins --tests
 
 sim: ## Simulate seeds that nobody has run yet, for a minute (MINUTES=30: longer)
 	$(SIMULATOR) sweep --minutes $(MINUTES) --from "$$(date +%s)"
