@@ -15,11 +15,11 @@ mod transport;
 use std::io::{self, ErrorKind};
 use std::rc::Rc;
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 
 use crate::net::{Readiness, Stream};
 use crate::session::{Action, Leg, Secured, Session, Stage};
-use crate::tls::{ALPN, Tls};
+use crate::tls::{ALPN, Tls, end_point};
 
 pub use buffer::BufferPool;
 use flow::{Flow, Moved};
@@ -310,10 +310,12 @@ impl<S: Stream> Relay<S> {
             Read::Nothing => stream.is_readable(),
             Read::Secured => {
                 let connection = stream.connection().expect("only TLS says so");
-                let chain = connection.peer_certificates();
+                let chain = connection.peer_certificates().filter(|_| leg == Leg::Upstream);
+                let certificate = chain.and_then(|chain| chain.first());
                 let secured = Secured {
                     alpn: connection.alpn_protocol() == Some(ALPN),
-                    same_certificate: leg == Leg::Upstream && self.tls.is_own_certificate(chain),
+                    same_certificate: self.tls.is_own_certificate(chain),
+                    end_point: certificate.and_then(end_point).map(Bytes::from),
                 };
                 self.session.secured(leg, secured);
                 true

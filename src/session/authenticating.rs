@@ -4,6 +4,8 @@
 use std::mem;
 use std::rc::Rc;
 
+use postgres_protocol::authentication::sasl::SCRAM_SHA_256_PLUS;
+
 use super::connecting::ClientLeg;
 use super::injecting::Injecting;
 use super::password::{Exchange, Request};
@@ -24,7 +26,6 @@ pub(super) struct Authenticating {
 }
 
 /// What is known of both legs.
-#[derive(Clone, Copy)]
 pub(super) struct Legs {
     pub(super) client: ClientLeg,
     /// Of the upstream leg's TLS, if it has TLS.
@@ -44,7 +45,7 @@ enum Binding {
 
 impl Legs {
     fn binding(&self) -> Binding {
-        match (self.client.has_tls, self.upstream) {
+        match (self.client.has_tls, &self.upstream) {
             (_, None) | (true, Some(Secured { same_certificate: true, .. })) => Binding::Holds,
             (false, Some(_)) => Binding::ClientHasNone,
             (true, Some(_)) => Binding::Breaks,
@@ -140,7 +141,8 @@ impl Authenticating {
             Identity::Bypass(user) => user,
             Identity::Tenant(tenant) => tenant.role(),
         };
-        self.exchange.start(request, user, password, &mut io.to_upstream);
+        let end_point = self.legs.upstream.as_ref().and_then(|tls| tls.end_point.as_deref());
+        self.exchange.start(request, user, password, end_point, &mut io.to_upstream);
         Ok(())
     }
 
@@ -219,7 +221,8 @@ impl Authenticating {
                 owed
             }
             Some(Request::Sasl(offered)) if self.legs.binding() != Binding::Holds => {
-                let unbound = offered.iter().map(String::as_str).filter(|name| *name != PLUS);
+                let offered = offered.iter().map(String::as_str);
+                let unbound = offered.filter(|name| *name != SCRAM_SHA_256_PLUS);
                 backend::put_sasl_mechanisms(&mut io.to_client, unbound);
                 Owed::UnboundReply
             }
@@ -257,7 +260,7 @@ impl Authenticating {
 
     /// A password is asked for in clear only where nobody listens, whoever asks.
     fn check_leg(&self, settings: &Settings) -> Result<(), Refusal> {
-        let Legs { client, .. } = self.legs;
+        let client = self.legs.client;
         let is_allowed = client.is_local || client.has_tls || settings.allow_cleartext_password;
         if !is_allowed && !mutant!(CleartextAnywhere) {
             return Err(Refusal::new(
@@ -325,6 +328,3 @@ fn binding_breaks() -> Refusal {
          connect with \"channel_binding=disable\".",
     )
 }
-
-/// SCRAM with channel binding (RFC 7677 and RFC 5802).
-const PLUS: &str = "SCRAM-SHA-256-PLUS";

@@ -84,7 +84,7 @@ impl Negotiation {
     /// What is known of the leg's TLS, if any, once the first message can be sent.
     pub(super) fn ready(&self) -> Option<Option<Secured>> {
         match self {
-            Negotiation::Ready(secured) => Some(*secured),
+            Negotiation::Ready(secured) => Some(secured.clone()),
             Negotiation::Connecting | Negotiation::Asked | Negotiation::Handshake => None,
         }
     }

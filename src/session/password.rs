@@ -5,7 +5,9 @@ use std::mem;
 
 use bytes::BytesMut;
 use postgres_protocol::authentication::md5_hash;
-use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
+use postgres_protocol::authentication::sasl::{
+    ChannelBinding, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256,
+};
 
 use crate::protocol::frontend;
 use crate::refusal::{Fault, Refusal, sqlstate};
@@ -50,12 +52,15 @@ pub(super) enum Exchange {
 }
 
 impl Exchange {
-    /// Answers the first request; the password is not kept beyond what SCRAM needs.
+    /// Answers the first request; the password is not kept beyond what SCRAM needs. SCRAM is bound
+    /// to the end point of the TLS with upstream, if it has one: then it fails with whoever stands in
+    /// between, whatever certificate he shows.
     pub(super) fn start(
         &mut self,
         request: Request,
         user: &[u8],
         password: &[u8],
+        end_point: Option<&[u8]>,
         to_upstream: &mut BytesMut,
     ) {
         *self = match request {
@@ -68,10 +73,18 @@ impl Exchange {
                 frontend::put_password(to_upstream, hash.as_bytes());
                 Exchange::Done
             }
-            Request::Sasl(_) => {
-                let scram = ScramSha256::new(password, ChannelBinding::unsupported());
+            Request::Sasl(offered) => {
+                let is_offered = offered.iter().any(|name| name == SCRAM_SHA_256_PLUS);
+                let (mechanism, binding) = match end_point {
+                    Some(hash) if is_offered => {
+                        (SCRAM_SHA_256_PLUS, ChannelBinding::tls_server_end_point(hash.to_vec()))
+                    }
+                    Some(_) => (SCRAM_SHA_256, ChannelBinding::unrequested()),
+                    None => (SCRAM_SHA_256, ChannelBinding::unsupported()),
+                };
+                let scram = ScramSha256::new(password, binding);
                 let first = scram.message();
-                frontend::put_sasl_initial_response(to_upstream, SCRAM_SHA_256, first);
+                frontend::put_sasl_initial_response(to_upstream, mechanism, first);
                 Exchange::Scram(Box::new(scram))
             }
         };

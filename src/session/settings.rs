@@ -1,6 +1,8 @@
 //! What a session is told when it starts: settings, and what is known of its legs.
 //! Knows nothing of what is made of it.
 
+use bytes::Bytes;
+
 use crate::tenant::Policy;
 
 /// Settings of every session.
@@ -58,12 +60,14 @@ pub enum ClientPlace {
 }
 
 /// What a TLS handshake has come to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Secured {
     /// ALPN has agreed on `postgresql`.
     pub alpn: bool,
     /// On the upstream leg: upstream has shown the very certificate that clients are shown.
     pub same_certificate: bool,
+    /// On the upstream leg: what SCRAM can bind to, the hash of upstream's certificate.
+    pub end_point: Option<Bytes>,
 }
 
 /// Who answers upstream's authentication requests.

@@ -1,4 +1,4 @@
-//! As much of DER (X.690) as finds the public key of a certificate.
+//! As much of DER (X.690) as finds the public key of a certificate, and how it was signed.
 //! Judges nothing: whether the certificate is to be believed is not asked here.
 
 use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
@@ -21,6 +21,14 @@ pub(super) fn public_key<'a>(
     }
     let key = Element::take(fields)?.of(SEQUENCE)?;
     Some(SubjectPublicKeyInfoDer::from(key.whole))
+}
+
+/// The object identifier of the algorithm that a certificate was signed with, without its tag.
+pub(super) fn signature_algorithm<'a>(certificate: &'a CertificateDer<'_>) -> Option<&'a [u8]> {
+    let certificate = Element::take(certificate)?.of(SEQUENCE)?;
+    let signed = Element::take(certificate.content)?.of(SEQUENCE)?;
+    let algorithm = Element::take(signed.rest)?.of(SEQUENCE)?;
+    Some(Element::take(algorithm.content)?.of(OBJECT_IDENTIFIER)?.content)
 }
 
 struct Element<'a> {
@@ -55,6 +63,7 @@ impl<'a> Element<'a> {
 
 const SEQUENCE: u8 = 0x30;
 const INTEGER: u8 = 0x02;
+const OBJECT_IDENTIFIER: u8 = 0x06;
 const VERSION: u8 = 0xa0;
 const SERIAL_NUMBER: u8 = INTEGER;
 const SIGNATURE: u8 = SEQUENCE;

@@ -3,6 +3,7 @@
 
 mod client_leg;
 mod der;
+mod end_point;
 mod pem;
 mod upstream_leg;
 mod verify;
@@ -15,6 +16,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConnection, ServerConnection, SupportedCipherSuite, SupportedProtocolVersion};
 
 pub use client_leg::{ClientCertificate, ClientLeg};
+pub use end_point::end_point;
 pub use pem::{Chain, Identity, Key, Roots};
 pub use upstream_leg::{UpstreamLeg, Verification, server_name};
 

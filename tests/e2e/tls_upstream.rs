@@ -5,9 +5,9 @@ use std::io::{Read, Write};
 use std::sync::mpsc;
 
 use crate::support::{
-    ACME, Authority, Daemon, FakeUpstream, Files, Identity, Message, Raw, Run, SSL_REQUEST,
-    TENANTS, asked_tls_server, binding, bound, cluster, contacts, sqlstate, startup_message,
-    swallow, tls_server,
+    ACME, Authority, Daemon, FakeUpstream, Files, Identity, Message, Offer, PASSWORD, Raw, Run,
+    SSL_REQUEST, TENANTS, asked_tls_client, asked_tls_server, binding, bound, cluster, contacts,
+    sqlstate, startup_message, swallow, tls_server,
 };
 use crate::tls_matrix::stage;
 
@@ -64,6 +64,54 @@ fn an_upstream_hears_nothing_of_a_login_before_it_has_proved_who_it_is() {
             }
         }
     }
+}
+
+/// With a certificate of his own, between Multigres and PostgreSQL, passing messages on.
+#[test]
+fn whoever_stands_in_between_with_another_certificate_fails_at_scram() {
+    let stage = stage();
+    let impostor = Authority::new().certify("postgresql", &["127.0.0.1"]);
+    let (port, authority) = (stage.cluster.port(), stage.authority.der());
+    let fake = FakeUpstream::serve(move |raw| {
+        let mut multigres = asked_tls_server(raw, &impostor);
+        let postgresql = Raw::tcp(([127, 0, 0, 1], port).into());
+        let mut postgresql = asked_tls_client(postgresql, &authority, Offer::default());
+        let mut startup = vec![0; 4096];
+        let read = multigres.read(&mut startup).expect("a startup message");
+        postgresql.write_all(&startup[..read]).expect("it is taken");
+        // PostgreSQL asks and Multigres answers, until one of them has had enough.
+        while let Ok(message) = read_message(&mut postgresql) {
+            let is_question = message.tag == b'R';
+            if multigres.write_all(&message.to_bytes()).is_err() || !is_question {
+                return;
+            }
+            let Ok(answer) = read_message(&mut multigres) else { return };
+            postgresql.write_all(&answer.to_bytes()).expect("it is taken");
+        }
+    });
+    let daemon = stage
+        .offering("own")
+        .set("upstream_port", &fake.port().to_string())
+        .set("upstream_tls", "require")
+        .start();
+    let mut client = asked_tls_client(daemon.raw(), &stage.authority.der(), Offer::default());
+    let startup = startup_message(&[("user", "scram_user.acme"), ("database", TENANTS)]);
+    client.write_all(&startup).expect("it is taken");
+    assert_eq!(read_message(&mut client).expect("a question").body, 3i32.to_be_bytes());
+    client.write_all(&Message::password(PASSWORD).to_bytes()).expect("it is taken");
+    let refusal = read_message(&mut client).expect("an answer").error_fields();
+    assert_eq!(refusal.sqlstate, "28000");
+    assert!(refusal.message.contains("channel binding"), "by PostgreSQL: {refusal:?}");
+    daemon.wait_until_idle();
+}
+
+fn read_message(from: &mut impl Read) -> std::io::Result<Message> {
+    let mut head = [0; 5];
+    from.read_exact(&mut head)?;
+    let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+    let mut body = vec![0; length - 4];
+    from.read_exact(&mut body)?;
+    Ok(Message { tag: head[0], body })
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Stories of TLS on either leg: what is asked for, what is answered, what becomes of SCRAM.
 
+use bytes::Bytes;
 use multigres::refusal::Fault;
 use multigres::session::{Auth, ClientTls, Leg, Outcome, Secured, Stage, UpstreamTls};
 
@@ -9,9 +10,11 @@ use super::{acme, answer, authentication, contains, ok, start, text};
 const SSL_REQUEST: &[u8] = &[0, 0, 0, 8, 4, 210, 22, 47];
 const GSS_REQUEST: &[u8] = &[0, 0, 0, 8, 4, 210, 22, 48];
 const CLIENT_HELLO: &[u8] = &[0x16, 3, 1, 0, 9, 1, 2, 3];
-const AGREED: Secured = Secured { alpn: true, same_certificate: false };
-const WITHOUT_ALPN: Secured = Secured { alpn: false, same_certificate: false };
-const SAME_CERTIFICATE: Secured = Secured { alpn: true, same_certificate: true };
+const AGREED: Secured = Secured { alpn: true, same_certificate: false, end_point: None };
+const WITHOUT_ALPN: Secured = Secured { alpn: false, ..AGREED };
+const SAME_CERTIFICATE: Secured = Secured { same_certificate: true, ..AGREED };
+const WITH_END_POINT: Secured =
+    Secured { end_point: Some(Bytes::from_static(b"a hash")), ..AGREED };
 
 fn login() -> Vec<u8> {
     startup(&[("user", "app_user.acme")])
@@ -350,9 +353,10 @@ fn asked(cast: Cast, client: bool, upstream: Option<Secured>) -> Play {
         play.secured(Leg::Upstream, secured);
     }
     play.take_to_upstream();
-    let offer: &[&str] = match upstream {
-        Some(_) => &["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", ""],
-        None => &["SCRAM-SHA-256", ""],
+    let offer: &[&str] = if tls == UpstreamTls::Required {
+        &["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", ""]
+    } else {
+        &["SCRAM-SHA-256", ""]
     };
     play.upstream(&authentication(10, &text(offer)));
     play
@@ -396,6 +400,26 @@ fn across_two_certificates_the_password_is_asked_for() {
         let first = play.take_to_upstream();
         assert!(contains(&first, b"SCRAM-SHA-256\0") && contains(&first, b"n,,n=,r="));
     });
+}
+
+#[test]
+fn multigres_binds_its_own_proof_to_the_certificate_that_it_sees() {
+    at_every_chunk_size(|cast| {
+        let mut play = asked(cast, true, Some(WITH_END_POINT));
+        play.client(&message(b'p', b"secret\0"));
+        let first = play.take_to_upstream();
+        assert!(contains(&first, b"SCRAM-SHA-256-PLUS\0"));
+        assert!(contains(&first, b"p=tls-server-end-point,,n=,r="));
+    });
+    // An offer from which binding was taken: only a server that has none takes this for true.
+    let mut play = secured(Cast::whole().public().upstream_tls(UpstreamTls::Required));
+    play.client(&login());
+    play.upstream(b"S");
+    play.secured(Leg::Upstream, WITH_END_POINT);
+    play.take_to_upstream();
+    play.upstream(&authentication(10, &text(UNBOUND)));
+    play.client(&message(b'p', b"secret\0"));
+    assert!(contains(&play.take_to_upstream(), b"y,,n=,r="));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod certificates;
 mod client_leg;
+mod end_point;
 mod handshake;
 mod settings;
 mod upstream_leg;

@@ -4,14 +4,14 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
     SupportedProtocolVersion,
 };
 
 use super::certificates::provider;
-use super::{Authority, Identity, Raw};
+use super::{Identity, Raw};
 
 pub(crate) type TlsClient = StreamOwned<ClientConnection, Raw>;
 pub(crate) type TlsServer = StreamOwned<ServerConnection, Raw>;
@@ -32,9 +32,9 @@ impl Default for Offer {
 }
 
 /// A client that verifies the authority's certificates; the handshake waits for the first byte.
-pub(crate) fn tls_client(raw: Raw, authority: &Authority, offer: Offer) -> TlsClient {
+pub(crate) fn tls_client(raw: Raw, authority: &CertificateDer<'static>, offer: Offer) -> TlsClient {
     let mut roots = RootCertStore::empty();
-    roots.add(authority.der()).expect("an authority's certificate");
+    roots.add(authority.clone()).expect("an authority's certificate");
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(offer.versions)
         .expect("the provider knows them")
@@ -47,7 +47,11 @@ pub(crate) fn tls_client(raw: Raw, authority: &Authority, offer: Offer) -> TlsCl
 }
 
 /// The same behind an SSLRequest that was granted.
-pub(crate) fn asked_tls_client(mut raw: Raw, authority: &Authority, offer: Offer) -> TlsClient {
+pub(crate) fn asked_tls_client(
+    mut raw: Raw,
+    authority: &CertificateDer<'static>,
+    offer: Offer,
+) -> TlsClient {
     raw.send(&SSL_REQUEST);
     let mut answer = [0];
     raw.read_exact(&mut answer).expect("an answer");

@@ -1,0 +1,38 @@
+//! What SCRAM binds to: the hash of a server's certificate (`tls-server-end-point`, RFC 5929).
+//! Knows nothing of SCRAM.
+
+use rustls::pki_types::CertificateDer;
+use sha2::{Digest, Sha256, Sha384, Sha512};
+
+use super::der;
+
+/// The hash of a certificate by the hash function of its own signature, but SHA-256 in the place of
+/// MD5 and SHA-1 (RFC 5929, section 4.1). `None` where that leaves none: Ed25519, RSA-PSS.
+pub fn end_point(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
+    let hash = match der::signature_algorithm(certificate)? {
+        [rsa @ .., function] if rsa == RSA => match function {
+            4 | 5 | 11 => Sha256::digest(certificate).to_vec(),
+            12 => Sha384::digest(certificate).to_vec(),
+            13 => Sha512::digest(certificate).to_vec(),
+            _ => return None,
+        },
+        algorithm if algorithm == ECDSA_SHA1 => Sha256::digest(certificate).to_vec(),
+        [ecdsa @ .., function] if ecdsa == ECDSA_SHA2 => match function {
+            2 => Sha256::digest(certificate).to_vec(),
+            3 => Sha384::digest(certificate).to_vec(),
+            4 => Sha512::digest(certificate).to_vec(),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    Some(hash)
+}
+
+/// 1.2.840.113549.1.1, `pkcs-1` (RFC 8017, appendix A.2.4).
+const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01];
+
+/// 1.2.840.10045.4.3, `ecdsa-with-SHA2` (RFC 5758, section 3.2).
+const ECDSA_SHA2: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03];
+
+/// 1.2.840.10045.4.1, `ecdsa-with-SHA1` (RFC 3279, section 2.2.3).
+const ECDSA_SHA1: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x01];
