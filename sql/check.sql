@@ -123,7 +123,12 @@ as $$
     cross join lateral (
         select e.bare in (
                 e.name || '=public.current_tenant_id',
-                e.name || '=public.multigres_context''' || e.variable || '''') as compares,
+                e.name || '=public.multigres_context''' || e.variable || '''')
+                -- citext, whose comparison by its own operator stands before the exact one.
+                or regexp_replace(e.bare, 'OPERATOR"?\w+"?[.]=', '=') in (
+                    format('%1$s=%2$sAND%1$s=%2$s', e.name, 'public.current_tenant_id'),
+                    format('%1$s=%2$sAND%1$s=%2$s', e.name,
+                        'public.multigres_context''' || e.variable || '''')) as compares,
             e.variable
         from (
             -- Casts, parentheses and the wrapping in a subquery are as the type wants them.

@@ -360,8 +360,8 @@ $$;
 
 -- What the policies of a table compare, written as PostgreSQL prints it, so that
 -- multigres_status() can tell a policy that was changed. NULL where no comparison is safe: a
--- type not in the list, or a collation that takes two tenants' names for one. (citext does that
--- too, but says so.)
+-- type not in the list, or a collation that takes two tenants' names for one. citext does that
+-- too: its own comparison serves its index, and one as text beside it tells Acme from acme.
 --
 -- The cast stands on the function's side: an index on the column remains usable. The function is
 -- in a subquery of its own: it runs once per query, and not for every row.
@@ -409,12 +409,15 @@ as $$
         then format('(%I = %s)', column_name, context.call)
         when base.id in ('text'::regtype, 'varchar'::regtype)
         then format('((%I)::text = %s)', column_name, context.call)
-        else format(case when base.is_domain then '((%1$I)::%2$s %3$s (%4$s)::%2$s)'
-                else '(%1$I %3$s (%4$s)::%2$s)' end,
-            column_name, format_type(base.id, null),
-            case when base.citext_schema is null then '='
-                else format('OPERATOR(%I.=)', base.citext_schema) end,
-            context.call)
+        else format(
+            case when base.citext_schema is null then '%s' else '(%s AND ((%I)::text = %s))' end,
+            format(case when base.is_domain then '((%1$I)::%2$s %3$s (%4$s)::%2$s)'
+                    else '(%1$I %3$s (%4$s)::%2$s)' end,
+                column_name, format_type(base.id, null),
+                case when base.citext_schema is null then '='
+                    else format('OPERATOR(%I.=)', base.citext_schema) end,
+                context.call),
+            column_name, context.call)
     end
     from base, context
     where base.citext_schema is not null
@@ -535,9 +538,13 @@ revoke all on function public.multigres_sequences(regclass) from public;
 
 
 -- Restrictive policies alone let nobody in, hence a permissive one beside them, which says the
--- same as all of them and so opens nothing should one be dropped. A table with permissive policies
--- of its own keeps them instead: they say who sees what inside a tenant, and another one would
--- overrule them.
+-- same as that of the table's first dimension and so does not open its tenants should that one be
+-- dropped. PostgreSQL leaves out a condition that equals another one; had this one all dimensions
+-- in it, every query would ask for each context twice. Should the policy of a further dimension
+-- be dropped by hand, that dimension is open, and multigres_check() has nothing to see it by.
+--
+-- A table with permissive policies of its own keeps them instead: they say who sees what inside a
+-- tenant, and another one would overrule them.
 create or replace function public.multigres_admit(table_name regclass) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -554,11 +561,11 @@ begin
     if exists (select from pg_policy as p where p.polrelid = table_name and p.polpermissive) then
         return;
     end if;
-    select string_agg(pg_get_expr(p.polqual, p.polrelid), ' and ' order by p.polname)
-    into predicate
+    select pg_get_expr(p.polqual, p.polrelid) into predicate
     from public.multigres_dimensions() as d
     join pg_policy as p on p.polrelid = d.relation and p.polname = d.policy
-    where d.relation = table_name;
+    where d.relation = table_name
+    order by p.polname limit 1;
     if predicate is not null then
         execute format(
             'create policy multigres_access on %s to public using (%s) with check (%s)',
@@ -1099,26 +1106,47 @@ alter function public.multigres_status() owner to current_user;
 revoke all on function public.multigres_status() from public;
 
 
--- Policies as an older version made them. They hold, but would run the function for every row.
+-- Policies as an older version made them: they hold, but would run the function for every row,
+-- take citext that differs in case for the same, or ask for each of several contexts twice.
 do $$
 declare
     old record;
 begin
     for old in
-        select d.relation, d.column_name, d.variable, pg_has_role(c.relowner, 'usage') as owned
-        from public.multigres_dimensions() as d join pg_class as c on c.oid = d.relation
-        where not d.intact and d.memory is null
+        select d.relation, d.column_name, d.variable, d.memory,
+            pg_has_role(c.relowner, 'usage') as owned
+        from public.multigres_dimensions() as d
+        join pg_class as c on c.oid = d.relation
+        left join pg_policy as p on p.polrelid = d.relation and p.polname = d.policy
+            and starts_with(
+                public.multigres_predicate(d.relation, d.column_name, d.variable),
+                '(' || pg_get_expr(p.polqual, p.polrelid) || ' AND ')
+            and pg_get_expr(p.polwithcheck, p.polrelid) = pg_get_expr(p.polqual, p.polrelid)
+            and not p.polpermissive and p.polcmd = '*' and p.polroles = '{0}'
+        where not d.intact and (d.memory is null or p.oid is not null)
             and d.column_name is not null and d.variable is not null
     loop
         if old.owned then
             perform public.multigres_isolate(old.relation, old.column_name, old.variable,
-                null::jsonb);
+                old.memory);
         else
             raise notice '% has policies of an older version: % does not own it',
                 old.relation, current_user
                 using hint = 'Let its owner call multigres_protect() once more.';
         end if;
     end loop;
+
+    perform public.multigres_admit(access.polrelid::regclass)
+    from pg_policy as access
+    join pg_class as c on c.oid = access.polrelid
+    where access.polname = 'multigres_access' and pg_has_role(c.relowner, 'usage')
+        and pg_get_expr(access.polqual, access.polrelid) = (
+            select '(' || string_agg(pg_get_expr(p.polqual, p.polrelid), ' AND '
+                order by p.polname) || ')'
+            from public.multigres_dimensions() as d
+            join pg_policy as p on p.polrelid = d.relation and p.polname = d.policy
+            where d.relation = access.polrelid
+            having count(*) > 1);
 end
 $$;
 
