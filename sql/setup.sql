@@ -88,58 +88,75 @@ begin
             end
         $context$;
 
+        -- Not upon multigres_context(): that would be inlined, and parsed, once more per query.
         create or replace function public.current_tenant_id() returns text
         language sql stable parallel safe
         as $context$
-            select public.multigres_context('app.current_tenant_id'::pg_catalog.text)
+            select case
+                when pg_catalog.current_setting('app.current_tenant_id', true)
+                    operator(pg_catalog.<>) ''
+                then pg_catalog.current_setting('app.current_tenant_id', true)
+            end
         $context$;
     else
         -- The value, if the seal beside it is an HMAC-SHA256 of it by one of the keys: see
         -- multigres_seal(). Whatever is missing makes the comparison NULL, hence no row.
         --
+        -- What is sealed: the version, then variable, value, database and role, each behind its
+        -- length in bytes, and where bind is 'address' the client's address and port. A name is
+        -- taken as it is stored: convert_to() to SQL_ASCII changes no byte. format() writes
+        -- nothing for NULL, so address and port stay outside it: where one is missing, all is.
+        --
         -- The keys are never variables of this function: PostgreSQL would plan with their values,
         -- and a session may have its plans printed (debug_print_plan). Both sides are hashed once
-        -- more, so that the time of a comparison tells nothing about the right seal.
+        -- more, so that the time of a comparison tells nothing about the right seal. They are
+        -- compared as hexadecimal digits: what is no seal is never decoded, and is no error.
+        --
+        -- Every query pays for this. One statement, for PL/pgSQL prepares each expression anew in
+        -- every transaction; its plan is kept for the session. And no SET search_path, which
+        -- costs a fifth of the whole before PostgreSQL 17: the caller's search_path is harmless
+        -- as long as every name and operator() is qualified and nothing here (CASE x WHEN, IN,
+        -- NULLIF, IS DISTINCT FROM) looks for an operator of its own.
         --
         -- Parallel workers have no client, and so no address.
         create or replace function public.multigres_context(variable text) returns text
         language plpgsql stable parallel restricted security definer
-        set search_path = pg_catalog, pg_temp
         as $context$
         declare
-            value text := current_setting(variable, true);
-            seal text := current_setting(variable || '_seal', true);
-            address bytea := inet_send(inet_client_addr());
-            port bytea := convert_to(inet_client_port()::text, getdatabaseencoding());
-            field bytea;
-            message bytea := '';
-            bound bytea;
-            unbound bytea;
+            value pg_catalog.text;
         begin
-            if (value <> '' and seal ~ '^[0-9a-f]{64}$') is not true then
-                return null;
-            end if;
-            foreach field in array array[
-                convert_to('multigres-seal-1', getdatabaseencoding()),
-                convert_to(lower(variable collate "C"), getdatabaseencoding()),
-                convert_to(value, getdatabaseencoding()),
-                convert_to(current_database()::text, getdatabaseencoding()),
-                convert_to(session_user::text, getdatabaseencoding())]
-            loop
-                message := message || int4send(octet_length(field)) || field;
-            end loop;
-            bound := message || int4send(octet_length(address)) || address
-                || int4send(octet_length(port)) || port;
-            unbound := message || int4send(0) || int4send(0);
-            if exists (
-                select from public.multigres_seal_keys as k
-                where sha256(sha256(k.outer_pad || sha256(k.inner_pad
-                        || case k.bind when 'address' then bound when 'none' then unbound end)))
-                    = sha256(decode(seal, 'hex'))
-            ) then
-                return value;
-            end if;
-            return null;
+            select case
+                    when pg_catalog.current_setting(variable, true) operator(pg_catalog.<>) ''
+                    then pg_catalog.current_setting(variable, true)
+                end
+            into value
+            from public.multigres_seal_keys as k
+            where pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.encode(
+                    pg_catalog.sha256(k.outer_pad operator(pg_catalog.||)
+                        pg_catalog.sha256(k.inner_pad operator(pg_catalog.||)
+                            pg_catalog.convert_to(pg_catalog.format(
+                                'multigres-seal-1 %s:%s%s:%s%s:%s%s:%s',
+                                pg_catalog.octet_length(variable),
+                                pg_catalog.lower(variable collate pg_catalog."C"),
+                                pg_catalog.octet_length(
+                                    pg_catalog.current_setting(variable, true)),
+                                pg_catalog.current_setting(variable, true),
+                                pg_catalog.octet_length(
+                                    pg_catalog.current_database()::pg_catalog.text),
+                                pg_catalog.current_database(),
+                                pg_catalog.octet_length(session_user::pg_catalog.text),
+                                session_user), 'SQL_ASCII')
+                            operator(pg_catalog.||) case
+                                when k.bind operator(pg_catalog.=) 'none' then ''
+                                when k.bind operator(pg_catalog.=) 'address'
+                                then pg_catalog.inet_send(pg_catalog.inet_client_addr())
+                                    operator(pg_catalog.||)
+                                    pg_catalog.int4send(pg_catalog.inet_client_port())
+                            end)), 'hex'), 'SQL_ASCII'))
+                operator(pg_catalog.=) pg_catalog.sha256(pg_catalog.convert_to(
+                    pg_catalog.current_setting(variable operator(pg_catalog.||) '_seal', true),
+                    'SQL_ASCII'));
+            return value;
         end
         $context$;
 

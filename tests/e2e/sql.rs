@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use postgres::{Client, NoTls};
 
 use crate::support::{
-    Cluster, Daemon, SETUP, cluster, count, empty_database, set_up_database as database, sqlstate,
+    Cluster, Daemon, SEAL_KEY as KEY, SETUP, cluster, count, empty_database,
+    set_up_database as database, sqlstate,
 };
 
 /// Whose rows a login of app_user may see.
@@ -113,6 +114,76 @@ fn rows_are_neither_written_to_nor_taken_from_another_tenant() {
         "select string_agg(coalesce(tenant_id, '-') || ' ' || name, ',' order by id) from contacts";
     let all: String = owner.query_one(all, &[]).unwrap().get(0);
     assert_eq!(all, "acme Ada,acme Alan,globex Grace, Nameless,- Orphan,acme Adele");
+}
+
+/// Its body has to be immune to the caller's search_path, for it pins none.
+#[test]
+fn the_sealed_context_names_every_function_and_operator_with_its_schema() {
+    let database = database("sql_qualified");
+    let mut owner = cluster().superuser(&database);
+    owner.batch_execute("select multigres_seal(repeat('0', 64))").unwrap();
+    let sql = "select prosrc from pg_proc where proname = 'multigres_context'";
+    let body: String = owner.query_one(sql, &[]).unwrap().get(0);
+    let bytes = body.as_bytes();
+    let mut quoted = false;
+    for (at, byte) in body.bytes().enumerate() {
+        quoted ^= byte == b'\'';
+        let before = body[..at].trim_end_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
+        let is_call = byte == b'(' && before.len() < at && !before.ends_with("pg_catalog.");
+        if quoted || !is_call {
+            let bare = b"=<>|~+-*/!@#%^&?".contains(&byte) && !quoted;
+            let inside = body[..at]
+                .rfind("operator(pg_catalog.")
+                .is_some_and(|from| !body[from..at].contains(')'));
+            assert!(!bare || inside, "an operator: {}", &body[at..]);
+            continue;
+        }
+        assert_eq!(&body[before.len()..at], "operator", "a function: {}", &body[before.len()..]);
+        assert!(bytes[at + 1..].starts_with(b"pg_catalog."));
+    }
+    for own in [" in ", "nullif", "distinct", "between", "like", "case k", "case variable"] {
+        assert!(!body.to_lowercase().contains(own), "{own} looks for its operator itself");
+    }
+}
+
+#[test]
+fn what_is_no_key_or_would_be_no_secret_is_refused() {
+    let database = database("seal_refused");
+    let mut owner = cluster().superuser(&database);
+    for (arguments, code) in [
+        ("''".to_owned(), "22023"),
+        ("null".to_owned(), "22023"),
+        (format!("'{}'", &KEY[1..]), "22023"),
+        (format!("'{KEY}0'"), "22023"),
+        (format!("'{}'", KEY.to_uppercase()), "22023"),
+        (format!("'{KEY}', 'port'"), "22023"),
+        (format!("'{KEY}', null"), "22023"),
+    ] {
+        let error = owner.batch_execute(&format!("select multigres_seal({arguments})"));
+        assert_eq!(sqlstate(&error.unwrap_err()), code, "{arguments}");
+    }
+    let sealing = format!("select multigres_seal('{KEY}')");
+    let reader: bool =
+        owner.query_one("select to_regrole('pg_read_all_data') is not null", &[]).unwrap().get(0);
+    if reader {
+        let granted = format!("begin; grant pg_read_all_data to app_user; {sealing}");
+        assert_eq!(sqlstate(&owner.batch_execute(&granted).unwrap_err()), "55000");
+        owner.batch_execute("rollback").unwrap();
+    }
+    // Laid there by somebody who knows the keys in it.
+    owner
+        .batch_execute(
+            "grant create on schema public to trust_user; set role trust_user;
+             create table multigres_seal_keys (id int, inner_pad bytea, outer_pad bytea, bind text);
+             reset role",
+        )
+        .unwrap();
+    for refused in [&*sealing, SETUP.as_str()] {
+        assert_eq!(sqlstate(&owner.batch_execute(refused).unwrap_err()), "55000");
+        owner.batch_execute("rollback").unwrap();
+    }
+    let plain = "pg_proc where proname = 'multigres_context' and not prosecdef";
+    assert_eq!(count(&mut owner, plain), 1);
 }
 
 #[test]
