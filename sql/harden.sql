@@ -103,6 +103,32 @@ end
 $$;
 
 
+-- The table of changes is read as SQL, and so it must be nobody's but of those whose functions
+-- these are.
+create or replace function public.multigres_hold_hardening() returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    owner name;
+begin
+    lock table public.multigres_hardening in exclusive mode;
+    select r.rolname into owner
+    from pg_class as c
+    join pg_roles as r on r.oid = c.relowner
+    join pg_proc as p on p.oid = 'public.multigres_unharden()'::regprocedure
+    where c.oid = 'public.multigres_hardening'::regclass
+        and (c.relkind <> 'r'
+            or r.rolname <> current_user and not r.rolsuper and r.oid <> p.proowner);
+    if owner is not null then
+        raise exception 'public.multigres_hardening belongs to %', quote_ident(owner)
+            using errcode = 'object_not_in_prerequisite_state',
+                hint = 'Drop it, if it was not made by multigres_harden().';
+    end if;
+end
+$$;
+
+
 -- DROP OWNED BY app_user drops the temporary tables of all tenants' sessions. Any role may say
 -- it of itself; an event trigger is the one thing that hears it.
 create or replace function public.multigres_keep_owned() returns event_trigger
@@ -163,7 +189,7 @@ begin
         grantable boolean not null,
         granted boolean not null
     );
-    lock table public.multigres_hardening in exclusive mode;
+    perform public.multigres_hold_hardening();
 
     if to_regrole('app_user') is null then
         return query select 'app_user itself', false, 'does not exist';
@@ -332,7 +358,7 @@ begin
     if to_regclass('public.multigres_hardening') is null then
         return;
     end if;
-    lock table public.multigres_hardening in exclusive mode;
+    perform public.multigres_hold_hardening();
     for change in select h.* from public.multigres_hardening as h order by h.position desc loop
         begin
             if change.kind = 'event trigger' then
@@ -378,7 +404,8 @@ begin
         select p.oid::regprocedure from pg_proc as p
         where p.pronamespace = 'public'::regnamespace
             and p.proname in ('multigres_acl', 'multigres_has', 'multigres_close',
-                'multigres_keep_owned', 'multigres_harden', 'multigres_open', 'multigres_unharden')
+                'multigres_hold_hardening', 'multigres_keep_owned', 'multigres_harden',
+                'multigres_open', 'multigres_unharden')
     loop
         execute format('alter function %s owner to current_user', function);
         execute format('revoke all on function %s from public', function);

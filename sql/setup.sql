@@ -27,6 +27,37 @@ end
 $$;
 
 
+-- Who may create in schema public could have laid something there for this to run or to read: a
+-- function that fits a call better than the one that is made here, or a table of changes to undo.
+do $$
+declare
+    found record;
+begin
+    select o.name, r.rolname as owner into found
+    from (
+        select p.oid::regprocedure::text, p.proowner
+        from pg_proc as p
+        where p.pronamespace = 'public'::regnamespace
+            and (p.oid = to_regprocedure('public.current_tenant_id()')
+                or starts_with(p.proname::text, 'multigres_'))
+        union all
+        select c.oid::regclass::text, c.relowner from pg_class as c
+        where c.oid in (to_regclass('public.multigres_seal_keys'),
+            to_regclass('public.multigres_hardening'))
+    ) as o(name, owner)
+    join pg_roles as r on r.oid = o.owner
+    where r.rolname <> current_user and not r.rolsuper
+    order by o.name limit 1;
+    if found.name is not null then
+        raise exception '% belongs to %', found.name, quote_ident(found.owner)
+            using errcode = 'object_not_in_prerequisite_state',
+                hint = 'Run this as that role, if it ran setup.sql before; or drop what it has '
+                    'laid there.';
+    end if;
+end
+$$;
+
+
 -- Functions that an older version had with other arguments or another result: CREATE OR REPLACE
 -- would leave them beside the new ones, or fail.
 do $$
@@ -1091,7 +1122,9 @@ as $$
         from app, pg_namespace as n
         where has_schema_privilege(app.id, n.oid, 'create') and n.nspname !~ '^pg_'
         union all
-        select r.name::text, 2, r.tenant_column, r.variable, r.is_table,
+        select r.name::text, 2, r.tenant_column, r.variable,
+            r.is_table and r.name::text <> all (
+                '{public.multigres_seal_keys, public.multigres_hardening}'),
             nullif(concat_ws('; ',
                 case when r.is_table and r.reached and r.policy is null
                     then 'app_user reaches all its rows' end,

@@ -6,7 +6,8 @@
 -- where something else in the database uses its functions: a view, a policy or a default of
 -- somebody's own making. From then on app_user sees what it is granted, and of all tenants.
 --
--- Role app_user stays, for it may serve other databases and own things: DROP ROLE takes it out.
+-- Role app_user stays, for it may serve other databases and own things. Where it does neither, it
+-- goes by GRANT app_user TO CURRENT_USER; DROP OWNED BY app_user; DROP ROLE app_user.
 -- CREATE on schema public is not given back to PUBLIC, USAGE on schemas not taken from app_user.
 
 begin;
@@ -20,13 +21,21 @@ begin
     perform pg_advisory_xact_lock(hashtextextended('multigres setup.sql', 0));
 
     -- What anybody else has laid in their place must not run with the rights of this role.
-    select p.oid::regprocedure::text into name
-    from pg_proc as p join pg_roles as r on r.oid = p.proowner
-    where p.pronamespace = 'public'::regnamespace
-        and (p.oid = to_regprocedure('public.current_tenant_id()')
-            or starts_with(p.proname::text, 'multigres_'))
-        and r.rolname <> current_user and not r.rolsuper
-    limit 1;
+    select o.name into name
+    from (
+        select p.oid::regprocedure::text, p.proowner
+        from pg_proc as p
+        where p.pronamespace = 'public'::regnamespace
+            and (p.oid = to_regprocedure('public.current_tenant_id()')
+                or starts_with(p.proname::text, 'multigres_'))
+        union all
+        select c.oid::regclass::text, c.relowner from pg_class as c
+        where c.oid in (to_regclass('public.multigres_seal_keys'),
+            to_regclass('public.multigres_hardening'))
+    ) as o(name, owner)
+    join pg_roles as r on r.oid = o.owner
+    where r.rolname <> current_user and not r.rolsuper
+    order by o.name limit 1;
     if name is not null then
         raise exception '% belongs to another role', name
             using errcode = 'object_not_in_prerequisite_state',

@@ -109,6 +109,7 @@ fn bad_values_are_refused() {
         ("upstream_pooler", "transaction"),
         ("upstream_port", "0 65536"),
         ("seal_bind", "port Address"),
+        ("seal", "on off allow"),
         ("seal_key_file", "/nowhere/key / /dev/null"),
     ];
     for (key, values) in bad {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use multigres::config::{Config, Sources};
-use multigres::tenant::{Seal, SealBind, SealKey};
+use multigres::tenant::{Seal, SealBind, SealDemand, SealKey};
 
 const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
@@ -46,11 +46,12 @@ fn a_key_is_64_hex_digits_with_or_without_a_newline() {
     for text in texts {
         let (_folder, path) = key_file(&text, 0o600);
         let found = seal(&format!("seal_key_file = {path}\n"));
-        assert_eq!(found, Some(Seal { key: key.clone(), bind: SealBind::Address }), "{text:?}");
+        let (key, demand) = (key.clone(), SealDemand::Prefer);
+        assert_eq!(found, Some(Seal { key, bind: SealBind::Address, demand }), "{text:?}");
     }
     let (_folder, path) = key_file(KEY, 0o400);
-    let found = seal(&format!("seal_key_file = {path}\nseal_bind = none\n"));
-    assert_eq!(found, Some(Seal { key, bind: SealBind::None }));
+    let found = seal(&format!("seal_key_file = {path}\nseal_bind = none\nseal = require"));
+    assert_eq!(found, Some(Seal { key, bind: SealBind::None, demand: SealDemand::Require }));
 }
 
 #[test]
@@ -117,6 +118,12 @@ fn settings_that_cannot_seal_are_told_what_to_do() {
     assert_eq!(told.len(), 1);
     assert!(told[0].starts_with("m.conf:1: seal_bind is set and seal_key_file is not"));
     assert_eq!(seal("seal_bind = none\nseal_key_file ="), None, "sealing is turned off");
+    let told = load("seal = require").unwrap_err();
+    assert_eq!(told.len(), 1);
+    assert!(told[0].starts_with("m.conf:1: seal = require and no seal_key_file"));
+    let told = load("seal_key_file = /nowhere\nseal = require").unwrap_err();
+    assert_eq!(told.len(), 1, "the file is the mistake");
+    assert_eq!(seal("seal = prefer"), None);
     let variables = "context_variables = app.a,App.A_Seal";
     let told = load(&format!("seal_key_file = {path}\n{variables}")).unwrap_err();
     assert_eq!(told.len(), 1);

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use multigres::net::Address;
 use multigres::proxy::{self, Control, Proxy, Upstream};
 use multigres::session::{self, Auth};
-use multigres::tenant::{Policy, Pooler, Seal, SealKey};
+use multigres::tenant::{Policy, Pooler, Seal, SealBind, SealDemand, SealKey};
 use turmoil::Sim;
 
 use crate::client::{self, DAEMON_PORT};
@@ -259,7 +259,7 @@ pub fn settings(plan: &Plan, upstream: Address) -> proxy::Settings {
         context_variables: variables(daemon.variables),
         superuser_bypass: vec!["postgres".into()],
         upstream_pooler: if daemon.pooler { Pooler::Session } else { Pooler::None },
-        seal: daemon.seal.map(|bind| Seal { key: seal_key(), bind: bind.into() }),
+        seal: daemon.seal.map(|bind| sealed(bind.into())),
     };
     let auth = match daemon.auth {
         AuthMode::Auto => Auth::Auto,
@@ -282,8 +282,9 @@ pub fn settings(plan: &Plan, upstream: Address) -> proxy::Settings {
     }
 }
 
-fn seal_key() -> SealKey {
-    SealKey::from_hex(postgres::SEAL_KEY.as_bytes()).expect("64 hex digits")
+fn sealed(bind: SealBind) -> Seal {
+    let key = SealKey::from_hex(postgres::SEAL_KEY.as_bytes()).expect("64 hex digits");
+    Seal { key, bind, demand: SealDemand::Require }
 }
 
 /// Beyond the timeouts of the daemon's.

@@ -18,7 +18,7 @@ use log::LevelFilter;
 use crate::net::{Address, unix_socket};
 use crate::proxy::{self, Upstream};
 use crate::session::{self, Auth};
-use crate::tenant::{Policy, Pooler, Seal, SealBind, SealKey, seal_name};
+use crate::tenant::{Policy, Pooler, Seal, SealBind, SealDemand, SealKey, seal_name};
 
 pub use key_file::fresh_seal_key;
 pub use settings::{SETTINGS, Setting};
@@ -113,6 +113,7 @@ pub struct Draft {
     allow_cleartext_password: bool,
     seal_key: Option<SealKey>,
     seal_bind: SealBind,
+    seal: SealDemand,
     /// Where each setting that is not a default was set last.
     places: Vec<(&'static str, String)>,
     mistakes: Vec<Mistake>,
@@ -139,6 +140,7 @@ impl Default for Draft {
             allow_cleartext_password: false,
             seal_key: None,
             seal_bind: SealBind::Address,
+            seal: SealDemand::Prefer,
             places: Vec::new(),
             mistakes: Vec::new(),
         };
@@ -202,6 +204,10 @@ impl Draft {
             if is_set("seal_bind") && !is_meant {
                 let message = "seal_bind is set and seal_key_file is not: nothing is sealed";
                 self.mistake(self.place(&["seal_bind"]), message.into());
+            }
+            if self.seal == SealDemand::Require && !self.says("seal_key_file") {
+                let message = "seal = require and no seal_key_file: every login would be refused";
+                self.mistake(self.place(&["seal"]), message.into());
             }
             return;
         }
@@ -274,7 +280,7 @@ impl Draft {
             context_variables: self.context_variables,
             superuser_bypass: self.superuser_bypass,
             upstream_pooler: self.upstream_pooler,
-            seal: self.seal_key.map(|key| Seal { key, bind: self.seal_bind }),
+            seal: self.seal_key.map(|key| Seal { key, bind: self.seal_bind, demand: self.seal }),
         };
         let session = session::Settings {
             policy,

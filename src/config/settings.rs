@@ -9,7 +9,7 @@ use super::value::{
 };
 use super::{Draft, key_file};
 use crate::session::Auth;
-use crate::tenant::{Pooler, SealBind};
+use crate::tenant::{Pooler, SealBind, SealDemand};
 
 /// One setting.
 pub struct Setting {
@@ -34,7 +34,7 @@ impl Setting {
 }
 
 /// Every setting there is.
-pub const SETTINGS: [Setting; 18] = [
+pub const SETTINGS: [Setting; 19] = [
     Setting {
         name: "port",
         environment: "MULTIGRES_PORT",
@@ -198,6 +198,17 @@ pub const SETTINGS: [Setting; 18] = [
         parse: |draft, text| {
             let binds = [("address", SealBind::Address), ("none", SealBind::None)];
             set(&mut draft.seal_bind, word(text, &binds))
+        },
+    },
+    Setting {
+        name: "seal",
+        environment: "MULTIGRES_SEAL",
+        default: "prefer",
+        help: "prefer or require: whether a database that is not sealed is served or refused",
+        value: "DEMAND",
+        parse: |draft, text| {
+            let demands = [("prefer", SealDemand::Prefer), ("require", SealDemand::Require)];
+            set(&mut draft.seal, word(text, &demands))
         },
     },
 ];

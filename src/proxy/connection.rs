@@ -143,8 +143,13 @@ impl<S: crate::net::Stream> Connection<S> {
     fn log_up(&mut self, now: Instant, policy: &Policy) {
         self.piped = Some(now);
         self.last_active = now;
+        let seal = match self.relay.session().sealed() {
+            None => "",
+            Some(true) => " seal=on",
+            Some(false) => " seal=off",
+        };
         info!(
-            "session={} up peer={}{} login={}ms",
+            "session={} up peer={}{}{seal} login={}ms",
             self.number,
             self.peer,
             self.described(policy),

@@ -9,7 +9,7 @@ use super::{Io, Outcome, Step};
 use crate::protocol::backend::{self, tag};
 use crate::protocol::{Message, frontend};
 use crate::refusal::{Fault, Refusal, sqlstate};
-use crate::tenant::{Context, Identity, Login, Policy, Pooler, SEAL_BIND_HINT, Tenant};
+use crate::tenant::{Context, Identity, Login, Policy, Pooler, SEAL_BIND_HINT, SealDemand, Tenant};
 
 /// Holds back what upstream says until the injected batch has been answered exactly right.
 pub(super) struct Injecting {
@@ -149,7 +149,7 @@ impl Injecting {
             return Err(not_bound(format!("a message of type {tag:?} in place of {next:?}")));
         }
         if !mutant!(ConfirmationUnread) {
-            self.check(next, message, policy)?;
+            self.check(next, message, io, policy)?;
         }
         if next == Expected::ReadyForQuery {
             return Ok(self.open(message, io));
@@ -165,7 +165,13 @@ impl Injecting {
         io.pipe(self.login.clone())
     }
 
-    fn check(&self, expected: Expected, message: &Message, policy: &Policy) -> Result<(), Refusal> {
+    fn check(
+        &self,
+        expected: Expected,
+        message: &Message,
+        io: &mut Io,
+        policy: &Policy,
+    ) -> Result<(), Refusal> {
         match expected {
             Expected::ParseComplete | Expected::BindComplete | Expected::CloseComplete => Ok(()),
             Expected::CommandComplete if message.body() == ONE_ROW_SELECTED => Ok(()),
@@ -192,7 +198,8 @@ impl Injecting {
                     Some((values, [current, session, privileged, pid, seal @ ..])) => {
                         let users = [current, session];
                         self.check_session(values, users, privileged, pid, policy)?;
-                        self.check_seal(seal, policy)
+                        io.sealed = self.check_seal(seal, policy)?;
+                        Ok(())
                     }
                     Some(_) | None => Err(not_bound("not the columns that were asked for")),
                 }
@@ -238,37 +245,28 @@ impl Injecting {
     }
 
     /// With a key, PostgreSQL must see the tenant through the seals; without, it must not ask for
-    /// any.
-    fn check_seal(&self, columns: &[Option<&[u8]>], policy: &Policy) -> Result<(), Refusal> {
-        match (&policy.seal, columns) {
-            (Some(_), values) if values.len() != self.tenant().values().len() => {
-                Err(not_bound("not the columns that were asked for"))
-            }
-            (Some(_), values) if are(values, self.tenant().values()) || mutant!(SealUnread) => {
+    /// any. Answers whether it asks, where there is a key.
+    fn check_seal(
+        &self,
+        columns: &[Option<&[u8]>],
+        policy: &Policy,
+    ) -> Result<Option<bool>, Refusal> {
+        let Some(seal) = &policy.seal else { return check_unsealed(columns).map(|()| None) };
+        match columns {
+            [values @ .., asks] if values.len() == self.tenant().values().len() => {
+                if !are(values, self.tenant().values()) && !mutant!(SealUnread) {
+                    sometimes!(SealMisfits);
+                    return Err(seal_misfits());
+                }
                 sometimes!(SealFits);
-                Ok(())
+                match (*asks, seal.demand) {
+                    (Some(b"t"), _) => Ok(Some(true)),
+                    (Some(b"f"), SealDemand::Prefer) => Ok(Some(false)),
+                    (Some(b"f"), SealDemand::Require) => Err(is_not_sealed()),
+                    (Some(_) | None, _) => Err(not_bound("neither sealed nor not")),
+                }
             }
-            (Some(_), _) => {
-                sometimes!(SealMisfits);
-                Err(not_bound("multigres_context() answers with other values")
-                    .detail("The database does not accept the seal of the context.")
-                    .hint(format!(
-                        "\"seal_key_file\" must hold the key that multigres_seal() has stored. \
-                         {SEAL_BIND_HINT}"
-                    )))
-            }
-            (None, [Some(b"0")]) => Ok(()),
-            (None, [_]) if mutant!(SealedUnnoticed) => Ok(()),
-            (None, [_]) => {
-                sometimes!(SealKeyMissing);
-                Err(not_bound("public.multigres_seal_keys exists")
-                    .detail("The database is sealed, and Multigres has no key.")
-                    .hint(
-                        "Set \"seal_key_file\" to the key that multigres_seal() has stored, or \
-                         run multigres_unseal() in the database.",
-                    ))
-            }
-            (None, _) => Err(not_bound("not the columns that were asked for")),
+            _ => Err(not_bound("not the columns that were asked for")),
         }
     }
 }
@@ -306,7 +304,10 @@ fn put_batch(out: &mut BytesMut, tenant: &Tenant, context: &Context, policy: &Po
     let seal = match &policy.seal {
         None => String::from(SEAL_KEYS_COLUMN),
         // Each variable's seal stands behind it.
-        Some(_) => columns("public.multigres_context", (1..=names.len()).step_by(2), ""),
+        Some(_) => {
+            let values = columns("public.multigres_context", (1..=names.len()).step_by(2), "");
+            format!("{values}, {IS_SEALED_COLUMN}")
+        }
     };
     let session = format!("SELECT {}, {SESSION_COLUMNS}, {seal}", current_settings(names.len()));
     put_statement(out, &session, &names);
@@ -381,6 +382,41 @@ fn not_bound(private: impl Into<String>) -> Refusal {
     .private(private)
 }
 
+fn check_unsealed(columns: &[Option<&[u8]>]) -> Result<(), Refusal> {
+    match columns {
+        [Some(b"0")] => Ok(()),
+        [_] if mutant!(SealedUnnoticed) => Ok(()),
+        [_] => {
+            sometimes!(SealKeyMissing);
+            Err(not_bound("public.multigres_seal_keys exists")
+                .detail("The database is sealed, and Multigres has no key.")
+                .hint(
+                    "Set \"seal_key_file\" to the key that multigres_seal() has stored, or run \
+                     multigres_unseal() in the database.",
+                ))
+        }
+        _ => Err(not_bound("not the columns that were asked for")),
+    }
+}
+
+fn seal_misfits() -> Refusal {
+    not_bound("multigres_context() answers with other values")
+        .detail("The database does not accept the seal of the context.")
+        .hint(format!(
+            "\"seal_key_file\" must hold the key that multigres_seal() has stored. \
+             {SEAL_BIND_HINT}"
+        ))
+}
+
+fn is_not_sealed() -> Refusal {
+    not_bound("multigres_context() answers for a variable that has no seal")
+        .detail("The database is not sealed, and \"seal = require\".")
+        .hint(
+            "Run select multigres_seal(KEY) in the database, with the key in \"seal_key_file\"; \
+             with \"seal = prefer\" it is served as it is.",
+        )
+}
+
 fn is_privileged() -> Refusal {
     sometimes!(Privileged);
     Refusal::new(
@@ -415,6 +451,12 @@ const SEAL_KEYS_COLUMN: &str = "(SELECT pg_catalog.count(*) \
     WHERE c.relname OPERATOR(pg_catalog.=) 'multigres_seal_keys' \
     AND c.relnamespace OPERATOR(pg_catalog.=) n.oid \
     AND n.nspname OPERATOR(pg_catalog.=) 'public')";
+
+/// Whether multigres_context() asks for seals: of a setting that everyone has and that cannot have
+/// a seal. What it does is asked, and not which objects there are, for a role with CREATE in schema
+/// public could lay those there.
+const IS_SEALED_COLUMN: &str =
+    "(public.multigres_context('server_version'::pg_catalog.text) IS NULL)";
 
 /// `undefined_function`, `invalid_schema_name`, `insufficient_privilege`.
 const NOT_CALLABLE: [&str; 3] = ["42883", "3F000", "42501"];

@@ -171,6 +171,8 @@ struct Io {
     to_client: BytesMut,
     to_upstream: BytesMut,
     client_ended: bool,
+    /// Whether the database asks for seals: known once it has answered a daemon that has a key.
+    sealed: Option<bool>,
     /// At most one is open at a time; a later one takes the place of what has become pointless.
     action: Option<Action>,
 }
@@ -409,6 +411,12 @@ impl Session {
     /// Whose session it is, as soon as the StartupMessage has been read.
     pub fn login(&self) -> Option<&Login> {
         self.shared_login().map(Rc::as_ref)
+    }
+
+    /// Whether the database asks for the seal of the context; None without a key, and before the
+    /// pipe.
+    pub fn sealed(&self) -> Option<bool> {
+        self.io.sealed
     }
 
     fn shared_login(&self) -> Option<&Rc<Login>> {

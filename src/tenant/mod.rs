@@ -13,7 +13,9 @@ use crate::protocol::StartupMessage;
 use crate::protocol::startup::STARTUP_BYTES_MAX;
 use crate::refusal::{Fault, Refusal, sqlstate};
 
-pub use seal::{Claim, SEAL_DIGITS, SEAL_KEY_BYTES, Seal, SealBind, SealKey, SealKeyError, hex};
+pub use seal::{
+    Claim, SEAL_DIGITS, SEAL_KEY_BYTES, Seal, SealBind, SealDemand, SealKey, SealKeyError, hex,
+};
 
 /// The settings that say how a user name is read and what is bound.
 ///

@@ -17,6 +17,17 @@ pub struct Seal {
     pub key: SealKey,
     /// Where a seal holds.
     pub bind: SealBind,
+    /// What a database that does not ask for seals is to Multigres.
+    pub demand: SealDemand,
+}
+
+/// What a database that does not ask for seals is to Multigres.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SealDemand {
+    /// Good enough: it is to be sealed later.
+    Prefer,
+    /// Refused: a session in it may set itself to another tenant.
+    Require,
 }
 
 /// Where a seal holds.

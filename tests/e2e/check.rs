@@ -386,7 +386,7 @@ pub(crate) fn mend(owner: &mut Client) {
     }
 }
 
-fn mend_one(owner: &mut Client, object: &str) {
+pub(crate) fn mend_one(owner: &mut Client, object: &str) {
     let sql = "select fix from multigres_check() where object = $1";
     let fix: String = owner.query_one(sql, &[&object]).unwrap().get(0);
     owner.batch_execute(&fix).unwrap_or_else(|error| panic!("{fix}: {error:?}"));

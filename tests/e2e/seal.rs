@@ -8,7 +8,7 @@ use postgres::{Client, NoTls};
 
 use crate::support::{
     Raw, SEAL_KEY as KEY, SETUP, SealedLogin, TEARDOWN, TENANT_VARIABLE as TENANT, cluster, count,
-    empty_database, set_up_database, sqlstate,
+    empty_database, sealed_options as options, set_up_database, sqlstate,
 };
 
 const SECOND_KEY: &str = "1111111111111111111111111111111111111111111111111111111111111111";
@@ -541,10 +541,6 @@ fn tenant(database: &str, tenant: &str) -> Client {
 
 fn login(database: &str, role: &str, options: &str) -> Client {
     cluster().direct(role, database).options(options).connect(NoTls).unwrap()
-}
-
-fn options(variable: &str, value: &str, seal: &str) -> String {
-    format!("-c {variable}={value} -c {variable}_seal={seal}")
 }
 
 /// The same on a socket whose own address is known before.

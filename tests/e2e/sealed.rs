@@ -7,7 +7,7 @@ use postgres::{Client, NoTls};
 
 use crate::support::{
     ACME, Cluster, Daemon, FakeUpstream, GLOBEX, Message, Run, SETUP, Tamper, cluster, contacts,
-    sqlstate,
+    shortened, sqlstate,
 };
 
 const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
@@ -250,6 +250,37 @@ fn the_daemon_may_have_its_key_before_the_database() {
 }
 
 #[test]
+fn a_database_that_is_not_sealed_is_told_of_and_refused_where_that_is_required() {
+    let database = Database::plain("sealed_required");
+    let prefer = with_key(KEY);
+    let require = start(Run::on(cluster()).set("seal", "require"), KEY);
+    let hint = database.hint(&require);
+    assert!(hint.contains("select multigres_seal("), "{hint}");
+    // Nothing that somebody lays there makes it sealed.
+    database.execute(
+        "grant create on schema public to trust_user; set role trust_user;
+         create table public.multigres_seal_keys ()",
+    );
+    database.hint(&require);
+    database.execute("drop table public.multigres_seal_keys");
+    let mut client = database.connect(&prefer, "app_user.acme");
+    assert_eq!(contacts(&mut client), ACME);
+    prefer.wait_for_log(&format!("database={} seal=off login=", database.name));
+    database.seal(KEY, "address");
+    for daemon in [&prefer, &require] {
+        let mut client = database.connect(daemon, "app_user.acme");
+        assert_eq!(contacts(&mut client), ACME);
+        daemon.wait_for_log(&format!("database={} seal=on login=", database.name));
+    }
+    database.execute("select multigres_unseal()");
+    database.hint(&require);
+    let keyless = Daemon::start();
+    database.connect(&keyless, "app_user.acme");
+    let up = keyless.wait_for_log(&format!("database={} ", database.name));
+    assert!(!up.contains("seal="), "{up}");
+}
+
+#[test]
 fn keys_are_rotated_without_refusing_a_login() {
     let database = Database::sealed("sealed_rotation", "address");
     let (old, new) = (with_key(KEY), with_key(NEW_KEY));
@@ -297,8 +328,7 @@ fn each_of_several_variables_has_its_own_seal() {
 #[test]
 fn a_seal_is_bound_to_ipv6_addresses_too() {
     if !cluster().ipv6() {
-        eprintln!("not run: this machine has no IPv6");
-        return;
+        return shortened("this machine has no IPv6");
     }
     let database = Database::sealed("seal_ipv6", "address");
     let daemon = start(Run::on(cluster()).set("upstream_host", "::1"), KEY);

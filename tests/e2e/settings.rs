@@ -57,6 +57,17 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
 }
 
 #[test]
+fn help_names_a_default_for_every_setting() {
+    let output = Run::bare().argument("--help").output();
+    let help = String::from_utf8(output.stdout).unwrap();
+    for line in help.lines().filter(|line| line.contains("[MULTIGRES_")) {
+        let default = line.rsplit('[').nth(1).unwrap();
+        assert!(default.trim_end().len() > "]".len(), "{line}");
+    }
+    assert!(help.contains("[none] [MULTIGRES_SEAL_KEY_FILE]"), "{help}");
+}
+
+#[test]
 fn every_setting_can_come_from_the_environment() {
     let daemon = Run::bare()
         .environment("MULTIGRES_PORT", "0")

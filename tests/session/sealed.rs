@@ -26,7 +26,7 @@ fn sealed_answer(seal: &str) -> Vec<Vec<u8>> {
 fn session_row(seal: &str, verified: &[Option<&str>]) -> Vec<u8> {
     let user = Some("app_user");
     let columns = [Some("acme"), Some(seal), user, user, Some("0"), Some("42")];
-    row(&[&columns, verified].concat())
+    row(&[&columns, verified, &[Some("t")]].concat())
 }
 
 fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -48,7 +48,7 @@ fn each_variable_is_sealed_for_the_connection_and_role_is_last() {
         play.upstream(&start());
         let batch = play.take_to_upstream();
         assert!(contains(&batch, AT_54321.as_bytes()), "bound, too");
-        assert!(contains(&batch, b", public.multigres_context($1)\0"));
+        assert!(contains(&batch, b", public.multigres_context($1), (public.multigres_context("));
         assert!(!contains(&batch, b"multigres_seal_keys"), "nothing to ask for");
         let answer = sealed_answer(AT_54321);
         let (last, most) = answer.split_last().unwrap();
@@ -73,10 +73,10 @@ fn several_variables_have_their_own_seals() {
     assert_eq!(sent[5].1, "d72bcf18167d3d04b93c8a40034647ca3cb22fd9fa32aec9af7748e8b143377c");
     play.upstream(&start());
     let batch = play.take_to_upstream();
-    assert!(contains(&batch, b", public.multigres_context($1), public.multigres_context($3)\0"));
+    assert!(contains(&batch, b", public.multigres_context($1), public.multigres_context($3), "));
     let bound = [Some("acme"), Some(ANYWHERE), Some("ada"), Some(&sent[5].1)];
     let user = Some("app_user");
-    let session = [user, user, Some("0"), Some("42"), Some("acme"), Some("ada")];
+    let session = [user, user, Some("0"), Some("42"), Some("acme"), Some("ada"), Some("t")];
     let mut answer = answer();
     answer[2] = row(&bound);
     answer[6] = row(&[&bound[..], &[user]].concat());
@@ -123,6 +123,43 @@ fn a_context_that_does_not_come_through_the_seal_refuses_the_login() {
             assert!(!contains(&play.take_to_upstream(), b"secret"), "{what}");
         });
     }
+}
+
+#[test]
+fn a_database_that_does_not_ask_for_seals_is_served_unless_they_are_required() {
+    let answer = |asks: Option<&str>| {
+        let mut messages = sealed_answer(AT_54321);
+        let user = Some("app_user");
+        let columns = [Some("acme"), Some(AT_54321), user, user, Some("0"), Some("42")];
+        messages[10] = row(&[&columns[..], &[Some("acme"), asks]].concat());
+        messages.concat()
+    };
+    for (asks, served, served_if_required) in [
+        (Some("t"), true, true),
+        (Some("f"), true, false),
+        (Some(""), false, false),
+        (Some("true"), false, false),
+        (None, false, false),
+    ] {
+        at_every_chunk_size(|cast| {
+            let cast = cast.sealed(SealBind::Address);
+            for (cast, served) in [(cast, served), (cast.seal_required(), served_if_required)] {
+                let mut play = acme(cast);
+                play.upstream(&start());
+                play.upstream(&answer(asks));
+                if served {
+                    assert_eq!(play.stage(), Stage::Piping, "{asks:?}");
+                } else {
+                    play.expect_refusal("08004");
+                }
+            }
+        });
+    }
+    let mut play = acme(Cast::whole().sealed(SealBind::Address).seal_required());
+    play.upstream(&start());
+    play.upstream(&answer(Some("f")));
+    let said = play.expect_refusal("08004");
+    assert!(contains(&said, b"select multigres_seal("), "{}", said.escape_ascii());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use multigres::session::{Action, Auth, Leg, Outcome, Session, Settings, Stage};
-use multigres::tenant::{Policy, Pooler, Seal, SealBind, SealKey};
+use multigres::tenant::{Policy, Pooler, Seal, SealBind, SealDemand, SealKey};
 
 /// Who plays: the settings, and the size of the chunks.
 #[derive(Clone, Copy)]
@@ -15,6 +15,7 @@ pub struct Cast {
     pooler: Pooler,
     allow_cleartext_password: bool,
     seal_bind: Option<SealBind>,
+    seal_demand: SealDemand,
     two_variables: bool,
     /// Multigres' end of the upstream leg.
     end: Option<SocketAddr>,
@@ -30,6 +31,7 @@ impl Cast {
             pooler: Pooler::None,
             allow_cleartext_password: false,
             seal_bind: None,
+            seal_demand: SealDemand::Prefer,
             two_variables: false,
             end: Some(SocketAddr::from(([127, 0, 0, 1], 54321))),
         }
@@ -52,6 +54,10 @@ impl Cast {
         Cast { seal_bind: Some(bind), ..self }
     }
 
+    pub fn seal_required(self) -> Self {
+        Cast { seal_demand: SealDemand::Require, ..self }
+    }
+
     pub fn two_variables(self) -> Self {
         Cast { two_variables: true, ..self }
     }
@@ -62,7 +68,7 @@ impl Cast {
 
     fn seal(self) -> Option<Seal> {
         let key = SealKey::from_hex(SEAL_KEY.as_bytes()).unwrap();
-        self.seal_bind.map(|bind| Seal { key, bind })
+        self.seal_bind.map(|bind| Seal { key, bind, demand: self.seal_demand })
     }
 
     pub fn cleartext_allowed(self) -> Self {

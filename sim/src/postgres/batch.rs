@@ -128,6 +128,7 @@ impl Backend<'_> {
             Some(_) => {
                 let values = values.iter().step_by(2);
                 row.extend(values.map(|value| Some(value.clone()).filter(|_| !is_other)));
+                row.push(Some("t".into()));
             }
         }
         if lie == Some(Lie::ExtraColumn) {

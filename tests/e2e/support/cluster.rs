@@ -41,11 +41,16 @@ impl Cluster {
     /// # Panics
     /// When PostgreSQL's server binaries are not there, or do not start.
     pub(crate) fn start() -> Cluster {
+        Cluster::with(&[])
+    }
+
+    /// The same with these lines in postgresql.conf.
+    pub(crate) fn with(settings: &[&str]) -> Cluster {
         let ipv6 = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
         let mut failures = String::new();
         // Someone may take the port between its choice and PostgreSQL's bind.
         for _ in 0..3 {
-            match Cluster::try_start(ipv6) {
+            match Cluster::try_start(ipv6, settings) {
                 Ok(cluster) => {
                     cluster.set_up();
                     return cluster;
@@ -56,7 +61,7 @@ impl Cluster {
         panic!("PostgreSQL does not start:\n{failures}");
     }
 
-    fn try_start(ipv6: bool) -> Result<Cluster, String> {
+    fn try_start(ipv6: bool, settings: &[&str]) -> Result<Cluster, String> {
         let port = free_port();
         let listen = if ipv6 { "127.0.0.1,::1" } else { "127.0.0.1" };
         let mut command = Command::new("sh");
@@ -66,6 +71,7 @@ impl Cluster {
             .arg(port.to_string())
             .arg(listen)
             .arg(include_str!("pg_hba.conf"))
+            .arg(settings.join("\n"))
             .current_dir("/")
             .process_group(0)
             .stdin(Stdio::piped())

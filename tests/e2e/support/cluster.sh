@@ -1,5 +1,5 @@
 # Runs a throw-away PostgreSQL until standard input ends. Arguments: folder of the binaries,
-# port, listen_addresses, text of pg_hba.conf. Writes one line `ready FOLDER`, or the log.
+# port, listen_addresses, text of pg_hba.conf, more settings. Writes one line `ready FOLDER`, or the log.
 set -u
 # Whatever becomes of the test process, the folder must go.
 trap '' HUP INT TERM PIPE
@@ -36,6 +36,7 @@ jit = off
 log_connections = on
 log_disconnections = on
 log_line_prefix = '%p %u@%d '
+$5
 END
 "$1/postgres" -D "$folder/data" >"$folder/server.log" 2>&1 </dev/null &
 postmaster=$!

@@ -15,9 +15,10 @@ pub(crate) use daemon::{Daemon, Run, Status};
 pub(crate) use database::{SETUP, TEARDOWN, count, empty_database, set_up_database};
 pub(crate) use fake_upstream::{FakeUpstream, Tamper, relay, swallow};
 pub(crate) use raw::{ErrorFields, Message, Raw, startup_message};
-pub(crate) use seal::{SEAL_KEY, SealedLogin, TENANT_VARIABLE};
+pub(crate) use seal::{SEAL_KEY, SealedLogin, TENANT_VARIABLE, sealed_options};
 pub(crate) use supervised::send_signal;
 
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -29,6 +30,12 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// How long one daemon may run: longer than any test, shorter than a reader's patience.
 pub(crate) const LIFETIME_MAX: Duration = Duration::from_secs(60);
+
+/// Says that a test asked for less than elsewhere, past the harness, which keeps the output of
+/// tests that pass to itself: `scripts/test-matrix` puts it into its closing lines.
+pub(crate) fn shortened(why: &str) {
+    writeln!(io::stderr(), "\nshortened: {why}").expect("standard error takes it");
+}
 
 /// The five-letter code of an error that PostgreSQL (or Multigres in its place) reported.
 ///

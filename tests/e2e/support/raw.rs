@@ -296,9 +296,16 @@ impl Raw {
 
 impl Read for Raw {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Raw::Tcp(stream) => stream.read(buffer),
-            Raw::Unix(stream) => stream.read(buffer),
+        loop {
+            let read = match self {
+                Raw::Tcp(stream) => stream.read(buffer),
+                Raw::Unix(stream) => stream.read(buffer),
+            };
+            // A machine that was halted meanwhile breaks off a read that has a timeout.
+            match read {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read,
+            }
         }
     }
 }

@@ -11,6 +11,11 @@ pub(crate) const SEAL_KEY: &str =
 
 pub(crate) const TENANT_VARIABLE: &str = "app.current_tenant_id";
 
+/// The startup option that binds a variable, and its seal, as the session's defaults.
+pub(crate) fn sealed_options(variable: &str, value: &str, seal: &str) -> String {
+    format!("-c {variable}={value} -c {variable}_seal={seal}")
+}
+
 /// What a seal is made over, beside its version.
 #[derive(Clone, Copy)]
 pub(crate) struct SealedLogin<'a> {

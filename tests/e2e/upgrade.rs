@@ -1,0 +1,131 @@
+//! setup.sql over a database that an older one has set up: tables stay protected, a seal stays a
+//! seal, and what comes out is what a new database has. The older forms stand here in small.
+
+use postgres::{Client, NoTls};
+
+use crate::check::findings;
+use crate::support::{
+    SEAL_KEY, SETUP, SealedLogin, TEARDOWN, TENANT_VARIABLE, cluster, count, sealed_options,
+    set_up_database, sqlstate,
+};
+
+/// The first version: one function, policies that call it for every row and remember nothing,
+/// no check, no harden.
+const FIRST: &str = "
+    alter table notes drop constraint notes_pkey, alter column tenant_id drop not null,
+        alter column tenant_id drop default;
+    drop policy multigres_isolation on notes;
+    drop policy multigres_access on notes;
+    do $$
+    declare
+        function regprocedure;
+    begin
+        for function in
+            select oid from pg_proc where pronamespace = 'public'::regnamespace
+            order by proname
+        loop
+            execute 'drop function ' || function;
+        end loop;
+    end
+    $$;
+    create function public.current_tenant_id() returns text language sql stable parallel safe as $$
+        select case
+            when pg_catalog.current_setting('app.current_tenant_id', true)
+                operator(pg_catalog.<>) ''
+            then pg_catalog.current_setting('app.current_tenant_id', true)
+        end $$;
+    create function public.multigres_isolate(regclass, name) returns void language sql as '';
+    create function public.multigres_protect(table_name regclass, column_name name)
+        returns void language sql as '';
+    create function public.multigres_status()
+        returns table (table_name text, tenant_column text, protected text, problems text)
+        language sql as 'select '''', '''', '''', ''''';
+    create policy multigres_isolation on notes as restrictive
+        using (tenant_id = current_tenant_id()) with check (tenant_id = current_tenant_id());
+    create policy multigres_access on notes
+        using (tenant_id = current_tenant_id()) with check (tenant_id = current_tenant_id())";
+
+/// Between: the seal was asked for in another way, and the plain function told no difference
+/// between nothing and the empty text.
+const MIDDLE: &str = "
+    create or replace function public.multigres_context(variable text) returns text
+    language sql stable parallel safe as $$
+        select pg_catalog.current_setting(variable, true) $$;
+    alter function public.multigres_context(text) reset search_path;
+    alter function public.multigres_context(text) security invoker;
+    create or replace function public.current_tenant_id() returns text
+    language sql stable security definer parallel unsafe set search_path = pg_catalog as $$
+        select public.multigres_context('app.current_tenant_id') $$;
+    drop function multigres_dimensions() cascade;
+    drop function multigres_check() cascade";
+
+#[test]
+fn an_older_setup_becomes_what_a_new_one_is() {
+    let seal = format!("select multigres_seal('{SEAL_KEY}', 'none')");
+    let mut fresh = cluster().superuser(&set_up_database("upgrade_fresh"));
+    let plain = functions(&mut fresh);
+    fresh.batch_execute(&seal).unwrap();
+    let verifying = functions(&mut fresh);
+    assert_ne!(plain, verifying);
+    // The first version knew no seals.
+    for (name, older, sealed) in
+        [("first", FIRST, false), ("middle", MIDDLE, false), ("middle", MIDDLE, true)]
+    {
+        let database = set_up_database(&format!("upgrade_{name}_{sealed}"));
+        let mut owner = cluster().superuser(&database);
+        owner
+            .batch_execute(
+                "create table notes (tenant_id text primary key, body text);
+                 insert into notes values ('acme', 'mine'), ('globex', 'theirs');
+                 select multigres_protect('notes')",
+            )
+            .unwrap();
+        if sealed {
+            owner.batch_execute(&seal).unwrap();
+        }
+        owner.batch_execute(older).unwrap();
+        for _ in 0..2 {
+            owner.batch_execute(&SETUP).unwrap();
+        }
+        owner.batch_execute("select multigres_protect('notes')").unwrap();
+        let expected = if sealed { &verifying } else { &plain };
+        assert_eq!(functions(&mut owner), *expected, "{name}");
+        assert_eq!(count(&mut owner, "multigres_status() where protected = 'no'"), 0);
+        assert_eq!(findings(&mut owner), [""; 0], "{name}");
+        let bare = "pg_policy where pg_get_expr(polqual, polrelid) !~* 'select'";
+        assert_eq!(count(&mut owner, bare), 0, "{name}");
+        isolates(&database, sealed);
+
+        owner.batch_execute(TEARDOWN).unwrap();
+        assert_eq!(functions(&mut owner), [""; 0], "{name}");
+        assert_eq!(count(&mut owner, "pg_policy"), 0, "{name}");
+    }
+}
+
+fn isolates(database: &str, sealed: bool) {
+    let mut options = format!("-c {TENANT_VARIABLE}=acme");
+    if sealed {
+        let mut unsealed = cluster().direct("app_user", database);
+        let mut unsealed = unsealed.options(&options).connect(NoTls).unwrap();
+        assert_eq!(count(&mut unsealed, "notes"), 0, "without a seal");
+        let seal = SealedLogin::new(database, "acme").seal();
+        options = sealed_options(TENANT_VARIABLE, "acme", &seal);
+    }
+    let mut client = cluster().direct("app_user", database);
+    let mut client = client.options(&options).connect(NoTls).unwrap();
+    let body: String = client.query_one("select body from notes", &[]).unwrap().get(0);
+    assert_eq!(body, "mine");
+    let theirs = "insert into notes values ('initech', 'forged')";
+    assert_eq!(sqlstate(&client.batch_execute(theirs).unwrap_err()), "42501");
+    client.batch_execute("set app.current_tenant_id = 'globex'").unwrap();
+    assert_eq!(count(&mut client, "notes"), if sealed { 0 } else { 1 });
+}
+
+/// All in which two functions may differ.
+fn functions(client: &mut Client) -> Vec<String> {
+    let sql = "select concat_ws(' ', oid::regprocedure, pg_get_function_result(oid),
+                   array_to_string(proacl, ';'), prosecdef, provolatile::text, proparallel::text,
+                   proconfig::text, md5(prosrc))
+               from pg_proc where pronamespace = 'public'::regnamespace order by 1";
+    client.query(sql, &[]).unwrap().iter().map(|row| row.get(0)).collect()
+}
