@@ -585,11 +585,80 @@ alter function public.multigres_sequences(regclass) owner to current_user;
 revoke all on function public.multigres_sequences(regclass) from public;
 
 
+-- Dimensions whose policy was dropped, and not by multigres_unprotect(): the comment of each policy
+-- of a table has all dimensions in it, so that those that stand know of one that is gone.
+create or replace function public.multigres_lost()
+returns table (relation regclass, policy name, column_name name, variable text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select distinct p.polrelid::regclass, d.key::name, (d.value ->> 'column')::name,
+        d.value ->> 'variable'
+    from pg_policy as p
+    cross join lateral (
+        select public.multigres_memory(obj_description(p.oid, 'pg_policy')) -> 'dimensions'
+    ) as m(dimensions)
+    cross join lateral jsonb_each(
+        case when jsonb_typeof(m.dimensions) = 'object' then m.dimensions end) as d
+    where starts_with(p.polname::text, 'multigres_')
+        and d.value ->> 'column' is not null and d.value ->> 'variable' is not null
+        and not exists (
+            select from pg_policy as same
+            where same.polrelid = p.polrelid and same.polname = d.key::name)
+$$;
+
+alter function public.multigres_lost() owner to current_user;
+revoke all on function public.multigres_lost() from public;
+
+
+-- Writes the dimensions of a table into the comments of its policies: those that stand, and of
+-- those that are lost all but the `forgotten` ones.
+create or replace function public.multigres_record(
+    table_name regclass, forgotten name[] default '{}')
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    dimensions jsonb;
+    note record;
+begin
+    select jsonb_object_agg(d.policy,
+        jsonb_build_object('column', d.column_name, 'variable', d.variable))
+    into dimensions
+    from (
+        select d.relation, d.policy, d.column_name,
+            coalesce(d.variable, d.memory ->> 'variable') as variable
+        from public.multigres_dimensions() as d
+        union all
+        select * from public.multigres_lost() as l where l.policy <> all (forgotten)
+    ) as d
+    where d.relation = table_name;
+    for note in
+        select p.polname as policy, m.memory || jsonb_build_object('dimensions', dimensions) as new
+        from pg_policy as p
+        cross join lateral (
+            select coalesce(
+                public.multigres_memory(obj_description(p.oid, 'pg_policy')), '{}') as memory
+        ) as m
+        where p.polrelid = table_name and p.polname ~ '^multigres_(isolation|access$)'
+            and m.memory -> 'dimensions' is distinct from dimensions
+    loop
+        execute format('comment on policy %I on %s is %L', note.policy, table_name, note.new);
+    end loop;
+end
+$$;
+
+alter function public.multigres_record(regclass, name[]) owner to current_user;
+revoke all on function public.multigres_record(regclass, name[]) from public;
+
+
 -- Restrictive policies alone let nobody in, hence a permissive one beside them, which says the
--- same as that of the table's first dimension and so does not open its tenants should that one be
--- dropped. PostgreSQL leaves out a condition that equals another one; had this one all dimensions
--- in it, every query would ask for each context twice. Should the policy of a further dimension
--- be dropped by hand, that dimension is open, and multigres_check() has nothing to see it by.
+-- same as that of the tenant, or of the table's first dimension where none is the tenant, and so
+-- does not open that one should its own policy be dropped. PostgreSQL leaves out a condition that
+-- equals another one; had this one all dimensions in it, every query would ask for each context
+-- twice. The policy of a further dimension that is dropped by hand leaves that dimension open,
+-- and multigres_status() and multigres_check() say so.
 --
 -- A table with permissive policies of its own keeps them instead: they say who sees what inside a
 -- tenant, and another one would overrule them.
@@ -613,11 +682,12 @@ begin
     from public.multigres_dimensions() as d
     join pg_policy as p on p.polrelid = d.relation and p.polname = d.policy
     where d.relation = table_name
-    order by p.polname limit 1;
+    order by d.variable is distinct from 'app.current_tenant_id', p.polname limit 1;
     if predicate is not null then
         execute format(
             'create policy multigres_access on %s to public using (%s) with check (%s)',
             table_name, predicate, predicate);
+        perform public.multigres_record(table_name);
     end if;
 end
 $$;
@@ -638,6 +708,7 @@ declare
     predicate text := public.multigres_predicate(table_name, column_name, variable);
     found record;
     policy_name name := 'multigres_isolation';
+    replaced name[] := '{}';
 begin
     if predicate is null then
         raise exception 'column "%" of % cannot hold tenants', column_name, table_name
@@ -648,12 +719,18 @@ begin
     end if;
 
     for found in
-        select d.policy, d.column_name = multigres_isolate.column_name as same
+        select d.policy, d.column_name = multigres_isolate.column_name as same, true as stands
         from public.multigres_dimensions() as d where d.relation = table_name
+        union all
+        select l.policy, l.column_name = multigres_isolate.column_name, false
+        from public.multigres_lost() as l where l.relation = table_name
     loop
         -- One whose column cannot be told was changed beyond that, and isolates nothing.
         if found.same is not false then
-            execute format('drop policy %I on %s', found.policy, table_name);
+            if found.stands then
+                execute format('drop policy %I on %s', found.policy, table_name);
+            end if;
+            replaced := replaced || found.policy;
         elsif found.policy = policy_name then
             policy_name := 'multigres_isolation_' || case
                 when octet_length(column_name) > 43 then md5(column_name) else column_name end;
@@ -663,6 +740,8 @@ begin
         'create policy %I on %s as restrictive to public using (%s) with check (%s)',
         policy_name, table_name, predicate, predicate);
     execute format('comment on policy %I on %s is %L', policy_name, table_name, memory);
+    -- First, for it may be that the permissive policy alone has them.
+    perform public.multigres_record(table_name, replaced);
     perform public.multigres_admit(table_name);
     execute format('alter table %s enable row level security, force row level security',
         table_name);
@@ -926,6 +1005,7 @@ declare
     parent regclass;
     part regclass;
     dimension record;
+    forgotten name[];
     shared jsonb;
 begin
     if table_name is null then
@@ -946,6 +1026,10 @@ begin
         shared := (
             select d.memory -> 'table' from public.multigres_dimensions() as d
             where d.relation = part and d.memory -> 'table' is not null limit 1);
+        forgotten := array(
+            select l.policy from public.multigres_lost() as l
+            where l.relation = part and (multigres_unprotect.column_name is null
+                or l.column_name = multigres_unprotect.column_name));
         for dimension in
             select * from public.multigres_dimensions() as d
             where d.relation = part and (multigres_unprotect.column_name is null
@@ -953,12 +1037,14 @@ begin
         loop
             perform public.multigres_restore_column(part, dimension.column_name, dimension.memory);
             execute format('drop policy %I on %s', dimension.policy, part);
+            forgotten := forgotten || dimension.policy;
         end loop;
-        if found then
-            perform public.multigres_admit(part);
-            if not exists (
-                select from public.multigres_dimensions() as d where d.relation = part)
-            then
+        if forgotten <> '{}' then
+            perform public.multigres_record(part, forgotten);
+            if exists (select from public.multigres_dimensions() as d where d.relation = part) then
+                perform public.multigres_admit(part);
+            elsif not exists (select from public.multigres_lost() as l where l.relation = part) then
+                perform public.multigres_admit(part);
                 perform public.multigres_restore_table(part, shared);
             end if;
         end if;
@@ -1130,6 +1216,11 @@ as $$
                     then 'app_user reaches all its rows' end,
                 case when r.policy is not null and r.tenant_column is null
                     then format('policy %I was changed', r.policy) end,
+                (
+                    select string_agg(format('the policy of column %I is gone', l.column_name),
+                        '; ' order by l.column_name)
+                    from public.multigres_lost() as l where l.relation = r.name
+                ),
                 case when r.policy is not null and not r.relrowsecurity
                     then 'row-level security is off' end,
                 case when r.policy is not null and not r.relforcerowsecurity
@@ -1197,6 +1288,11 @@ begin
             join pg_policy as p on p.polrelid = d.relation and p.polname = d.policy
             where d.relation = access.polrelid
             having count(*) > 1);
+
+    perform public.multigres_record(c.oid::regclass)
+    from pg_class as c
+    where c.oid in (select d.relation from public.multigres_dimensions() as d)
+        and pg_has_role(c.relowner, 'usage');
 end
 $$;
 

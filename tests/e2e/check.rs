@@ -179,6 +179,121 @@ fn policies_that_were_changed_are_found() {
 }
 
 #[test]
+fn a_dimension_whose_policy_was_dropped_is_found() {
+    let mut owner = clean("check_dimensions");
+    owner
+        .batch_execute(
+            "create extension citext;
+             create table notes (tenant_id citext, user_id int, body text);
+             select multigres_protect('notes', 'user_id', 'app.current_user_id');
+             select multigres_protect('notes');
+             create table parts (tenant_id text, user_id int) partition by list (user_id);
+             create table part partition of parts default;
+             select multigres_protect('parts');
+             select multigres_protect('parts', 'user_id', 'app.current_user_id')",
+        )
+        .unwrap();
+    let healthy = policies(&mut owner);
+    let gone = |table: &str, [column, variable]: [&str; 2]| {
+        format!(
+            "error | table public.{table} | the policy of column {column} is gone, and nothing \
+             compares it with {variable}"
+        )
+    };
+    let tenant = ["tenant_id", "app.current_tenant_id"];
+    let user = ["user_id", "app.current_user_id"];
+    // Their own permissive policies stand in for multigres_access.
+    let own = "create policy own on notes using (true); drop policy multigres_access on notes";
+    let tenants = "drop policy multigres_isolation_tenant_id on notes";
+    let users = "drop policy multigres_isolation on notes";
+    for (plant, lost) in [
+        (tenants.to_owned(), gone("notes", tenant)),
+        (users.to_owned(), gone("notes", user)),
+        (format!("{own}; {tenants}"), gone("notes", tenant)),
+        (format!("{own}; {users}"), gone("notes", user)),
+        (format!("{users}; select multigres_protect('notes')"), gone("notes", user)),
+        ("drop policy multigres_isolation_user_id on part".to_owned(), gone("part", user)),
+        (
+            "drop policy multigres_isolation on parts; select multigres_protect('parts', \
+             'user_id', 'app.current_user_id')"
+                .to_owned(),
+            gone("parts", tenant),
+        ),
+        ("alter table notes drop user_id cascade".to_owned(), gone("notes", user)),
+    ] {
+        found_and_mended(&mut owner, &plant, &[&lost]);
+    }
+    for order in [[tenants, users], [users, tenants]] {
+        let plant = order.join("; ");
+        let bare = "warning | table public.notes | has a column tenant_id and is not protected; \
+                    app_user has DELETE, INSERT, SELECT, UPDATE";
+        let both = [&*gone("notes", tenant), &gone("notes", user), bare];
+        found_and_mended(&mut owner, &plant, &both);
+    }
+    owner.batch_execute(&format!("begin; {users}")).unwrap();
+    mend(&mut owner);
+    assert_eq!(policies(&mut owner), healthy, "the mended is as it was");
+    owner.batch_execute("rollback").unwrap();
+
+    for harmless in [
+        own,
+        "select multigres_unprotect('notes', 'user_id')",
+        "select multigres_unprotect('notes', 'tenant_id')",
+        "alter table notes rename user_id to member_id",
+        "alter table notes rename user_id to member_id;
+         select multigres_protect('notes', 'member_id', 'app.current_user_id')",
+        "alter table notes rename to memos; alter table memos rename tenant_id to organization_id",
+    ] {
+        not_found(&mut owner, harmless);
+    }
+    for dropped in [tenants, users] {
+        for column in ["user_id", "tenant_id"] {
+            owner.batch_execute(&format!("begin; {dropped}")).unwrap();
+            let unprotect = format!("select multigres_unprotect('notes', '{column}')");
+            owner.batch_execute(&unprotect).unwrap();
+            let left = findings(&mut owner);
+            let own = dropped.contains("tenant_id") == (column == "tenant_id");
+            assert_eq!(left.is_empty(), own, "{dropped}, {column}: {left:?}");
+            owner.batch_execute("rollback").unwrap();
+        }
+        let all = format!("{dropped}; select multigres_unprotect('notes'); drop table notes");
+        not_found(&mut owner, &all);
+    }
+    owner
+        .batch_execute(&format!("{tenants}; {users}; select multigres_unprotect('notes')"))
+        .unwrap();
+    let left: i64 = owner
+        .query_one("select count(*) from pg_policy where polrelid = 'notes'::regclass", &[])
+        .unwrap()
+        .get(0);
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn a_changed_policy_is_mended_for_the_column_and_the_variable_that_it_had() {
+    let mut owner = clean("check_changed");
+    owner
+        .batch_execute(
+            "create table notes (tenant_id text, user_id int);
+             select multigres_protect('notes');
+             select multigres_protect('notes', 'user_id', 'app.current_user_id')",
+        )
+        .unwrap();
+    let healthy = policies(&mut owner);
+    for policy in ["multigres_isolation", "multigres_isolation_user_id"] {
+        for changed in ["true", "user_id > 0", "tenant_id = current_tenant_id() or true"] {
+            let plant = format!("alter policy {policy} on notes using ({changed})");
+            let found = planted(&mut owner, &plant);
+            assert_eq!(found.len(), 1, "{found:?}");
+            mend(&mut owner);
+            assert_eq!(policies(&mut owner), healthy, "{plant}");
+            assert_eq!(findings(&mut owner), [""; 0], "{plant}");
+            owner.batch_execute("rollback").unwrap();
+        }
+    }
+}
+
+#[test]
 fn a_comparison_may_be_written_in_every_way_that_types_ask_for() {
     let mut owner = clean("check_types");
     for kind in ["text", "varchar", "varchar(20)", "uuid", "smallint", "integer", "bigint"] {
@@ -219,12 +334,21 @@ fn policies_that_open_a_table_are_found_where_nothing_restricts_them() {
     owner.batch_execute("rollback").unwrap();
 
     let alone = "drop policy multigres_isolation on contacts";
-    let found = planted(&mut owner, &format!("{open}; {alone}"));
-    assert!(found.contains(&opens.to_owned()), "{found:?}");
-    assert!(found.iter().any(|line| line.ends_with("the restrictive policy beside it is gone")));
-    mend(&mut owner);
-    assert_eq!(findings(&mut owner), [""; 0]);
-    owner.batch_execute("rollback").unwrap();
+    let gone = "the policy of column tenant_id is gone, and nothing compares it with \
+                app.current_tenant_id";
+    // An older version did not write the dimensions into the comment.
+    let stands = "stands alone: the restrictive policy beside it is gone";
+    for (older, problem) in
+        [("", gone), ("; comment on policy multigres_access on contacts is null", stands)]
+    {
+        let found = planted(&mut owner, &format!("{open}; {alone}{older}"));
+        assert!(found.contains(&opens.to_owned()), "{found:?}");
+        assert!(found.iter().any(|line| line.ends_with(problem)), "{found:?}");
+        assert_eq!(found.len(), 3, "{found:?}");
+        mend(&mut owner);
+        assert_eq!(findings(&mut owner), [""; 0]);
+        owner.batch_execute("rollback").unwrap();
+    }
 
     let found = planted(
         &mut owner,
@@ -404,6 +528,15 @@ pub(crate) fn findings(owner: &mut Client) -> Vec<String> {
         format!("{severity} | {object} | {problem}")
     };
     rows.iter().map(line).collect()
+}
+
+/// What the policies of the database say, and what they know of each other.
+fn policies(owner: &mut Client) -> Vec<String> {
+    let sql = "select concat_ws(' ', polrelid::regclass, polname, polpermissive,
+                   pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid),
+                   obj_description(oid, 'pg_policy')::jsonb -> 'dimensions')
+               from pg_policy order by 1";
+    owner.query(sql, &[]).unwrap().iter().map(|row| row.get(0)).collect()
 }
 
 fn severe(owner: &mut Client) -> Vec<String> {

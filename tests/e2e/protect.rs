@@ -43,11 +43,15 @@ fn several_dimensions_must_all_fit() {
     let plan = client.query("explain select from notes", &[]).unwrap();
     let plan: String = plan.iter().map(|row| row.get::<_, String>(0) + "\n").collect();
     assert!(plan.contains("InitPlan 2") && !plan.contains("InitPlan 3"), "{plan}");
-    // The permissive policy holds the first dimension, and each other one holds alone.
-    owner.batch_execute("drop policy multigres_isolation on notes").unwrap();
-    assert_eq!(bodies(&database, ACME_7), ["mine"]);
+    // The permissive policy holds the tenant, whichever came first; what is open is said.
     owner.batch_execute("drop policy multigres_isolation_tenant_id on notes").unwrap();
-    assert_eq!(bodies(&database, ACME_7), ["a namesake's", "mine"]);
+    assert_eq!(bodies(&database, ACME_7), ["mine"]);
+    let gone = "the policy of column tenant_id is gone";
+    assert_eq!(status(&mut owner), [format!("public.notes user_id app.current_user_id no {gone}")]);
+    owner.batch_execute("drop policy multigres_isolation on notes").unwrap();
+    assert_eq!(bodies(&database, ACME_7), ["a colleague's", "mine"]);
+    let line = &status(&mut owner)[0];
+    assert!(line.contains(&format!("{gone}; the policy of column user_id is gone")), "{line}");
     for column in ["'tenant_id'", "'user_id', 'app.current_user_id'", "'tenant_id'"] {
         owner.batch_execute(&format!("select multigres_protect('notes', {column})")).unwrap();
     }
@@ -66,17 +70,17 @@ fn domains_and_citext_are_compared_by_their_index() {
     let mut owner = cluster().superuser(&database);
     owner
         .batch_execute(
-            "create schema other; create extension citext schema other;
-             create domain d_text as text check (value <> 'x');
-             create domain d_varchar as varchar(20); create domain d_uuid as uuid;
-             create domain d_int as int; create domain d_citext as other.citext;
-             create domain d_domain as d_uuid not null",
+            r#"create schema "o-(ther"; create extension citext schema "o-(ther";
+               create domain d_text as text check (value <> 'x');
+               create domain d_varchar as varchar(20); create domain d_uuid as uuid;
+               create domain d_int as int; create domain d_citext as "o-(ther".citext;
+               create domain d_domain as d_uuid not null"#,
         )
         .unwrap();
     let uuid = "6ba7b810-9dad-11d1-80b4-00c04fd430c8";
     let none = "00000000-0000-0000-0000-000000000000";
     for (number, (kind, mine, stranger)) in [
-        ("other.citext", "acme", "globex"),
+        (r#""o-(ther".citext"#, "acme", "globex"),
         ("d_text", "acme", "globex"),
         ("d_varchar", "acme", "globex"),
         ("d_uuid", uuid, none),
@@ -109,6 +113,7 @@ fn domains_and_citext_are_compared_by_their_index() {
         assert_eq!(count(&mut login(&database, ""), &table), 0, "{kind}");
     }
     assert_eq!(status(&mut owner).iter().filter(|line| line.contains(" yes ")).count(), 7);
+    assert_eq!(count(&mut owner, "multigres_check()"), 0);
     // A type that only looks like it.
     owner
         .batch_execute(
@@ -354,11 +359,15 @@ fn a_permissive_policy_that_repeats_all_dimensions_is_brought_up_to_date() {
         and user_id = (select multigres_context('app.current_user_id'))";
     owner
         .batch_execute(&format!(
-            "create table notes (tenant_id text, user_id text, body text);
+            r#"create table notes (tenant_id text, user_id text, body text);
              insert into notes values ('acme', '7', 'mine'), ('acme', '8', 'theirs');
              select multigres_protect('notes');
              select multigres_protect('notes', 'user_id', 'app.current_user_id');
-             alter policy multigres_access on notes using ({both}) with check ({both})"
+             alter policy multigres_access on notes using ({both}) with check ({both});
+             comment on policy multigres_access on notes is null;
+             comment on policy multigres_isolation on notes
+                 is '{{"column": "tenant_id", "variable": "app.current_tenant_id"}}';
+             comment on policy multigres_isolation_user_id on notes is '{{"default": true}}'"#
         ))
         .unwrap();
     let asking = "pg_policy where polname = 'multigres_access'
@@ -367,6 +376,10 @@ fn a_permissive_policy_that_repeats_all_dimensions_is_brought_up_to_date() {
     owner.batch_execute(&SETUP).unwrap();
     assert_eq!(count(&mut owner, asking), 0);
     assert_eq!(bodies(&database, ACME_7), ["mine"]);
+    let gone = "multigres_check() where problem ~ '^the policy of column user_id is gone'";
+    assert_eq!(count(&mut owner, gone), 0);
+    owner.batch_execute("drop policy multigres_isolation_user_id on notes").unwrap();
+    assert_eq!(count(&mut owner, gone), 1, "it remembers what the older one did not write");
 }
 
 #[test]
@@ -381,6 +394,8 @@ fn a_comment_of_somebody_elses_writing_is_no_memory_and_no_error() {
         "null",
         r#"{"column": 1, "table": []}"#,
         r#"{"column": "x", "default": 1, "not_null": "?", "table": {"enabled": 3, "granted": 7}}"#,
+        r#"{"dimensions": []}"#,
+        r#"{"dimensions": {"a": 1, "b": [], "c": {"column": "x"}, "d": {"variable": "x"}}}"#,
     ] {
         owner
             .batch_execute(&format!(
