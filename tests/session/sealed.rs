@@ -48,7 +48,7 @@ fn each_variable_is_sealed_for_the_connection_and_role_is_last() {
         play.upstream(&start());
         let batch = play.take_to_upstream();
         assert!(contains(&batch, AT_54321.as_bytes()), "bound, too");
-        assert!(contains(&batch, b", public.multigres_context($1), (public.multigres_context("));
+        assert!(contains(&batch, b", public.multigres_context($1), CASE WHEN public."));
         assert!(!contains(&batch, b"multigres_seal_keys"), "nothing to ask for");
         let answer = sealed_answer(AT_54321);
         let (last, most) = answer.split_last().unwrap();
@@ -160,6 +160,11 @@ fn a_database_that_does_not_ask_for_seals_is_served_unless_they_are_required() {
     play.upstream(&answer(Some("f")));
     let said = play.expect_refusal("08004");
     assert!(contains(&said, b"select multigres_seal("), "{}", said.escape_ascii());
+    let mut play = acme(Cast::whole().sealed(SealBind::Address));
+    play.upstream(&start());
+    play.upstream(&answer(None));
+    let said = play.expect_refusal("08004");
+    assert!(contains(&said, b"belongs to a role"), "{}", said.escape_ascii());
 }
 
 #[test]
