@@ -277,6 +277,19 @@ fn each_key_has_a_binding_of_its_own() {
     owner.batch_execute(&format!("select multigres_seal('{KEY}', 'none')")).unwrap();
     assert_eq!(names(&mut client), ["Ada", "Alan"]);
     assert_eq!(count(&mut owner, "multigres_seal_keys"), 2);
+    // One that nobody knows fits nothing.
+    owner
+        .batch_execute(
+            "alter table multigres_seal_keys drop constraint multigres_seal_keys_bind_check;
+             update multigres_seal_keys set bind = 'port'",
+        )
+        .unwrap();
+    assert!(names(&mut client).is_empty());
+    let mut raw = Raw::tcp(SocketAddr::from(([127, 0, 0, 1], cluster().port())));
+    let address = Some(raw.local_address());
+    let own = SealedLogin { address, ..SealedLogin::new(&database, "acme") };
+    start(&mut raw, &database, "acme", &own.seal());
+    assert_eq!(raw.query_value("select count(*) from contacts"), "0");
 }
 
 #[test]

@@ -153,6 +153,10 @@ fn the_sealed_context_names_everything_that_it_uses_with_its_schema() {
     assert!(functions > 20 && keys == 1, "{body}");
     let hashes = body.matches("pg_catalog.sha256(").count();
     assert_eq!(hashes, 4, "an HMAC, and both sides hashed once more");
+    // STABLE for the sake of indexes; no parallel worker knows the client's address.
+    let kinds = "pg_proc where proname in ('current_tenant_id', 'multigres_context')
+        and provolatile = 's' and proparallel = 'r'";
+    assert_eq!(count(&mut owner, kinds), 2);
 }
 
 #[test]
