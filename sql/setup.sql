@@ -1171,11 +1171,17 @@ as $$
     with app(id) as (
         select to_regrole('app_user')::oid
     ),
+    lost as (
+        select l.relation, string_agg(format('the policy of column %I is gone', l.column_name),
+            '; ' order by l.column_name) as columns
+        from public.multigres_lost() as l group by l.relation
+    ),
     relations as (
         select c.oid::regclass as name, c.relkind, c.relrowsecurity, c.relforcerowsecurity,
             c.relkind in ('r', 'p') as is_table, d.policy,
             case when d.intact then d.column_name end as tenant_column,
             case when d.intact then d.variable end as variable,
+            lost.columns as gone,
             (r.rolsuper or r.rolbypassrls) and not exists (
                 select from pg_options_to_table(c.reloptions)
                 where option_name = 'security_invoker' and option_value::boolean
@@ -1189,6 +1195,7 @@ as $$
         join pg_namespace as n on n.oid = c.relnamespace
         join pg_roles as r on r.oid = c.relowner
         left join public.multigres_dimensions() as d on d.relation = c.oid
+        left join lost on lost.relation = c.oid
         where c.relkind in ('r', 'p', 'v', 'm', 'f') and c.relpersistence <> 't'
             and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast')
             and not exists (
@@ -1216,11 +1223,7 @@ as $$
                     then 'app_user reaches all its rows' end,
                 case when r.policy is not null and r.tenant_column is null
                     then format('policy %I was changed', r.policy) end,
-                (
-                    select string_agg(format('the policy of column %I is gone', l.column_name),
-                        '; ' order by l.column_name)
-                    from public.multigres_lost() as l where l.relation = r.name
-                ),
+                r.gone,
                 case when r.policy is not null and not r.relrowsecurity
                     then 'row-level security is off' end,
                 case when r.policy is not null and not r.relforcerowsecurity
@@ -1289,10 +1292,13 @@ begin
             where d.relation = access.polrelid
             having count(*) > 1);
 
-    perform public.multigres_record(c.oid::regclass)
-    from pg_class as c
-    where c.oid in (select d.relation from public.multigres_dimensions() as d)
-        and pg_has_role(c.relowner, 'usage');
+    perform public.multigres_record(unknown.relation)
+    from (
+        select distinct d.relation from public.multigres_dimensions() as d
+        where d.memory -> 'dimensions' -> d.policy::text is null
+    ) as unknown
+    join pg_class as c on c.oid = unknown.relation
+    where pg_has_role(c.relowner, 'usage');
 end
 $$;
 

@@ -425,8 +425,8 @@ fn is_foreign() -> Refusal {
              the database and may not create roles.",
         )
         .hint(
-            "If sql/setup.sql was run by that role, run it again as a superuser; if not, drop \
-             what that role has laid there.",
+            "If that role has run sql/setup.sql, make it the owner of the database or give it \
+             CREATEROLE; if not, drop the function and run sql/setup.sql.",
         )
 }
 
