@@ -3,7 +3,7 @@
 
 use postgres::Client;
 
-use crate::support::{SETUP, cluster, sqlstate};
+use crate::support::{SETUP, cluster, count, sqlstate};
 
 #[test]
 fn a_database_as_setup_and_protect_leave_it_has_no_findings() {
@@ -212,6 +212,13 @@ fn a_dimension_whose_policy_was_dropped_is_found() {
         (format!("{own}; {tenants}"), gone("notes", tenant)),
         (format!("{own}; {users}"), gone("notes", user)),
         (format!("{users}; select multigres_protect('notes')"), gone("notes", user)),
+        (
+            format!(
+                "alter policy multigres_isolation on notes using (true) with check (true);
+                 select multigres_protect('notes'); {users}"
+            ),
+            gone("notes", user),
+        ),
         ("drop policy multigres_isolation_user_id on part".to_owned(), gone("part", user)),
         (
             "drop policy multigres_isolation on parts; select multigres_protect('parts', \
@@ -229,6 +236,12 @@ fn a_dimension_whose_policy_was_dropped_is_found() {
                     app_user has DELETE, INSERT, SELECT, UPDATE";
         let both = [&*gone("notes", tenant), &gone("notes", user), bare];
         found_and_mended(&mut owner, &plant, &both);
+        // Neither of them is forgotten while the other is mended.
+        owner.batch_execute(&format!("begin; {plant}")).unwrap();
+        mend(&mut owner);
+        let held = "multigres_status() where table_name = 'public.notes' and protected = 'yes'";
+        assert_eq!(count(&mut owner, held), 2, "{plant}");
+        owner.batch_execute("rollback").unwrap();
     }
     owner.batch_execute(&format!("begin; {users}")).unwrap();
     mend(&mut owner);
@@ -237,11 +250,14 @@ fn a_dimension_whose_policy_was_dropped_is_found() {
 
     for harmless in [
         own,
+        "set local quote_all_identifiers = on",
         "select multigres_unprotect('notes', 'user_id')",
         "select multigres_unprotect('notes', 'tenant_id')",
         "alter table notes rename user_id to member_id",
         "alter table notes rename user_id to member_id;
          select multigres_protect('notes', 'member_id', 'app.current_user_id')",
+        "alter table notes rename tenant_id to organization_id;
+         select multigres_protect('notes', 'organization_id')",
         "alter table notes rename to memos; alter table memos rename tenant_id to organization_id",
     ] {
         not_found(&mut owner, harmless);
@@ -262,11 +278,7 @@ fn a_dimension_whose_policy_was_dropped_is_found() {
     owner
         .batch_execute(&format!("{tenants}; {users}; select multigres_unprotect('notes')"))
         .unwrap();
-    let left: i64 = owner
-        .query_one("select count(*) from pg_policy where polrelid = 'notes'::regclass", &[])
-        .unwrap()
-        .get(0);
-    assert_eq!(left, 0);
+    assert_eq!(count(&mut owner, "pg_policy where polrelid = 'notes'::regclass"), 0);
 }
 
 #[test]
