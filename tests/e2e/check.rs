@@ -180,19 +180,7 @@ fn policies_that_were_changed_are_found() {
 
 #[test]
 fn a_dimension_whose_policy_was_dropped_is_found() {
-    let mut owner = clean("check_dimensions");
-    owner
-        .batch_execute(
-            "create extension citext;
-             create table notes (tenant_id citext, user_id int, body text);
-             select multigres_protect('notes', 'user_id', 'app.current_user_id');
-             select multigres_protect('notes');
-             create table parts (tenant_id text, user_id int) partition by list (user_id);
-             create table part partition of parts default;
-             select multigres_protect('parts');
-             select multigres_protect('parts', 'user_id', 'app.current_user_id')",
-        )
-        .unwrap();
+    let mut owner = two_dimensions("check_dimensions");
     let healthy = policies(&mut owner);
     let gone = |table: &str, [column, variable]: [&str; 2]| {
         format!(
@@ -202,20 +190,16 @@ fn a_dimension_whose_policy_was_dropped_is_found() {
     };
     let tenant = ["tenant_id", "app.current_tenant_id"];
     let user = ["user_id", "app.current_user_id"];
-    // Their own permissive policies stand in for multigres_access.
-    let own = "create policy own on notes using (true); drop policy multigres_access on notes";
-    let tenants = "drop policy multigres_isolation_tenant_id on notes";
-    let users = "drop policy multigres_isolation on notes";
     for (plant, lost) in [
-        (tenants.to_owned(), gone("notes", tenant)),
-        (users.to_owned(), gone("notes", user)),
-        (format!("{own}; {tenants}"), gone("notes", tenant)),
-        (format!("{own}; {users}"), gone("notes", user)),
-        (format!("{users}; select multigres_protect('notes')"), gone("notes", user)),
+        (DROP_TENANTS.to_owned(), gone("notes", tenant)),
+        (DROP_USERS.to_owned(), gone("notes", user)),
+        (format!("{OWN_POLICY}; {DROP_TENANTS}"), gone("notes", tenant)),
+        (format!("{OWN_POLICY}; {DROP_USERS}"), gone("notes", user)),
+        (format!("{DROP_USERS}; select multigres_protect('notes')"), gone("notes", user)),
         (
             format!(
                 "alter policy multigres_isolation on notes using (true) with check (true);
-                 select multigres_protect('notes'); {users}"
+                 select multigres_protect('notes'); {DROP_USERS}"
             ),
             gone("notes", user),
         ),
@@ -230,7 +214,7 @@ fn a_dimension_whose_policy_was_dropped_is_found() {
     ] {
         found_and_mended(&mut owner, &plant, &[&lost]);
     }
-    for order in [[tenants, users], [users, tenants]] {
+    for order in [[DROP_TENANTS, DROP_USERS], [DROP_USERS, DROP_TENANTS]] {
         let plant = order.join("; ");
         let bare = "warning | table public.notes | has a column tenant_id and is not protected; \
                     app_user has DELETE, INSERT, SELECT, UPDATE";
@@ -243,13 +227,17 @@ fn a_dimension_whose_policy_was_dropped_is_found() {
         assert_eq!(count(&mut owner, held), 2, "{plant}");
         owner.batch_execute("rollback").unwrap();
     }
-    owner.batch_execute(&format!("begin; {users}")).unwrap();
+    owner.batch_execute(&format!("begin; {DROP_USERS}")).unwrap();
     mend(&mut owner);
     assert_eq!(policies(&mut owner), healthy, "the mended is as it was");
     owner.batch_execute("rollback").unwrap();
+}
 
+#[test]
+fn what_was_meant_is_no_lost_dimension() {
+    let mut owner = two_dimensions("check_meant");
     for harmless in [
-        own,
+        OWN_POLICY,
         "set local quote_all_identifiers = on",
         "select multigres_unprotect('notes', 'user_id')",
         "select multigres_unprotect('notes', 'tenant_id')",
@@ -262,7 +250,7 @@ fn a_dimension_whose_policy_was_dropped_is_found() {
     ] {
         not_found(&mut owner, harmless);
     }
-    for dropped in [tenants, users] {
+    for dropped in [DROP_TENANTS, DROP_USERS] {
         for column in ["user_id", "tenant_id"] {
             owner.batch_execute(&format!("begin; {dropped}")).unwrap();
             let unprotect = format!("select multigres_unprotect('notes', '{column}')");
@@ -276,9 +264,36 @@ fn a_dimension_whose_policy_was_dropped_is_found() {
         not_found(&mut owner, &all);
     }
     owner
-        .batch_execute(&format!("{tenants}; {users}; select multigres_unprotect('notes')"))
+        .batch_execute(&format!(
+            "{DROP_TENANTS}; {DROP_USERS}; select multigres_unprotect('notes')"
+        ))
         .unwrap();
     assert_eq!(count(&mut owner, "pg_policy where polrelid = 'notes'::regclass"), 0);
+}
+
+const DROP_TENANTS: &str = "drop policy multigres_isolation_tenant_id on notes";
+const DROP_USERS: &str = "drop policy multigres_isolation on notes";
+
+/// A permissive policy of the table's own, in place of multigres_access.
+const OWN_POLICY: &str =
+    "create policy own on notes using (true); drop policy multigres_access on notes";
+
+/// The superuser in a database with two tables that hold tenants and users, and nothing to find.
+fn two_dimensions(database: &str) -> Client {
+    let mut owner = clean(database);
+    owner
+        .batch_execute(
+            "create extension citext;
+             create table notes (tenant_id citext, user_id int, body text);
+             select multigres_protect('notes', 'user_id', 'app.current_user_id');
+             select multigres_protect('notes');
+             create table parts (tenant_id text, user_id int) partition by list (user_id);
+             create table part partition of parts default;
+             select multigres_protect('parts');
+             select multigres_protect('parts', 'user_id', 'app.current_user_id')",
+        )
+        .unwrap();
+    owner
 }
 
 #[test]
