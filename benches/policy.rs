@@ -1,5 +1,6 @@
 //! What row-level security costs in PostgreSQL itself: the same queries with the condition written
-//! out and no policy, with the policies of `multigres_protect()`, and with these sealed.
+//! out and no policy, with the policies of `multigres_protect()`, and with these sealed; then with a
+//! second dimension.
 //! Interleaved in one run, as ratios, for figures of one machine say nothing about another.
 //!
 //!     cargo bench --bench policy
@@ -45,21 +46,35 @@ impl Variant {
         owner.batch_execute(&support::SETUP).unwrap();
         owner
             .batch_execute(&format!(
-                "create table items (id bigint primary key, tenant_id text not null, amount int not null);
-                 insert into items select i, 'acme', i % 1000 from generate_series(1, {rows}) as i;
+                "create table items (id bigint primary key, tenant_id text not null,
+                     user_id text not null, amount int not null);
+                 insert into items select i, 'acme', 'ada', i % 1000
+                     from generate_series(1, {rows}) as i;
                  create index on items (tenant_id, id);
+                 create index on items (user_id, id);
                  grant select on items to app_user"
             ))
             .unwrap();
-        let mut options = "-c app.current_tenant_id=acme".to_owned();
-        if name != "none" {
-            owner.batch_execute("select multigres_protect('items')").unwrap();
+        let mut options = String::new();
+        let contexts = [
+            ("tenant_id", "app.current_tenant_id", "acme"),
+            ("user_id", "app.current_user_id", "ada"),
+        ];
+        let dimensions = match name {
+            "none" => 0,
+            "plain" | "sealed" => 1,
+            _ => 2,
+        };
+        for (column, variable, value) in &contexts[..dimensions] {
+            let protect = format!("select multigres_protect('items', '{column}', '{variable}')");
+            owner.batch_execute(&protect).unwrap();
+            let seal = seal(&database, variable, value);
+            options += &format!(" -c {variable}={value} -c {variable}_seal={seal}");
         }
-        if name == "sealed" {
+        if name.starts_with("sealed") {
             owner
                 .batch_execute(&format!("select multigres_seal('{}', 'none')", hex(&KEY)))
                 .unwrap();
-            options += &format!(" -c app.current_tenant_id_seal={}", seal(&database));
         }
         owner.batch_execute("vacuum analyze items").unwrap();
         let mut config = cluster().direct("app_user", &database);
@@ -116,14 +131,12 @@ fn report(what: &str, medians: &[Duration]) {
     }
 }
 
-/// Of the tenant acme, for app_user in this database, wherever it comes from.
-fn seal(database: &str) -> String {
+/// For app_user in this database, wherever it comes from.
+fn seal(database: &str, variable: &str, value: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(&KEY).unwrap();
-    let fields =
-        ["multigres-seal-1", "app.current_tenant_id", "acme", database, "app_user", "", ""];
-    for field in fields {
-        mac.update(&(field.len() as u32).to_be_bytes());
-        mac.update(field.as_bytes());
+    mac.update(b"multigres-seal-1 ");
+    for field in [variable, value, database, "app_user"] {
+        mac.update(format!("{}:{field}", field.len()).as_bytes());
     }
     hex(&mac.finalize().into_bytes())
 }
@@ -132,7 +145,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-const VARIANTS: [&str; 3] = ["none", "plain", "sealed"];
+const VARIANTS: [&str; 5] = ["none", "plain", "sealed", "plain_2", "sealed_2"];
 const KEY: [u8; 32] = [7; 32];
 const ROWS: i64 = 1_000_000;
 const ROUNDS: usize = 200;

@@ -105,6 +105,7 @@ returns table (policy oid, policy_name name, relation oid, column_number smallin
     column_name name, variable text, intact boolean)
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $$
     select p.oid, p.polname, p.polrelid, a.attnum, a.attname, x.variable,
         not p.polpermissive and p.polcmd = '*' and p.polroles = '{0}'
@@ -123,11 +124,15 @@ as $$
     cross join lateral (
         select e.bare in (
                 e.name || '=public.current_tenant_id',
-                e.name || '=public.multigres_context''' || e.variable || '''') as compares,
+                e.name || '=public.multigres_context''' || e.variable || '''')
+                -- As multigres_protect() writes it: citext is compared twice.
+                or e.qual = public.multigres_predicate(p.polrelid, a.attname, e.variable)
+                as compares,
             e.variable
         from (
             -- Casts, parentheses and the wrapping in a subquery are as the type wants them.
-            select regexp_replace(pg_get_expr(p.polqual, p.polrelid), r.noise, '', 'g') as bare,
+            select pg_get_expr(p.polqual, p.polrelid) as qual,
+                regexp_replace(pg_get_expr(p.polqual, p.polrelid), r.noise, '', 'g') as bare,
                 regexp_replace(quote_ident(a.attname), r.noise, '', 'g') as name,
                 coalesce(
                     substring(pg_get_expr(p.polqual, p.polrelid)
@@ -411,14 +416,23 @@ as $$
         select i.*, format('policy %I on %s', i.policy_name, i.relation::regclass) as object,
             format('drop policy %I on %s; select public.multigres_protect(%L, %L%s)',
                 i.policy_name, i.relation::regclass, i.relation::regclass, t.attname,
-                case when i.variable <> 'app.current_tenant_id'
-                    then format(', %L', i.variable) else '' end) as again
+                case when x.variable <> 'app.current_tenant_id'
+                    then format(', %L', x.variable) else '' end) as again
         from public.multigres_isolations() as i
+        cross join lateral (
+            select public.multigres_memory(obj_description(i.policy, 'pg_policy'))
+        ) as m(memory)
+        cross join lateral (
+            select case when i.intact then i.variable
+                else coalesce(m.memory ->> 'variable', i.variable) end as variable
+        ) as x
         left join lateral (
-            -- A changed policy need not name its column any more: the one beside it does.
+            -- A changed policy need not name its column any more: its comment does, or the policy
+            -- beside it.
             select a.attname from pg_attribute as a
             where a.attrelid = i.relation and a.attnum > 0 and not a.attisdropped
             order by coalesce(a.attname = i.column_name and i.intact, false) desc,
+                coalesce(a.attname = m.memory ->> 'column', false) desc,
                 exists (
                     select from pg_depend as d join pg_policy as p on p.oid = d.objid
                     where p.polrelid = i.relation and p.polname = 'multigres_access'
@@ -495,6 +509,30 @@ as $$
         order by a.attnum limit 1
     ) as t on true
     where p.polname = 'multigres_access' and not p.protected
+        and p.polrelid not in (select l.relation from public.multigres_lost() as l)
+    union all
+    -- The policies that are left know of it, and do not hold what it held.
+    select 'error', format('table %s', l.relation),
+        format('the policy of column %I is gone, and nothing compares it with %s', l.column_name,
+            l.variable),
+        case
+            when exists (
+                select from pg_attribute as a
+                where a.attrelid = l.relation and a.attname = l.column_name)
+            then format('select public.multigres_protect(%L, %L, %L)', t.whole, l.column_name,
+                l.variable)
+            else format('select public.multigres_unprotect(%L, %L)', t.whole, l.column_name)
+        end
+    from public.multigres_lost() as l
+    cross join lateral (
+        with recursive above(id, depth) as (
+            select l.relation::oid, 0
+            union all
+            select i.inhparent, depth + 1
+            from pg_inherits as i join above on i.inhrelid = above.id
+        )
+        select above.id::regclass from above order by above.depth desc limit 1
+    ) as t(whole)
     union all
     -- A session may SET what it likes. Sealed, the whole point is that this does not help it.
     select case when to_regclass('public.multigres_seal_keys') is null

@@ -119,58 +119,75 @@ begin
             end
         $context$;
 
+        -- Not upon multigres_context(): that would be inlined, and parsed, once more per query.
         create or replace function public.current_tenant_id() returns text
         language sql stable parallel safe
         as $context$
-            select public.multigres_context('app.current_tenant_id'::pg_catalog.text)
+            select case
+                when pg_catalog.current_setting('app.current_tenant_id', true)
+                    operator(pg_catalog.<>) ''
+                then pg_catalog.current_setting('app.current_tenant_id', true)
+            end
         $context$;
     else
         -- The value, if the seal beside it is an HMAC-SHA256 of it by one of the keys: see
         -- multigres_seal(). Whatever is missing makes the comparison NULL, hence no row.
         --
+        -- What is sealed: the version, then variable, value, database and role, each behind its
+        -- length in bytes, and where bind is 'address' the client's address and port. A name is
+        -- taken as it is stored: convert_to() to SQL_ASCII changes no byte. format() writes
+        -- nothing for NULL, so address and port stay outside it: where one is missing, all is.
+        --
         -- The keys are never variables of this function: PostgreSQL would plan with their values,
         -- and a session may have its plans printed (debug_print_plan). Both sides are hashed once
-        -- more, so that the time of a comparison tells nothing about the right seal.
+        -- more, so that the time of a comparison tells nothing about the right seal. They are
+        -- compared as hexadecimal digits: what is no seal is never decoded, and is no error.
+        --
+        -- Every query pays for this. One statement, for PL/pgSQL prepares each expression anew in
+        -- every transaction; its plan is kept for the session. And no SET search_path, which
+        -- costs a fifth more (measured on PostgreSQL 15): the caller's search_path is harmless
+        -- as long as every name and operator() is qualified and nothing here (CASE x WHEN, IN,
+        -- NULLIF, IS DISTINCT FROM) looks for an operator of its own.
         --
         -- Parallel workers have no client, and so no address.
         create or replace function public.multigres_context(variable text) returns text
         language plpgsql stable parallel restricted security definer
-        set search_path = pg_catalog, pg_temp
         as $context$
         declare
-            value text := current_setting(variable, true);
-            seal text := current_setting(variable || '_seal', true);
-            address bytea := inet_send(inet_client_addr());
-            port bytea := convert_to(inet_client_port()::text, getdatabaseencoding());
-            field bytea;
-            message bytea := '';
-            bound bytea;
-            unbound bytea;
+            value pg_catalog.text;
         begin
-            if (value <> '' and seal ~ '^[0-9a-f]{64}$') is not true then
-                return null;
-            end if;
-            foreach field in array array[
-                convert_to('multigres-seal-1', getdatabaseencoding()),
-                convert_to(lower(variable collate "C"), getdatabaseencoding()),
-                convert_to(value, getdatabaseencoding()),
-                convert_to(current_database()::text, getdatabaseencoding()),
-                convert_to(session_user::text, getdatabaseencoding())]
-            loop
-                message := message || int4send(octet_length(field)) || field;
-            end loop;
-            bound := message || int4send(octet_length(address)) || address
-                || int4send(octet_length(port)) || port;
-            unbound := message || int4send(0) || int4send(0);
-            if exists (
-                select from public.multigres_seal_keys as k
-                where sha256(sha256(k.outer_pad || sha256(k.inner_pad
-                        || case k.bind when 'address' then bound when 'none' then unbound end)))
-                    = sha256(decode(seal, 'hex'))
-            ) then
-                return value;
-            end if;
-            return null;
+            select case
+                    when pg_catalog.current_setting(variable, true) operator(pg_catalog.<>) ''
+                    then pg_catalog.current_setting(variable, true)
+                end
+            into value
+            from public.multigres_seal_keys as k
+            where pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.encode(
+                    pg_catalog.sha256(k.outer_pad operator(pg_catalog.||)
+                        pg_catalog.sha256(k.inner_pad operator(pg_catalog.||)
+                            pg_catalog.convert_to(pg_catalog.format(
+                                'multigres-seal-1 %s:%s%s:%s%s:%s%s:%s',
+                                pg_catalog.octet_length(variable),
+                                pg_catalog.lower(variable collate pg_catalog."C"),
+                                pg_catalog.octet_length(
+                                    pg_catalog.current_setting(variable, true)),
+                                pg_catalog.current_setting(variable, true),
+                                pg_catalog.octet_length(
+                                    pg_catalog.current_database()::pg_catalog.text),
+                                pg_catalog.current_database(),
+                                pg_catalog.octet_length(session_user::pg_catalog.text),
+                                session_user), 'SQL_ASCII')
+                            operator(pg_catalog.||) case
+                                when k.bind operator(pg_catalog.=) 'none' then ''
+                                when k.bind operator(pg_catalog.=) 'address'
+                                then pg_catalog.inet_send(pg_catalog.inet_client_addr())
+                                    operator(pg_catalog.||)
+                                    pg_catalog.int4send(pg_catalog.inet_client_port())
+                            end)), 'hex'), 'SQL_ASCII'))
+                operator(pg_catalog.=) pg_catalog.sha256(pg_catalog.convert_to(
+                    pg_catalog.current_setting(variable operator(pg_catalog.||) '_seal', true),
+                    'SQL_ASCII'));
+            return value;
         end
         $context$;
 
@@ -391,8 +408,8 @@ $$;
 
 -- What the policies of a table compare, written as PostgreSQL prints it, so that
 -- multigres_status() can tell a policy that was changed. NULL where no comparison is safe: a
--- type not in the list, or a collation that takes two tenants' names for one. (citext does that
--- too, but says so.)
+-- type not in the list, or a collation that takes two tenants' names for one. citext does that
+-- too: its own comparison serves its index, and one as text beside it tells Acme from acme.
 --
 -- The cast stands on the function's side: an index on the column remains usable. The function is
 -- in a subquery of its own: it runs once per query, and not for every row.
@@ -440,12 +457,15 @@ as $$
         then format('(%I = %s)', column_name, context.call)
         when base.id in ('text'::regtype, 'varchar'::regtype)
         then format('((%I)::text = %s)', column_name, context.call)
-        else format(case when base.is_domain then '((%1$I)::%2$s %3$s (%4$s)::%2$s)'
-                else '(%1$I %3$s (%4$s)::%2$s)' end,
-            column_name, format_type(base.id, null),
-            case when base.citext_schema is null then '='
-                else format('OPERATOR(%I.=)', base.citext_schema) end,
-            context.call)
+        else format(
+            case when base.citext_schema is null then '%s' else '(%s AND ((%I)::text = %s))' end,
+            format(case when base.is_domain then '((%1$I)::%2$s %3$s (%4$s)::%2$s)'
+                    else '(%1$I %3$s (%4$s)::%2$s)' end,
+                column_name, format_type(base.id, null),
+                case when base.citext_schema is null then '='
+                    else format('OPERATOR(%I.=)', base.citext_schema) end,
+                context.call),
+            column_name, context.call)
     end
     from base, context
     where base.citext_schema is not null
@@ -565,10 +585,83 @@ alter function public.multigres_sequences(regclass) owner to current_user;
 revoke all on function public.multigres_sequences(regclass) from public;
 
 
+-- Dimensions whose policy was dropped, and not by multigres_unprotect(): the comment of each policy
+-- of a table has all dimensions in it, so that those that stand know of one that is gone.
+create or replace function public.multigres_lost()
+returns table (relation regclass, policy name, column_name name, variable text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select distinct p.polrelid::regclass, d.key::name, (d.value ->> 'column')::name,
+        d.value ->> 'variable'
+    from pg_policy as p
+    cross join lateral (
+        select public.multigres_memory(obj_description(p.oid, 'pg_policy')) -> 'dimensions'
+    ) as m(dimensions)
+    cross join lateral jsonb_each(
+        case when jsonb_typeof(m.dimensions) = 'object' then m.dimensions end) as d
+    where starts_with(p.polname::text, 'multigres_')
+        and d.value ->> 'column' is not null and d.value ->> 'variable' is not null
+        and not exists (
+            select from pg_policy as same
+            where same.polrelid = p.polrelid and same.polname = d.key::name)
+$$;
+
+alter function public.multigres_lost() owner to current_user;
+revoke all on function public.multigres_lost() from public;
+
+
+-- Writes the dimensions of a table into the comments of its policies: those that stand, and of
+-- those that are lost all but the `forgotten` ones.
+create or replace function public.multigres_record(
+    table_name regclass, forgotten name[] default '{}')
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    dimensions jsonb;
+    note record;
+begin
+    select jsonb_object_agg(d.policy,
+        jsonb_build_object('column', d.column_name, 'variable', d.variable))
+    into dimensions
+    from (
+        select d.relation, d.policy, d.column_name,
+            coalesce(d.variable, d.memory ->> 'variable') as variable
+        from public.multigres_dimensions() as d
+        union all
+        select * from public.multigres_lost() as l where l.policy <> all (forgotten)
+    ) as d
+    where d.relation = table_name;
+    for note in
+        select p.polname as policy, m.memory || jsonb_build_object('dimensions', dimensions) as new
+        from pg_policy as p
+        cross join lateral (
+            select coalesce(
+                public.multigres_memory(obj_description(p.oid, 'pg_policy')), '{}') as memory
+        ) as m
+        where p.polrelid = table_name and p.polname ~ '^multigres_(isolation|access$)'
+            and m.memory -> 'dimensions' is distinct from dimensions
+    loop
+        execute format('comment on policy %I on %s is %L', note.policy, table_name, note.new);
+    end loop;
+end
+$$;
+
+alter function public.multigres_record(regclass, name[]) owner to current_user;
+revoke all on function public.multigres_record(regclass, name[]) from public;
+
+
 -- Restrictive policies alone let nobody in, hence a permissive one beside them, which says the
--- same as all of them and so opens nothing should one be dropped. A table with permissive policies
--- of its own keeps them instead: they say who sees what inside a tenant, and another one would
--- overrule them.
+-- same as that of the tenant, or of the table's first dimension where none is the tenant, and so
+-- does not open that one should its own policy be dropped. PostgreSQL leaves out a condition that
+-- equals another one; had this one all dimensions in it, every query would ask for each context
+-- twice. The policy of a further dimension that is dropped by hand leaves that dimension open,
+-- and multigres_status() and multigres_check() say so.
+--
+-- A table with permissive policies of its own keeps them instead: they say who sees what inside a
+-- tenant, and another one would overrule them.
 create or replace function public.multigres_admit(table_name regclass) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -585,15 +678,16 @@ begin
     if exists (select from pg_policy as p where p.polrelid = table_name and p.polpermissive) then
         return;
     end if;
-    select string_agg(pg_get_expr(p.polqual, p.polrelid), ' and ' order by p.polname)
-    into predicate
+    select pg_get_expr(p.polqual, p.polrelid) into predicate
     from public.multigres_dimensions() as d
     join pg_policy as p on p.polrelid = d.relation and p.polname = d.policy
-    where d.relation = table_name;
+    where d.relation = table_name
+    order by d.variable is distinct from 'app.current_tenant_id', p.polname limit 1;
     if predicate is not null then
         execute format(
             'create policy multigres_access on %s to public using (%s) with check (%s)',
             table_name, predicate, predicate);
+        perform public.multigres_record(table_name);
     end if;
 end
 $$;
@@ -614,6 +708,7 @@ declare
     predicate text := public.multigres_predicate(table_name, column_name, variable);
     found record;
     policy_name name := 'multigres_isolation';
+    replaced name[] := '{}';
 begin
     if predicate is null then
         raise exception 'column "%" of % cannot hold tenants', column_name, table_name
@@ -624,12 +719,18 @@ begin
     end if;
 
     for found in
-        select d.policy, d.column_name = multigres_isolate.column_name as same
+        select d.policy, d.column_name = multigres_isolate.column_name as same, true as stands
         from public.multigres_dimensions() as d where d.relation = table_name
+        union all
+        select l.policy, l.column_name = multigres_isolate.column_name, false
+        from public.multigres_lost() as l where l.relation = table_name
     loop
         -- One whose column cannot be told was changed beyond that, and isolates nothing.
         if found.same is not false then
-            execute format('drop policy %I on %s', found.policy, table_name);
+            if found.stands then
+                execute format('drop policy %I on %s', found.policy, table_name);
+            end if;
+            replaced := replaced || found.policy;
         elsif found.policy = policy_name then
             policy_name := 'multigres_isolation_' || case
                 when octet_length(column_name) > 43 then md5(column_name) else column_name end;
@@ -639,6 +740,8 @@ begin
         'create policy %I on %s as restrictive to public using (%s) with check (%s)',
         policy_name, table_name, predicate, predicate);
     execute format('comment on policy %I on %s is %L', policy_name, table_name, memory);
+    -- First, for it may be that the permissive policy alone has them.
+    perform public.multigres_record(table_name, replaced);
     perform public.multigres_admit(table_name);
     execute format('alter table %s enable row level security, force row level security',
         table_name);
@@ -902,6 +1005,7 @@ declare
     parent regclass;
     part regclass;
     dimension record;
+    forgotten name[];
     shared jsonb;
 begin
     if table_name is null then
@@ -922,6 +1026,10 @@ begin
         shared := (
             select d.memory -> 'table' from public.multigres_dimensions() as d
             where d.relation = part and d.memory -> 'table' is not null limit 1);
+        forgotten := array(
+            select l.policy from public.multigres_lost() as l
+            where l.relation = part and (multigres_unprotect.column_name is null
+                or l.column_name = multigres_unprotect.column_name));
         for dimension in
             select * from public.multigres_dimensions() as d
             where d.relation = part and (multigres_unprotect.column_name is null
@@ -929,12 +1037,14 @@ begin
         loop
             perform public.multigres_restore_column(part, dimension.column_name, dimension.memory);
             execute format('drop policy %I on %s', dimension.policy, part);
+            forgotten := forgotten || dimension.policy;
         end loop;
-        if found then
-            perform public.multigres_admit(part);
-            if not exists (
-                select from public.multigres_dimensions() as d where d.relation = part)
-            then
+        if forgotten <> '{}' then
+            perform public.multigres_record(part, forgotten);
+            if exists (select from public.multigres_dimensions() as d where d.relation = part) then
+                perform public.multigres_admit(part);
+            elsif not exists (select from public.multigres_lost() as l where l.relation = part) then
+                perform public.multigres_admit(part);
                 perform public.multigres_restore_table(part, shared);
             end if;
         end if;
@@ -1061,11 +1171,17 @@ as $$
     with app(id) as (
         select to_regrole('app_user')::oid
     ),
+    lost as (
+        select l.relation, string_agg(format('the policy of column %I is gone', l.column_name),
+            '; ' order by l.column_name) as columns
+        from public.multigres_lost() as l group by l.relation
+    ),
     relations as (
         select c.oid::regclass as name, c.relkind, c.relrowsecurity, c.relforcerowsecurity,
             c.relkind in ('r', 'p') as is_table, d.policy,
             case when d.intact then d.column_name end as tenant_column,
             case when d.intact then d.variable end as variable,
+            lost.columns as gone,
             (r.rolsuper or r.rolbypassrls) and not exists (
                 select from pg_options_to_table(c.reloptions)
                 where option_name = 'security_invoker' and option_value::boolean
@@ -1079,6 +1195,7 @@ as $$
         join pg_namespace as n on n.oid = c.relnamespace
         join pg_roles as r on r.oid = c.relowner
         left join public.multigres_dimensions() as d on d.relation = c.oid
+        left join lost on lost.relation = c.oid
         where c.relkind in ('r', 'p', 'v', 'm', 'f') and c.relpersistence <> 't'
             and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast')
             and not exists (
@@ -1106,6 +1223,7 @@ as $$
                     then 'app_user reaches all its rows' end,
                 case when r.policy is not null and r.tenant_column is null
                     then format('policy %I was changed', r.policy) end,
+                r.gone,
                 case when r.policy is not null and not r.relrowsecurity
                     then 'row-level security is off' end,
                 case when r.policy is not null and not r.relforcerowsecurity
@@ -1132,26 +1250,55 @@ alter function public.multigres_status() owner to current_user;
 revoke all on function public.multigres_status() from public;
 
 
--- Policies as an older version made them. They hold, but would run the function for every row.
+-- Policies as an older version made them: they hold, but would run the function for every row,
+-- take citext that differs in case for the same, or ask for each of several contexts twice.
 do $$
 declare
     old record;
 begin
     for old in
-        select d.relation, d.column_name, d.variable, pg_has_role(c.relowner, 'usage') as owned
-        from public.multigres_dimensions() as d join pg_class as c on c.oid = d.relation
-        where not d.intact and d.memory is null
+        select d.relation, d.column_name, d.variable, d.memory,
+            pg_has_role(c.relowner, 'usage') as owned
+        from public.multigres_dimensions() as d
+        join pg_class as c on c.oid = d.relation
+        left join pg_policy as p on p.polrelid = d.relation and p.polname = d.policy
+            and starts_with(
+                public.multigres_predicate(d.relation, d.column_name, d.variable),
+                '(' || pg_get_expr(p.polqual, p.polrelid) || ' AND ')
+            and pg_get_expr(p.polwithcheck, p.polrelid) = pg_get_expr(p.polqual, p.polrelid)
+            and not p.polpermissive and p.polcmd = '*' and p.polroles = '{0}'
+        where not d.intact and (d.memory is null or p.oid is not null)
             and d.column_name is not null and d.variable is not null
     loop
         if old.owned then
             perform public.multigres_isolate(old.relation, old.column_name, old.variable,
-                null::jsonb);
+                old.memory);
         else
             raise notice '% has policies of an older version: % does not own it',
                 old.relation, current_user
                 using hint = 'Let its owner call multigres_protect() once more.';
         end if;
     end loop;
+
+    perform public.multigres_admit(access.polrelid::regclass)
+    from pg_policy as access
+    join pg_class as c on c.oid = access.polrelid
+    where access.polname = 'multigres_access' and pg_has_role(c.relowner, 'usage')
+        and pg_get_expr(access.polqual, access.polrelid) = (
+            select '(' || string_agg(pg_get_expr(p.polqual, p.polrelid), ' AND '
+                order by p.polname) || ')'
+            from public.multigres_dimensions() as d
+            join pg_policy as p on p.polrelid = d.relation and p.polname = d.policy
+            where d.relation = access.polrelid
+            having count(*) > 1);
+
+    perform public.multigres_record(unknown.relation)
+    from (
+        select distinct d.relation from public.multigres_dimensions() as d
+        where d.memory -> 'dimensions' -> d.policy::text is null
+    ) as unknown
+    join pg_class as c on c.oid = unknown.relation
+    where pg_has_role(c.relowner, 'usage');
 end
 $$;
 

@@ -263,7 +263,8 @@ impl Injecting {
                     (Some(b"t"), _) => Ok(Some(true)),
                     (Some(b"f"), SealDemand::Prefer) => Ok(Some(false)),
                     (Some(b"f"), SealDemand::Require) => Err(is_not_sealed()),
-                    (Some(_) | None, _) => Err(not_bound("neither sealed nor not")),
+                    (None, _) => Err(is_foreign()),
+                    (Some(_), _) => Err(not_bound("neither sealed nor not")),
                 }
             }
             _ => Err(not_bound("not the columns that were asked for")),
@@ -417,6 +418,18 @@ fn is_not_sealed() -> Refusal {
         )
 }
 
+fn is_foreign() -> Refusal {
+    not_bound("multigres_context() asks for seals and belongs to no administrator")
+        .detail(
+            "public.multigres_context(text) belongs to a role that is no superuser, does not own \
+             the database and may not create roles.",
+        )
+        .hint(
+            "If that role has run sql/setup.sql, make it the owner of the database or give it \
+             CREATEROLE; if not, drop the function and run sql/setup.sql.",
+        )
+}
+
 fn is_privileged() -> Refusal {
     sometimes!(Privileged);
     Refusal::new(
@@ -454,9 +467,17 @@ const SEAL_KEYS_COLUMN: &str = "(SELECT pg_catalog.count(*) \
 
 /// Whether multigres_context() asks for seals: of a setting that everyone has and that cannot have
 /// a seal. What it does is asked, and not which objects there are, for a role with CREATE in schema
-/// public could lay those there.
-const IS_SEALED_COLUMN: &str =
-    "(public.multigres_context('server_version'::pg_catalog.text) IS NULL)";
+/// public could lay those there. It could lay there a function, too, that says what is wanted: NULL
+/// where the function belongs to nobody who would run setup.sql.
+const IS_SEALED_COLUMN: &str = "CASE \
+    WHEN public.multigres_context('server_version'::pg_catalog.text) IS NOT NULL THEN false \
+    WHEN EXISTS (SELECT FROM pg_catalog.pg_proc AS p, pg_catalog.pg_roles AS r, \
+    pg_catalog.pg_database AS d \
+    WHERE p.oid OPERATOR(pg_catalog.=) \
+    'public.multigres_context(pg_catalog.text)'::pg_catalog.regprocedure \
+    AND r.oid OPERATOR(pg_catalog.=) p.proowner \
+    AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() \
+    AND (r.rolsuper OR r.rolcreaterole OR r.oid OPERATOR(pg_catalog.=) d.datdba)) THEN true END";
 
 /// `undefined_function`, `invalid_schema_name`, `insufficient_privilege`.
 const NOT_CALLABLE: [&str; 3] = ["42883", "3F000", "42501"];

@@ -3,7 +3,7 @@
 
 use postgres::Client;
 
-use crate::support::{SETUP, cluster, sqlstate};
+use crate::support::{SETUP, cluster, count, sqlstate};
 
 #[test]
 fn a_database_as_setup_and_protect_leave_it_has_no_findings() {
@@ -179,6 +179,148 @@ fn policies_that_were_changed_are_found() {
 }
 
 #[test]
+fn a_dimension_whose_policy_was_dropped_is_found() {
+    let mut owner = two_dimensions("check_dimensions");
+    let healthy = policies(&mut owner);
+    let gone = |table: &str, [column, variable]: [&str; 2]| {
+        format!(
+            "error | table public.{table} | the policy of column {column} is gone, and nothing \
+             compares it with {variable}"
+        )
+    };
+    let tenant = ["tenant_id", "app.current_tenant_id"];
+    let user = ["user_id", "app.current_user_id"];
+    for (plant, lost) in [
+        (DROP_TENANTS.to_owned(), gone("notes", tenant)),
+        (DROP_USERS.to_owned(), gone("notes", user)),
+        (format!("{OWN_POLICY}; {DROP_TENANTS}"), gone("notes", tenant)),
+        (format!("{OWN_POLICY}; {DROP_USERS}"), gone("notes", user)),
+        (format!("{DROP_USERS}; select multigres_protect('notes')"), gone("notes", user)),
+        (
+            format!(
+                "alter policy multigres_isolation on notes using (true) with check (true);
+                 select multigres_protect('notes'); {DROP_USERS}"
+            ),
+            gone("notes", user),
+        ),
+        ("drop policy multigres_isolation_user_id on part".to_owned(), gone("part", user)),
+        (
+            "drop policy multigres_isolation on parts; select multigres_protect('parts', \
+             'user_id', 'app.current_user_id')"
+                .to_owned(),
+            gone("parts", tenant),
+        ),
+        ("alter table notes drop user_id cascade".to_owned(), gone("notes", user)),
+    ] {
+        found_and_mended(&mut owner, &plant, &[&lost]);
+    }
+    for order in [[DROP_TENANTS, DROP_USERS], [DROP_USERS, DROP_TENANTS]] {
+        let plant = order.join("; ");
+        let bare = "warning | table public.notes | has a column tenant_id and is not protected; \
+                    app_user has DELETE, INSERT, SELECT, UPDATE";
+        let both = [&*gone("notes", tenant), &gone("notes", user), bare];
+        found_and_mended(&mut owner, &plant, &both);
+        // Neither of them is forgotten while the other is mended.
+        owner.batch_execute(&format!("begin; {plant}")).unwrap();
+        mend(&mut owner);
+        let held = "multigres_status() where table_name = 'public.notes' and protected = 'yes'";
+        assert_eq!(count(&mut owner, held), 2, "{plant}");
+        owner.batch_execute("rollback").unwrap();
+    }
+    owner.batch_execute(&format!("begin; {DROP_USERS}")).unwrap();
+    mend(&mut owner);
+    assert_eq!(policies(&mut owner), healthy, "the mended is as it was");
+    owner.batch_execute("rollback").unwrap();
+}
+
+#[test]
+fn what_was_meant_is_no_lost_dimension() {
+    let mut owner = two_dimensions("check_meant");
+    for harmless in [
+        OWN_POLICY,
+        "set local quote_all_identifiers = on",
+        "select multigres_unprotect('notes', 'user_id')",
+        "select multigres_unprotect('notes', 'tenant_id')",
+        "alter table notes rename user_id to member_id",
+        "alter table notes rename user_id to member_id;
+         select multigres_protect('notes', 'member_id', 'app.current_user_id')",
+        "alter table notes rename tenant_id to organization_id;
+         select multigres_protect('notes', 'organization_id')",
+        "alter table notes rename to memos; alter table memos rename tenant_id to organization_id",
+    ] {
+        not_found(&mut owner, harmless);
+    }
+    for dropped in [DROP_TENANTS, DROP_USERS] {
+        for column in ["user_id", "tenant_id"] {
+            owner.batch_execute(&format!("begin; {dropped}")).unwrap();
+            let unprotect = format!("select multigres_unprotect('notes', '{column}')");
+            owner.batch_execute(&unprotect).unwrap();
+            let left = findings(&mut owner);
+            let own = dropped.contains("tenant_id") == (column == "tenant_id");
+            assert_eq!(left.is_empty(), own, "{dropped}, {column}: {left:?}");
+            owner.batch_execute("rollback").unwrap();
+        }
+        let all = format!("{dropped}; select multigres_unprotect('notes'); drop table notes");
+        not_found(&mut owner, &all);
+    }
+    owner
+        .batch_execute(&format!(
+            "{DROP_TENANTS}; {DROP_USERS}; select multigres_unprotect('notes')"
+        ))
+        .unwrap();
+    assert_eq!(count(&mut owner, "pg_policy where polrelid = 'notes'::regclass"), 0);
+}
+
+const DROP_TENANTS: &str = "drop policy multigres_isolation_tenant_id on notes";
+const DROP_USERS: &str = "drop policy multigres_isolation on notes";
+
+/// A permissive policy of the table's own, in place of multigres_access.
+const OWN_POLICY: &str =
+    "create policy own on notes using (true); drop policy multigres_access on notes";
+
+/// The superuser in a database with two tables that hold tenants and users, and nothing to find.
+fn two_dimensions(database: &str) -> Client {
+    let mut owner = clean(database);
+    owner
+        .batch_execute(
+            "create extension citext;
+             create table notes (tenant_id citext, user_id int, body text);
+             select multigres_protect('notes', 'user_id', 'app.current_user_id');
+             select multigres_protect('notes');
+             create table parts (tenant_id text, user_id int) partition by list (user_id);
+             create table part partition of parts default;
+             select multigres_protect('parts');
+             select multigres_protect('parts', 'user_id', 'app.current_user_id')",
+        )
+        .unwrap();
+    owner
+}
+
+#[test]
+fn a_changed_policy_is_mended_for_the_column_and_the_variable_that_it_had() {
+    let mut owner = clean("check_changed");
+    owner
+        .batch_execute(
+            "create table notes (tenant_id text, user_id int);
+             select multigres_protect('notes');
+             select multigres_protect('notes', 'user_id', 'app.current_user_id')",
+        )
+        .unwrap();
+    let healthy = policies(&mut owner);
+    for policy in ["multigres_isolation", "multigres_isolation_user_id"] {
+        for changed in ["true", "user_id > 0", "tenant_id = current_tenant_id() or true"] {
+            let plant = format!("alter policy {policy} on notes using ({changed})");
+            let found = planted(&mut owner, &plant);
+            assert_eq!(found.len(), 1, "{found:?}");
+            mend(&mut owner);
+            assert_eq!(policies(&mut owner), healthy, "{plant}");
+            assert_eq!(findings(&mut owner), [""; 0], "{plant}");
+            owner.batch_execute("rollback").unwrap();
+        }
+    }
+}
+
+#[test]
 fn a_comparison_may_be_written_in_every_way_that_types_ask_for() {
     let mut owner = clean("check_types");
     for kind in ["text", "varchar", "varchar(20)", "uuid", "smallint", "integer", "bigint"] {
@@ -219,12 +361,21 @@ fn policies_that_open_a_table_are_found_where_nothing_restricts_them() {
     owner.batch_execute("rollback").unwrap();
 
     let alone = "drop policy multigres_isolation on contacts";
-    let found = planted(&mut owner, &format!("{open}; {alone}"));
-    assert!(found.contains(&opens.to_owned()), "{found:?}");
-    assert!(found.iter().any(|line| line.ends_with("the restrictive policy beside it is gone")));
-    mend(&mut owner);
-    assert_eq!(findings(&mut owner), [""; 0]);
-    owner.batch_execute("rollback").unwrap();
+    let gone = "the policy of column tenant_id is gone, and nothing compares it with \
+                app.current_tenant_id";
+    // An older version did not write the dimensions into the comment.
+    let stands = "stands alone: the restrictive policy beside it is gone";
+    for (older, problem) in
+        [("", gone), ("; comment on policy multigres_access on contacts is null", stands)]
+    {
+        let found = planted(&mut owner, &format!("{open}; {alone}{older}"));
+        assert!(found.contains(&opens.to_owned()), "{found:?}");
+        assert!(found.iter().any(|line| line.ends_with(problem)), "{found:?}");
+        assert_eq!(found.len(), 3, "{found:?}");
+        mend(&mut owner);
+        assert_eq!(findings(&mut owner), [""; 0]);
+        owner.batch_execute("rollback").unwrap();
+    }
 
     let found = planted(
         &mut owner,
@@ -404,6 +555,15 @@ pub(crate) fn findings(owner: &mut Client) -> Vec<String> {
         format!("{severity} | {object} | {problem}")
     };
     rows.iter().map(line).collect()
+}
+
+/// What the policies of the database say, and what they know of each other.
+fn policies(owner: &mut Client) -> Vec<String> {
+    let sql = "select concat_ws(' ', polrelid::regclass, polname, polpermissive,
+                   pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid),
+                   obj_description(oid, 'pg_policy')::jsonb -> 'dimensions')
+               from pg_policy order by 1";
+    owner.query(sql, &[]).unwrap().iter().map(|row| row.get(0)).collect()
 }
 
 fn severe(owner: &mut Client) -> Vec<String> {

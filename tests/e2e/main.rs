@@ -6,6 +6,7 @@ mod addresses;
 mod check;
 mod check_detours;
 mod check_side_doors;
+mod encodings;
 mod failures;
 mod guard;
 mod harden;

@@ -4,7 +4,10 @@
 use postgres::{Client, NoTls};
 
 use crate::check::{clean, findings, mend};
-use crate::support::{Daemon, SETUP, TEARDOWN, cluster, count, empty_database, sqlstate};
+use crate::sealed::{start, with_key};
+use crate::support::{
+    Daemon, Run, SEAL_KEY, SETUP, TEARDOWN, cluster, count, empty_database, sqlstate,
+};
 
 /// What each planted function would do for its maker.
 const TRAP: &str =
@@ -114,6 +117,71 @@ fn a_planted_table_of_keys_refuses_logins_and_opens_nothing() {
     assert_eq!(sqlstate(&error), "08004");
     mend(&mut owner);
     login().unwrap();
+}
+
+#[test]
+fn a_planted_function_makes_no_database_sealed() {
+    let mut owner = cluster().superuser(&empty_database("planted_context"));
+    let prefer = with_key(SEAL_KEY);
+    let require = start(Run::on(cluster()).set("seal", "require"), SEAL_KEY);
+    let login = |daemon: &Daemon| {
+        daemon.config("app_user.acme").dbname("planted_context").connect(NoTls).map(drop)
+    };
+    let refused = |daemon: &Daemon, words: &str| {
+        let error = login(daemon).expect_err("a refusal");
+        assert_eq!(sqlstate(&error), "08004");
+        let error = error.as_db_error().unwrap();
+        let hint = error.hint().unwrap();
+        assert!(error.detail().unwrap().contains(words) && hint.contains("setup.sql"), "{error:?}");
+    };
+    // It accepts every seal, and its absence; NULL is what a verifying function says there.
+    let planted = "create or replace function public.multigres_context(variable text) returns text
+                   language sql stable security definer";
+    let honest = "select current_setting(variable, true)";
+    let liar = "select case when variable <> 'server_version' then
+                    current_setting(variable, true) end";
+    as_squatter(&mut owner, &format!("{planted} as $${honest}$$"));
+    login(&prefer).unwrap();
+    prefer.wait_for_log("database=planted_context seal=off login=");
+    assert_eq!(sqlstate(&login(&require).unwrap_err()), "08004");
+    as_squatter(&mut owner, &format!("{planted} as $${liar}$$"));
+    for daemon in [&prefer, &require] {
+        refused(daemon, "belongs to a role that is no superuser");
+    }
+    // Nor when the session's own role has laid it there, which may see other roles' names.
+    let own = "alter function public.multigres_context(text) owner to app_user";
+    owner.batch_execute(own).unwrap();
+    refused(&prefer, "belongs to a role that is no superuser");
+
+    owner.batch_execute("drop function public.multigres_context(text)").unwrap();
+    owner.batch_execute(&SETUP).unwrap();
+    for argument in ["varchar", "name", "anyelement", "variadic text[]"] {
+        let function =
+            format!("create function public.multigres_context({argument}) returns text {TRAP}");
+        as_squatter(&mut owner, &function);
+    }
+    login(&prefer).unwrap();
+    assert_eq!(sqlstate(&login(&require).unwrap_err()), "08004");
+    owner.batch_execute(&format!("select multigres_seal('{SEAL_KEY}')")).unwrap();
+    for daemon in [&prefer, &require] {
+        login(daemon).unwrap();
+        daemon.wait_for_log("database=planted_context seal=on login=");
+    }
+    assert_eq!(count(&mut owner, "pg_class where relname = 'trapped'"), 0);
+    // Whoever may set up may be the judge.
+    for (role, right) in [("createrole", "user"), ("createdb", "database")] {
+        owner.batch_execute(&format!("create role planted_{right} {role}")).unwrap();
+    }
+    owner.batch_execute("alter database planted_context owner to planted_database").unwrap();
+    for right in ["user", "database"] {
+        let to = format!(
+            "grant create on schema public to planted_{right};
+            alter function public.multigres_context(text) owner to planted_{right};
+            grant select on multigres_seal_keys to planted_{right}"
+        );
+        owner.batch_execute(&to).unwrap();
+        login(&require).unwrap();
+    }
 }
 
 fn as_squatter(owner: &mut Client, sql: &str) {

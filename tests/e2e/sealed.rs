@@ -80,7 +80,7 @@ impl Drop for Database {
 }
 
 /// Starts the daemon with this key, which it needs no more once it listens.
-fn start(run: Run, key: &str) -> Daemon {
+pub(crate) fn start(run: Run, key: &str) -> Daemon {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("seal.key");
     std::fs::write(&path, format!("{key}\n")).unwrap();
@@ -88,7 +88,7 @@ fn start(run: Run, key: &str) -> Daemon {
     run.set("seal_key_file", path.to_str().unwrap()).start()
 }
 
-fn with_key(key: &str) -> Daemon {
+pub(crate) fn with_key(key: &str) -> Daemon {
     start(Run::on(cluster()), key)
 }
 

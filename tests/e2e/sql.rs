@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use postgres::{Client, NoTls};
 
 use crate::support::{
-    Cluster, Daemon, SETUP, cluster, count, empty_database, set_up_database as database, sqlstate,
+    Cluster, Daemon, SEAL_KEY as KEY, SETUP, cluster, count, empty_database,
+    set_up_database as database, sqlstate,
 };
 
 /// Whose rows a login of app_user may see.
@@ -113,6 +114,89 @@ fn rows_are_neither_written_to_nor_taken_from_another_tenant() {
         "select string_agg(coalesce(tenant_id, '-') || ' ' || name, ',' order by id) from contacts";
     let all: String = owner.query_one(all, &[]).unwrap().get(0);
     assert_eq!(all, "acme Ada,acme Alan,globex Grace, Nameless,- Orphan,acme Adele");
+}
+
+/// Its body has to be immune to the caller's search_path, for it pins none.
+#[test]
+fn the_sealed_context_names_everything_that_it_uses_with_its_schema() {
+    // What PostgreSQL does not look for; no IN, NULLIF, LIKE or DISTINCT FROM, which look for "=".
+    const WORDS: &str = " as begin case collate declare end from into k return select \
+         session_user then true value variable when where ";
+    let database = database("sql_qualified");
+    let mut owner = cluster().superuser(&database);
+    owner.batch_execute("select multigres_seal(repeat('0', 64))").unwrap();
+    let sql = "select prosrc from pg_proc where proname = 'multigres_context'";
+    let body: String = owner.query_one(sql, &[]).unwrap().get(0);
+    let code: String = body.split('\'').step_by(2).collect::<Vec<_>>().join(" ");
+    let code: String = code
+        .split("operator(pg_catalog.")
+        .enumerate()
+        .map(|(at, part)| if at == 0 { part } else { part.split_once(')').unwrap().1 })
+        .collect();
+    assert!(!code.contains(['=', '<', '>', '|', '~', '+', '-', '*', '/', '!', '@', '#', '%', '&']));
+    let words: Vec<&str> = code
+        .split(|letter: char| !letter.is_alphanumeric() && !"_.\"".contains(letter))
+        .filter(|word| !word.is_empty())
+        .collect();
+    let (mut functions, mut keys) = (0, 0);
+    for pair in words.windows(2) {
+        match pair[0].split_once('.') {
+            Some(("pg_catalog", _)) => functions += 1,
+            Some(("public", "multigres_seal_keys")) => keys += 1,
+            Some(("k", "inner_pad" | "outer_pad" | "bind")) => {}
+            // With an operand behind it, CASE would look for "=".
+            None if pair[0] == "case" => assert_eq!(pair[1], "when"),
+            None if WORDS.contains(&format!(" {} ", pair[0])) => {}
+            _ => panic!("{} in {body}", pair[0]),
+        }
+    }
+    assert!(functions > 20 && keys == 1, "{body}");
+    let hashes = body.matches("pg_catalog.sha256(").count();
+    assert_eq!(hashes, 4, "an HMAC, and both sides hashed once more");
+    // STABLE for the sake of indexes; no parallel worker knows the client's address.
+    let kinds = "pg_proc where proname in ('current_tenant_id', 'multigres_context')
+        and provolatile = 's' and proparallel = 'r'";
+    assert_eq!(count(&mut owner, kinds), 2);
+}
+
+#[test]
+fn what_is_no_key_or_would_be_no_secret_is_refused() {
+    let database = database("seal_refused");
+    let mut owner = cluster().superuser(&database);
+    for (arguments, code) in [
+        ("''".to_owned(), "22023"),
+        ("null".to_owned(), "22023"),
+        (format!("'{}'", &KEY[1..]), "22023"),
+        (format!("'{KEY}0'"), "22023"),
+        (format!("'{}'", KEY.to_uppercase()), "22023"),
+        (format!("'{KEY}', 'port'"), "22023"),
+        (format!("'{KEY}', null"), "22023"),
+    ] {
+        let error = owner.batch_execute(&format!("select multigres_seal({arguments})"));
+        assert_eq!(sqlstate(&error.unwrap_err()), code, "{arguments}");
+    }
+    let sealing = format!("select multigres_seal('{KEY}')");
+    let reader: bool =
+        owner.query_one("select to_regrole('pg_read_all_data') is not null", &[]).unwrap().get(0);
+    if reader {
+        let granted = format!("begin; grant pg_read_all_data to app_user; {sealing}");
+        assert_eq!(sqlstate(&owner.batch_execute(&granted).unwrap_err()), "55000");
+        owner.batch_execute("rollback").unwrap();
+    }
+    // Laid there by somebody who knows the keys in it.
+    owner
+        .batch_execute(
+            "grant create on schema public to trust_user; set role trust_user;
+             create table multigres_seal_keys (id int, inner_pad bytea, outer_pad bytea, bind text);
+             reset role",
+        )
+        .unwrap();
+    for refused in [&*sealing, SETUP.as_str()] {
+        assert_eq!(sqlstate(&owner.batch_execute(refused).unwrap_err()), "55000");
+        owner.batch_execute("rollback").unwrap();
+    }
+    let plain = "pg_proc where proname = 'multigres_context' and not prosecdef";
+    assert_eq!(count(&mut owner, plain), 1);
 }
 
 #[test]

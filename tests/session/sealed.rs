@@ -7,11 +7,12 @@ use multigres::tenant::SealBind;
 use crate::stage::{Cast, Play, at_every_chunk_size, message, startup, startup_of};
 use crate::{acme, answer, contains, error, key, ok, ready, row, start};
 
-/// By openssl(1), for acme in crm as app_user from 127.0.0.1:54321, then from nowhere: the parts of
-/// the claim, each behind its length in four bytes, go into
+/// By openssl(1), for acme in crm as app_user from 127.0.0.1:54321, then from nowhere:
+/// `multigres-seal-1 21:app.current_tenant_id4:acme3:crm8:app_user`, in the first one with the
+/// bytes 02 20 00 04 7f 00 00 01 00 00 d4 31 behind it, goes into
 /// `openssl dgst -sha256 -mac HMAC -macopt hexkey:000102…1f`.
-const AT_54321: &str = "2e7655484b8d673d89675621e27b6bdee4e71d1f05f440860dd227a9121ab018";
-const ANYWHERE: &str = "c232031397844b0c5bf823b4259ce84af4f75d3e2ee644334c8a4a2eab804820";
+const AT_54321: &str = "416e8e0c877440beb8714f871d8e18ec518734cb5c5ebe6cff1328b8c58b63fc";
+const ANYWHERE: &str = "0cc03cbc06b50775dbc1d464bef5d31ca6e21b61a047f0cf40476ce71a684bdd";
 
 /// The right answer to the batch for app_user.acme with this seal.
 fn sealed_answer(seal: &str) -> Vec<Vec<u8>> {
@@ -47,7 +48,7 @@ fn each_variable_is_sealed_for_the_connection_and_role_is_last() {
         play.upstream(&start());
         let batch = play.take_to_upstream();
         assert!(contains(&batch, AT_54321.as_bytes()), "bound, too");
-        assert!(contains(&batch, b", public.multigres_context($1), (public.multigres_context("));
+        assert!(contains(&batch, b", public.multigres_context($1), CASE WHEN public."));
         assert!(!contains(&batch, b"multigres_seal_keys"), "nothing to ask for");
         let answer = sealed_answer(AT_54321);
         let (last, most) = answer.split_last().unwrap();
@@ -69,7 +70,7 @@ fn several_variables_have_their_own_seals() {
     assert_eq!(names, [&variables[..], &["App.User", "App.User_seal", "role"]].concat());
     assert_eq!(sent[3].1, ANYWHERE);
     // By openssl(1) as above, for the variable app.user.
-    assert_eq!(sent[5].1, "3dd10f34065d459897f56f7ecb3be49d5bb4e1eda50932c513b3cad60f8cb2f0");
+    assert_eq!(sent[5].1, "d72bcf18167d3d04b93c8a40034647ca3cb22fd9fa32aec9af7748e8b143377c");
     play.upstream(&start());
     let batch = play.take_to_upstream();
     assert!(contains(&batch, b", public.multigres_context($1), public.multigres_context($3), "));
@@ -90,7 +91,7 @@ fn ipv6_and_mapped_addresses_are_sealed_as_postgresql_sees_them() {
         let mut play = acme(Cast::whole().sealed(SealBind::Address).end(end.parse().ok()));
         startup_of(&play.take_to_upstream())[3].1.clone()
     };
-    let by_openssl = "6da15691943a8355d648034eca4d82d8ec9f1712858f29841e7da3546e915543";
+    let by_openssl = "1285a94abe14ce7769b89deeb3026ee8a4fb3b582b9c2f0356b2d85cd6ce39f7";
     assert_eq!(seal("[2001:db8::1]:54321"), by_openssl);
     assert_eq!(seal("[::ffff:127.0.0.1]:54321"), AT_54321);
     assert_ne!(seal("127.0.0.1:54322"), AT_54321);
@@ -159,6 +160,11 @@ fn a_database_that_does_not_ask_for_seals_is_served_unless_they_are_required() {
     play.upstream(&answer(Some("f")));
     let said = play.expect_refusal("08004");
     assert!(contains(&said, b"select multigres_seal("), "{}", said.escape_ascii());
+    let mut play = acme(Cast::whole().sealed(SealBind::Address));
+    play.upstream(&start());
+    play.upstream(&answer(None));
+    let said = play.expect_refusal("08004");
+    assert!(contains(&said, b"belongs to a role"), "{}", said.escape_ascii());
 }
 
 #[test]

@@ -32,24 +32,16 @@ pub(super) fn context(
 }
 
 fn seal(name: &str, value: &str, role: &str, place: Option<SocketAddr>) -> String {
-    let address = place.map_or(Vec::new(), |place| match place.ip() {
-        IpAddr::V4(ip) => [&[2, 32, 0, 4], &ip.octets()[..]].concat(),
-        IpAddr::V6(ip) => [&[3, 128, 0, 16], &ip.octets()[..]].concat(),
-    });
-    let port = place.map_or(String::new(), |place| place.port().to_string());
-    let fields: [&[u8]; 7] = [
-        b"multigres-seal-1",
-        name.as_bytes(),
-        value.as_bytes(),
-        b"crm",
-        role.as_bytes(),
-        &address,
-        port.as_bytes(),
-    ];
-    let mut message = Vec::new();
-    for field in fields {
-        message.extend((field.len() as u32).to_be_bytes());
-        message.extend(field);
+    let mut message = b"multigres-seal-1 ".to_vec();
+    for field in [name, value, "crm", role] {
+        message.extend(format!("{}:{field}", field.len()).bytes());
+    }
+    if let Some(place) = place {
+        match place.ip() {
+            IpAddr::V4(ip) => message.extend([&[2, 32, 0, 4], &ip.octets()[..]].concat()),
+            IpAddr::V6(ip) => message.extend([&[3, 128, 0, 16], &ip.octets()[..]].concat()),
+        }
+        message.extend(u32::from(place.port()).to_be_bytes());
     }
     let inner = Sha256::digest([&pad(0x36)[..], &message].concat());
     let outer = Sha256::digest([&pad(0x5c)[..], &inner[..]].concat());

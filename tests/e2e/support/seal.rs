@@ -42,30 +42,24 @@ impl<'a> SealedLogin<'a> {
 
     /// The 64 hexadecimal digits that Multigres would send.
     pub(crate) fn seal(&self) -> String {
-        let (address, port) = match self.address {
-            None => (Vec::new(), String::new()),
-            Some(SocketAddr::V4(end)) => {
-                ([&[2, 32, 0, 4][..], &end.ip().octets()].concat(), end.port().to_string())
-            }
-            Some(SocketAddr::V6(end)) => {
-                ([&[3, 128, 0, 16][..], &end.ip().octets()].concat(), end.port().to_string())
-            }
-        };
         let key: Vec<u8> = (0..self.key.len() / 2)
             .map(|byte| u8::from_str_radix(&self.key[2 * byte..2 * byte + 2], 16).unwrap())
             .collect();
         let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
-        for field in [
-            b"multigres-seal-1",
-            self.variable.as_bytes(),
-            self.value.as_bytes(),
-            self.database.as_bytes(),
-            self.role.as_bytes(),
-            &address,
-            port.as_bytes(),
-        ] {
-            mac.update(&u32::try_from(field.len()).unwrap().to_be_bytes());
-            mac.update(field);
+        let fields = [self.variable, self.value, self.database, self.role];
+        let message: String =
+            fields.iter().map(|field| format!("{}:{field}", field.len())).collect();
+        mac.update(format!("multigres-seal-1 {message}").as_bytes());
+        match self.address {
+            None => {}
+            Some(SocketAddr::V4(end)) => {
+                mac.update(&[&[2, 32, 0, 4][..], &end.ip().octets()].concat());
+                mac.update(&i32::from(end.port()).to_be_bytes());
+            }
+            Some(SocketAddr::V6(end)) => {
+                mac.update(&[&[3, 128, 0, 16][..], &end.ip().octets()].concat());
+                mac.update(&i32::from(end.port()).to_be_bytes());
+            }
         }
         mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
     }
