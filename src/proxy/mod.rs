@@ -7,7 +7,7 @@
 //! 2. Deadlines that have come refuse, close, or try the next address.
 //! 3. New connections are accepted, a bounded number.
 //! 4. Every queued connection is pumped once, up to its budget; one that has more to do goes to
-//!    the back of the queue and the sleep is zero.
+//!    the back of the queue and the sleep is zero. So do logins, when a few have had their turn.
 
 mod accept;
 mod connection;
@@ -179,11 +179,7 @@ impl<N: Net> Proxy<N> {
             self.expire(key, now);
         }
         self.accept(now);
-        for _ in 0..self.run_queue.len() {
-            if let Some(key) = self.run_queue.pop_front() {
-                self.drive(key, now);
-            }
-        }
+        self.drive_queued(now);
         self.sleep(now)
     }
 
@@ -255,6 +251,22 @@ impl<N: Net> Proxy<N> {
             && !std::mem::replace(&mut connection.queued, true)
         {
             self.run_queue.push_back(key);
+        }
+    }
+
+    /// A login can cost milliseconds, by a handshake of TLS or by SCRAM, and a thousand of them may
+    /// come at once: those whose turn it is not yet keep their order.
+    fn drive_queued(&mut self, now: Instant) {
+        let mut logins_left = TURN_LOGINS;
+        for _ in 0..self.run_queue.len() {
+            let Some(key) = self.run_queue.pop_front() else { return };
+            let is_login = self.connection(key).is_some_and(|it| it.phase == Phase::Login);
+            if is_login && logins_left == 0 {
+                self.run_queue.push_back(key);
+                continue;
+            }
+            logins_left -= usize::from(is_login);
+            self.drive(key, now);
         }
     }
 
@@ -430,6 +442,9 @@ fn too_many() -> Refusal {
     let message = "sorry, too many clients already";
     Refusal::new(Fault::Multigres, sqlstate::TOO_MANY_CONNECTIONS, message)
 }
+
+/// How many logins have their turn before the open pipes have theirs again.
+const TURN_LOGINS: usize = 8;
 
 /// How long a client may take nothing of upstream's last words. A kernel reports room only when a
 /// good part of its buffer is free, which takes a slow reader its time.

@@ -54,6 +54,15 @@ impl Flow {
         self.progress == Progress::Closed
     }
 
+    /// How the sink's writing side would end now.
+    pub(super) fn last(&self) -> Last {
+        match self.progress {
+            _ if self.pending.is_some() => Last::Cut,
+            Progress::Flushing(last) => last,
+            Progress::Open | Progress::Discarding | Progress::Closed => Last::Word,
+        }
+    }
+
     /// Moves up to about `budget` bytes. What the login has left in `rest` goes first. `ending` is
     /// set by whatever ends a leg first.
     pub(super) fn pump<S: Stream>(

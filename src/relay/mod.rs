@@ -193,15 +193,16 @@ impl<S: Stream> Relay<S> {
     /// Says the last that can be said at once, and gives back what the pool has lent. The
     /// connection is of no more use.
     pub fn leave(&mut self, pool: &mut BufferPool) {
+        let (to_upstream, to_client) = (self.up.last(), self.down.last());
         self.up.release(pool);
         self.down.release(pool);
-        self.client.leave(pool);
-        self.drop_upstream(pool);
+        self.client.leave(to_client, pool);
+        self.drop_upstream(to_upstream, pool);
     }
 
-    fn drop_upstream(&mut self, pool: &mut BufferPool) {
+    fn drop_upstream(&mut self, last: Last, pool: &mut BufferPool) {
         if let Some(mut upstream) = self.upstream.take() {
-            upstream.leave(pool);
+            upstream.leave(last, pool);
         }
     }
 
@@ -218,7 +219,7 @@ impl<S: Stream> Relay<S> {
                     continue;
                 }
                 Some(Action::DropUpstream) if mutant!(RefusalCloses) => return Pumped::Closed,
-                Some(Action::DropUpstream) => self.drop_upstream(pool),
+                Some(Action::DropUpstream) => self.drop_upstream(Last::Word, pool),
                 Some(Action::Pipe) => {
                     self.session.shrink();
                     return self.pump_pipe(pool, left);

@@ -32,6 +32,8 @@ pub(super) struct TlsStream {
     close_notified: bool,
     /// Why TLS is broken.
     failure: Option<String>,
+    /// Plaintext was refused that will not be offered again.
+    has_lost: bool,
     /// Ciphertext that has gone.
     written_bytes: u64,
     /// How many records the keys are still good for: TLS 1.2 cannot change them.
@@ -70,6 +72,7 @@ impl TlsStream {
             plaintext_bytes: 0,
             close_notified: false,
             failure: None,
+            has_lost: false,
             written_bytes: 0,
             records_left: u64::MAX,
         })
@@ -188,6 +191,7 @@ impl TlsStream {
         if self.records_left < records {
             // rustls would say close_notify and lose the bytes.
             self.failure = Some("the keys are worn out, and TLS 1.2 cannot change them".into());
+            self.has_lost = true;
             return Err(ErrorKind::InvalidData);
         }
         self.records_left -= records;
@@ -223,8 +227,8 @@ impl TlsStream {
     /// Says the last; whether that, and all before it, has gone or can never go.
     pub(super) fn say_last<S: Stream>(&mut self, stream: &mut LegStream<S>, last: Last) -> bool {
         match last {
-            Last::Word => self.connection.send_close_notify(),
-            Last::Cut => {}
+            Last::Word if !self.has_lost => self.connection.send_close_notify(),
+            Last::Word | Last::Cut => {}
         }
         self.flush(stream).unwrap_or(true)
     }

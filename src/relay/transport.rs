@@ -158,10 +158,10 @@ impl<S: Stream> Transport<S> {
 
     /// Says what TLS says before a connection is closed, if it can be said at once, and gives back
     /// what the pool has lent. The leg is of no more use.
-    pub(super) fn leave(&mut self, pool: &mut BufferPool) {
+    pub(super) fn leave(&mut self, last: Last, pool: &mut BufferPool) {
         if let Some(tls) = &mut self.tls {
             if !self.stream.write_ended() {
-                tls.say_last(&mut self.stream, Last::Word);
+                tls.say_last(&mut self.stream, last);
             }
             tls.release(pool);
         }

@@ -137,6 +137,7 @@ impl Authenticating {
                 "empty password returned by client",
             ));
         }
+        request.check_password(password)?;
         let user = match &self.login.identity {
             Identity::Bypass(user) => user,
             Identity::Tenant(tenant) => tenant.role(),

@@ -37,6 +37,20 @@ impl Request {
             Request::Sasl(_) | Request::Cleartext | Request::Md5(_) => Ok(self),
         }
     }
+
+    /// Refuses a password that it would take long to answer with: SCRAM hashes all of it in each of
+    /// thousands of rounds, before anybody has proved anything, while the other sessions wait.
+    pub(super) fn check_password(&self, password: &[u8]) -> Result<(), Refusal> {
+        match self {
+            Request::Sasl(_) if password.len() > SCRAM_PASSWORD_BYTES_MAX => Err(Refusal::new(
+                Fault::Client,
+                sqlstate::INVALID_PASSWORD,
+                "password is too long for SCRAM",
+            )
+            .private(format!("{} bytes", password.len()))),
+            Request::Sasl(_) | Request::Cleartext | Request::Md5(_) => Ok(()),
+        }
+    }
 }
 
 /// How far Multigres has come in answering upstream itself.
@@ -140,3 +154,6 @@ fn failed(error: &std::io::Error) -> Refusal {
     )
     .private(error.to_string())
 }
+
+/// SASLprep can make eleven times as much of it.
+const SCRAM_PASSWORD_BYTES_MAX: usize = 256;

@@ -1,4 +1,5 @@
-//! As much of DER (X.690) as finds the public key of a certificate, and how it was signed.
+//! As much of DER (X.690) as finds the public key of a certificate, how it was signed, and whether
+//! it is a CA's.
 //! Judges nothing: whether the certificate is to be believed is not asked here.
 
 use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
@@ -29,6 +30,44 @@ pub(super) fn signature_algorithm<'a>(certificate: &'a CertificateDer<'_>) -> Op
     let signed = Element::take(certificate.content)?.of(SEQUENCE)?;
     let algorithm = Element::take(signed.rest)?.of(SEQUENCE)?;
     Some(Element::take(algorithm.content)?.of(OBJECT_IDENTIFIER)?.content)
+}
+
+/// Whether a certificate of any version says that it may sign others (RFC 5280, section 4.2.1.9).
+/// Version 1 has no way to say so, and is believed, as by OpenSSL.
+pub(super) fn is_ca(certificate: &CertificateDer<'_>) -> Option<bool> {
+    let certificate = Element::take(certificate)?.of(SEQUENCE)?;
+    let mut fields = Element::take(certificate.content)?.of(SEQUENCE)?.content;
+    if Element::take(fields)?.tag != VERSION {
+        return Some(true);
+    }
+    while !fields.is_empty() {
+        let field = Element::take(fields)?;
+        if field.tag == EXTENSIONS {
+            return constraints(field.content);
+        }
+        fields = field.rest;
+    }
+    Some(false)
+}
+
+fn constraints(extensions: &[u8]) -> Option<bool> {
+    let mut extensions = Element::take(extensions)?.of(SEQUENCE)?.content;
+    while !extensions.is_empty() {
+        let extension = Element::take(extensions)?.of(SEQUENCE)?;
+        extensions = extension.rest;
+        let name = Element::take(extension.content)?;
+        if name.content != BASIC_CONSTRAINTS {
+            continue;
+        }
+        let mut value = Element::take(name.rest)?;
+        if value.tag == BOOLEAN {
+            value = Element::take(value.rest)?;
+        }
+        let value = Element::take(value.of(OCTET_STRING)?.content)?.of(SEQUENCE)?;
+        let first = Element::take(value.content);
+        return Some(first.is_some_and(|it| it.tag == BOOLEAN && it.content == [0xff]));
+    }
+    Some(false)
 }
 
 struct Element<'a> {
@@ -62,11 +101,17 @@ impl<'a> Element<'a> {
 }
 
 const SEQUENCE: u8 = 0x30;
+const BOOLEAN: u8 = 0x01;
 const INTEGER: u8 = 0x02;
 const OBJECT_IDENTIFIER: u8 = 0x06;
+const OCTET_STRING: u8 = 0x04;
 const VERSION: u8 = 0xa0;
+const EXTENSIONS: u8 = 0xa3;
 const SERIAL_NUMBER: u8 = INTEGER;
 const SIGNATURE: u8 = SEQUENCE;
 const ISSUER: u8 = SEQUENCE;
 const VALIDITY: u8 = SEQUENCE;
 const SUBJECT: u8 = SEQUENCE;
+
+/// 2.5.29.19
+const BASIC_CONSTRAINTS: [u8; 3] = [0x55, 0x1d, 0x13];

@@ -30,8 +30,10 @@ pub struct Identity {
 /// The certificates that others are believed by.
 #[derive(Clone)]
 pub struct Roots {
-    /// In the form that webpki builds paths to.
+    /// CAs, in the form that webpki builds paths to. It takes any certificate here for a CA's.
     pub(super) anchors: Arc<RootCertStore>,
+    /// Those that are no CA's: each is believed itself, if it has signed itself, and no other.
+    pub(super) leaves: Arc<[(CertificateDer<'static>, RootCertStore)]>,
     /// As they came.
     pub(super) certificates: Arc<[CertificateDer<'static>]>,
 }
@@ -118,12 +120,17 @@ impl Roots {
     pub fn from_pem(text: &[u8]) -> Result<Self, String> {
         let certificates = certificates(text)?;
         let mut anchors = RootCertStore::empty();
+        let mut leaves = Vec::new();
         for (at, certificate) in certificates.iter().enumerate() {
-            anchors
-                .add(certificate.clone())
-                .map_err(|_| format!("certificate {} of it cannot be read", at + 1))?;
+            let mut alone = RootCertStore::empty();
+            let is_ca = alone.add(certificate.clone()).ok().and(der::is_ca(certificate));
+            match is_ca.ok_or_else(|| format!("certificate {} of it cannot be read", at + 1))? {
+                true => anchors.roots.append(&mut alone.roots),
+                false => leaves.push((certificate.clone(), alone)),
+            }
         }
-        Ok(Roots { anchors: Arc::new(anchors), certificates: certificates.into() })
+        let (anchors, leaves) = (Arc::new(anchors), leaves.into());
+        Ok(Roots { anchors, leaves, certificates: certificates.into() })
     }
 
     /// Those that the operating system has, as far as they can be read: nobody here chose them.
@@ -136,14 +143,15 @@ impl Roots {
         if anchors.is_empty() {
             return Err("the system has no root certificates".into());
         }
-        Ok(Roots { anchors: Arc::new(anchors), certificates: certificates.into() })
+        let (anchors, leaves) = (Arc::new(anchors), Arc::new([]));
+        Ok(Roots { anchors, leaves, certificates: certificates.into() })
     }
 }
 
 /// Their number: a system has more than a hundred.
 impl fmt::Debug for Roots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Roots({})", self.anchors.len())
+        write!(f, "Roots({})", self.certificates.len())
     }
 }
 

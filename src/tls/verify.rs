@@ -9,7 +9,9 @@ use rustls::crypto::{
 };
 use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
+};
 
 use super::{Roots, Verification, der};
 
@@ -33,16 +35,16 @@ impl UpstreamVerifier {
         others: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Error> {
-        let verified = verify_server_cert_signed_by_trust_anchor(
-            &ParsedCertificate::try_from(certificate)?,
-            &roots.anchors,
-            others,
-            now,
-            self.algorithms.all,
-        );
-        match verified {
-            Err(error) if is_ca(&error) && roots.certificates.contains(certificate) => Ok(()),
-            verified => verified,
+        let shown = ParsedCertificate::try_from(certificate)?;
+        let verify = |anchors: &RootCertStore| {
+            let algorithms = self.algorithms.all;
+            verify_server_cert_signed_by_trust_anchor(&shown, anchors, others, now, algorithms)
+        };
+        let leaf = roots.leaves.iter().find(|(leaf, _)| leaf == certificate);
+        match (verify(&roots.anchors), leaf) {
+            (Err(error), _) if is_ca(&error) && roots.certificates.contains(certificate) => Ok(()),
+            (Err(_), Some((_, alone))) => verify(alone),
+            (verified, _) => verified,
         }
     }
 }

@@ -236,16 +236,15 @@ fn the_key_of_a_cancel_request_is_never_sent_in_clear_where_tls_is_required() {
 }
 
 #[test]
-fn an_upstream_that_breaks_off_inside_tls_is_an_error_in_the_log() {
+fn a_backend_that_is_terminated_says_its_last_inside_tls() {
     let stage = stage();
     let daemon = Run::on(&stage.cluster).set("upstream_tls", "require").start();
     let (mut raw, pid) = session(&daemon);
-    // A backend that is killed says nothing more, not even TLS' farewell.
     let mut client = stage.cluster.superuser(TENANTS);
     client.execute("select pg_terminate_backend($1)", &[&pid]).expect("a signal");
     let heard = raw.read_to_close();
     assert!(!heard.is_empty(), "PostgreSQL's own last word comes through");
-    daemon.wait_for_log("ended_by=upstream");
+    daemon.wait_for_log("ended_by=upstream reason=\"closed\"");
     daemon.wait_until_idle();
 }
 

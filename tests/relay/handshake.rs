@@ -308,3 +308,33 @@ fn renewed_certificates_are_shown_to_new_connections_and_old_ones_go_on() {
     settle(&mut world, &mut [&mut old, &mut upstream], Pace::ANY);
     assert_eq!(upstream.hear(), b"still there");
 }
+
+#[test]
+fn a_flood_of_handshakes_does_not_keep_a_pipe_waiting() {
+    let suites = Suites::all();
+    let mut world = world(CLIENT, &suites);
+    let (mut piping, upstream) = open(&mut world, CLIENT, &suites, Pace::ANY);
+    let mut flood = Vec::new();
+    for _ in 0..50 {
+        let mut client = Peer::new(world.client());
+        client.say(SSL_REQUEST);
+        settle(&mut world, &mut [&mut client], Pace::ANY);
+        client.start_client(OURS.client(&suites), OURS.name());
+        flood.push(client);
+    }
+    piping.say(b"short");
+    let mut events = Vec::new();
+    for peer in flood.iter_mut().chain([&mut piping]) {
+        let bytes = peer.take_ciphertext();
+        peer.wire.say(&bytes);
+        events.push(peer.wire.take_event());
+    }
+    world.turn(events);
+    assert_eq!(upstream.wire.hear(), b"short");
+    let answered = flood.iter().filter(|client| !client.wire.hear().is_empty()).count();
+    assert!(answered > 0 && answered < 10, "{answered} handshakes in one turn");
+    assert_eq!(world.sleep, Some(Duration::ZERO), "there is more to do");
+    world.run();
+    let rest = flood.iter().filter(|client| !client.wire.hear().is_empty()).count();
+    assert_eq!(answered + rest, 50);
+}

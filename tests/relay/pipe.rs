@@ -175,6 +175,8 @@ fn keys_that_wear_out_and_cannot_be_changed_end_the_session_and_lose_nothing_sil
         }
         assert_eq!(to.hear(), b"a message".repeat(said - 1), "the one that was not sent");
         world.wait(Duration::from_secs(3));
+        settle(&mut world, &mut [to], Pace::ANY);
+        assert!(!to.hears_the_end(), "{legs:?}: what was lost looks complete");
         assert!(client.wire.is_closed() && upstream.wire.is_closed());
         assert_eq!(world.status(), NOTHING);
         let leg = if legs.client { "client" } else { "upstream" };

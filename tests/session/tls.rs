@@ -423,6 +423,21 @@ fn multigres_binds_its_own_proof_to_the_certificate_that_it_sees() {
 }
 
 #[test]
+fn a_password_that_would_keep_the_others_waiting_is_not_hashed() {
+    for (bytes, is_taken) in [(256, true), (257, false), (60_000, false)] {
+        let mut play = asked(Cast::whole(), true, Some(AGREED));
+        play.take_to_client();
+        play.client(&message(b'p', &[&vec![b'x'; bytes][..], b"\0"].concat()));
+        if is_taken {
+            assert!(contains(&play.take_to_upstream(), b"n,,n=,r="));
+        } else {
+            play.expect_refusal("28P01");
+            assert_eq!(play.take_to_upstream(), b"");
+        }
+    }
+}
+
+#[test]
 fn across_two_certificates_a_relay_says_what_breaks_it() {
     at_every_chunk_size(|cast| {
         let mut play = asked(cast.auth(Auth::Relay), true, Some(AGREED));

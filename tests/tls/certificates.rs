@@ -43,9 +43,7 @@ impl Ca {
     }
 
     pub fn issue(&self, params: &CertificateParams) -> Made {
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        Made { der: certificate.der().clone(), chain: certificate.pem(), key: key.serialize_pem() }
+        Made::issued(params, &self.issuer)
     }
 
     /// The right one: for [`NAME`], a hundred years from 1975 on.
@@ -66,6 +64,13 @@ impl Ca {
 }
 
 impl Made {
+    /// Signed by whoever it is, who may have no right to.
+    pub fn issued(params: &CertificateParams, issuer: &Issuer<'_, KeyPair>) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, issuer).unwrap();
+        Made { der: certificate.der().clone(), chain: certificate.pem(), key: key.serialize_pem() }
+    }
+
     /// As `openssl req -x509` makes it: signed by itself, as a CA.
     pub fn self_signed(mut params: CertificateParams) -> Self {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use multigres::tls::{ClientCertificate, Verification, server_name};
+use multigres::tls::{ClientCertificate, Roots, Verification, server_name};
+use rcgen::{CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::CertificateDer;
 use rustls::server::ParsedCertificate;
 use rustls::{AlertDescription, CertificateError, Error, HandshakeKind, ProtocolVersion};
@@ -152,6 +153,30 @@ fn a_self_signed_certificate_passes_when_it_stands_among_the_roots_itself() {
         assert_eq!(dial(NAME, &chain, &misnamed), Ok(()));
         let error = dial(NAME, &name, &misnamed).unwrap_err();
         assert!(matches!(error, CertificateError::NotValidForNameContext { .. }), "{error:?}");
+    }
+}
+
+#[test]
+fn a_certificate_among_the_roots_that_is_no_cas_makes_no_others_believed() {
+    let ca = Ca::new("the CA");
+    let sets: [fn(&mut CertificateParams); 2] =
+        [|_| {}, |params| params.is_ca = IsCa::ExplicitNoCa];
+    for set in sets {
+        let mut params = server_params(&["elsewhere.example"]);
+        set(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let leaf = params.self_signed(&key).unwrap().pem();
+        let forged = Issuer::new(params, key);
+        let shown = Made::issued(&server_params(&[NAME]), &forged);
+        for text in [leaf.clone(), format!("{leaf}{}", ca.pem)] {
+            let roots = Roots::from_pem(text.as_bytes()).unwrap();
+            for verification in
+                [Verification::Chain(roots.clone()), Verification::ChainAndName(roots)]
+            {
+                let error = dial(NAME, &verification, &shown).expect_err("a leaf signs nothing");
+                assert_eq!(error, CertificateError::UnknownIssuer);
+            }
+        }
     }
 }
 
