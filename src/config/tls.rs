@@ -121,7 +121,11 @@ impl Draft {
                            be verified";
             self.mistake(self.place(&["tls_client_cert"]), message.into());
         }
-        let asked = match (client_ca, client_cert) {
+        if client_ca.as_ref().is_some_and(|roots| !roots.has_ca()) {
+            let message = "tls_client_ca: no certificate in it is a CA's".into();
+            self.mistake(self.place(&["tls_client_ca"]), message);
+        }
+        let asked = match (client_ca.filter(Roots::has_ca), client_cert) {
             (None, _) => ClientCertificate::None,
             (Some(roots), Some(ClientCert::Request)) => ClientCertificate::Requested(roots),
             (Some(roots), Some(ClientCert::Require) | None) => ClientCertificate::Required(roots),

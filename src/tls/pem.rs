@@ -133,6 +133,11 @@ impl Roots {
         Ok(Roots { anchors, leaves, certificates: certificates.into() })
     }
 
+    /// Whether there is one among them that makes others believed.
+    pub fn has_ca(&self) -> bool {
+        !self.anchors.is_empty()
+    }
+
     /// Those that the operating system has, as far as they can be read: nobody here chose them.
     ///
     /// # Errors

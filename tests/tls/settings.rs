@@ -261,6 +261,10 @@ fn settings_of_the_client_leg_that_come_to_nothing_are_told() {
             &["m.conf:3: tls_client_ca is set and tls is not require: clients without TLS"],
         );
     }
+    folder.finds(
+        &format!("{SERVER};tls = require;tls_client_ca = @client.crt"),
+        &["m.conf:4: tls_client_ca: no certificate in it is a CA's"],
+    );
     // One mistake brings no other along.
     folder.finds("tls = require;tls_cert = /nowhere", &["m.conf:2: tls_cert: \"/nowhere\""]);
     folder.finds("tls_client_ca = /nowhere", &["m.conf:1: tls_client_ca: \"/nowhere\""]);
