@@ -35,7 +35,7 @@ impl UpstreamVerifier {
         others: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Error> {
-        let shown = ParsedCertificate::try_from(certificate)?;
+        let shown = ParsedCertificate::try_from(certificate).map_err(explained)?;
         let verify = |anchors: &RootCertStore| {
             let algorithms = self.algorithms.all;
             verify_server_cert_signed_by_trust_anchor(&shown, anchors, others, now, algorithms)
@@ -108,14 +108,31 @@ impl ServerCertVerifier for UpstreamVerifier {
     }
 }
 
+/// In words that lead on, for what the recipes of PostgreSQL's manual come to.
+fn explained(error: Error) -> Error {
+    match webpki_error(&error) {
+        Some(webpki::Error::UnsupportedCertVersion) => Error::General(
+            "the certificate is of X.509 version 1, which has no subjectAltName: make one that has \
+             (openssl x509 -req -extfile)"
+                .into(),
+        ),
+        Some(_) | None => error,
+    }
+}
+
 /// A certificate that was made by `openssl req -x509`, as PostgreSQL's manual has it, signs itself
 /// as a CA; webpki takes no CA for a server. Where it stands itself among the roots it is believed,
 /// as by OpenSSL. webpki finds this the matter when the dates are in order, not before.
 fn is_ca(error: &Error) -> bool {
+    webpki_error(error) == Some(&webpki::Error::CaUsedAsEndEntity)
+}
+
+/// What rustls has no word of its own for.
+fn webpki_error(error: &Error) -> Option<&webpki::Error> {
     let Error::InvalidCertificate(CertificateError::Other(OtherError(error))) = error else {
-        return false;
+        return None;
     };
-    error.downcast_ref() == Some(&webpki::Error::CaUsedAsEndEntity)
+    error.downcast_ref()
 }
 
 /// Of any certificate, whatever else webpki had against it.
