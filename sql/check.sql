@@ -33,6 +33,9 @@ returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
+    with app(id) as materialized (
+        select public.multigres_app_roles()
+    )
     select string_agg(distinct a.privilege_type, ', ')
     from pg_class as c
     join pg_namespace as n on n.oid = c.relnamespace,
@@ -43,11 +46,10 @@ as $$
             where t.attrelid = c.oid and not t.attisdropped
         ) as a
     where c.oid = relation and a.privilege_type = any (privileges)
-        and a.grantee in (select public.multigres_app_roles())
+        and a.grantee in (select app.id from app)
         and exists (
             select from aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) as x
-            where x.privilege_type = 'USAGE'
-                and x.grantee in (select public.multigres_app_roles()))
+            where x.privilege_type = 'USAGE' and x.grantee in (select app.id from app))
 $$;
 
 
@@ -122,6 +124,10 @@ as $$
         order by t.attnum limit 1
     ) as a on true
     cross join lateral (
+        -- OFFSET 0: once for each policy, and not wherever the text is asked for.
+        select pg_get_expr(p.polqual, p.polrelid) as qual offset 0
+    ) as q
+    cross join lateral (
         select e.bare in (
                 e.name || '=public.current_tenant_id',
                 e.name || '=public.multigres_context''' || e.variable || '''')
@@ -131,20 +137,17 @@ as $$
             e.variable
         from (
             -- Casts, parentheses and the wrapping in a subquery are as the type wants them.
-            select pg_get_expr(p.polqual, p.polrelid) as qual,
-                regexp_replace(pg_get_expr(p.polqual, p.polrelid), r.noise, '', 'g') as bare,
+            select q.qual, regexp_replace(q.qual, r.noise, '', 'g') as bare,
                 regexp_replace(quote_ident(a.attname), r.noise, '', 'g') as name,
                 coalesce(
-                    substring(pg_get_expr(p.polqual, p.polrelid)
-                        from 'multigres_context\(''([^'']+)'''),
+                    substring(q.qual from 'multigres_context\(''([^'']+)'''),
                     'app.current_tenant_id') as variable
             from (values (public.multigres_noise())) as r(noise)
         ) as e
     ) as x
     cross join lateral (
         select p.polwithcheck is null
-            or pg_get_expr(p.polwithcheck, p.polrelid) = pg_get_expr(p.polqual, p.polrelid)
-            as compares
+            or pg_get_expr(p.polwithcheck, p.polrelid) = q.qual as compares
     ) as y
     where p.polname ~ '^multigres_isolation'
 $$;
@@ -156,7 +159,10 @@ returns table (severity text, object text, problem text, fix text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-    with roles as (
+    with variables(name) as materialized (
+        select lower(i.variable) from public.multigres_isolations() as i
+    ),
+    roles as (
         select r.*, r.rolname = 'app_user' as itself,
             (
                 select string_agg(format('revoke %I from app_user', g.rolname), '; ')
@@ -247,7 +253,7 @@ as $$
         where a.privilege_type = 'CREATE' and a.grantee <> d.datdba
             and a.grantee in (select public.multigres_app_roles()))
     union all
-    select case when c.name in (select lower(i.variable) from public.multigres_isolations() as i)
+    select case when c.name in (select v.name from variables as v)
                 or c.name in ('app.current_tenant_id', 'role') or c.name ~ '_seal$'
             then 'error' else 'warning' end,
         case when s.setrole = 0 then format('database %I', current_database())
@@ -267,7 +273,7 @@ as $$
         and (c.name in ('role', 'row_security', 'search_path', 'session_authorization',
                 'local_preload_libraries', 'session_preload_libraries')
             or c.name ~ '_seal$' or c.name = 'app.current_tenant_id'
-            or c.name in (select lower(i.variable) from public.multigres_isolations() as i))
+            or c.name in (select v.name from variables as v))
     union all
     select 'info', format('default privileges of %I', pg_get_userbyid(d.defaclrole)),
         'app_user gets ' || string_agg(distinct a.privilege_type, ', ')
@@ -294,13 +300,17 @@ returns table (severity text, object text, problem text, fix text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-    with recursive protection as (
-        select i.relation, min(i.column_name) as column_name, min(i.column_number) as column_number,
+    with recursive isolations as materialized (
+        select * from public.multigres_isolations()
+    ),
+    protection as (
+        select i.relation, min(i.column_name) as column_name, array_agg(i.column_number) as numbers,
+            string_agg(quote_ident(i.column_name), ', ' order by i.column_number) as columns,
             -- What protects a table anew, column by column.
             string_agg(format('select public.multigres_protect(%L, %L%s)', i.relation::regclass,
                 i.column_name, case when i.variable <> 'app.current_tenant_id'
                     then format(', %L', i.variable) else '' end), '; ') as again
-        from public.multigres_isolations() as i group by i.relation
+        from isolations as i group by i.relation
     ),
     family(relation, top, depth) as (
         select i.inhrelid, i.inhparent, 1 from pg_inherits as i
@@ -310,7 +320,7 @@ as $$
     ),
     tables as (
         select c.oid as id, c.oid::regclass::text as name, c.*, p.relation is not null as protected,
-            p.again, above.again as again_above,
+            p.numbers, p.columns, p.again, above.again as again_above,
             public.multigres_reached(c.oid, 'SELECT', 'INSERT', 'UPDATE', 'DELETE') as reached,
             public.multigres_reached(c.oid, 'INSERT', 'UPDATE', 'DELETE') as written,
             (
@@ -387,22 +397,18 @@ as $$
         format('column %I may be NULL: such a row is no tenant''s', i.column_name),
         format('alter table %s alter column %I set not null', t.name, i.column_name)
     from tables as t
-    join public.multigres_isolations() as i on i.relation = t.id
+    join isolations as i on i.relation = t.id
     join pg_attribute as a on a.attrelid = t.id and a.attnum = i.column_number
     where not a.attnotnull and not t.relispartition
     union all
     select 'warning', 'table ' || t.name,
-        format('no index begins with %s: each query reads every tenant''s rows', c.columns),
-        format('create index on %s (%s)', t.name, c.columns)
-    from tables as t, lateral (
-        select string_agg(quote_ident(i.column_name), ', ' order by i.column_number) as columns
-        from public.multigres_isolations() as i where i.relation = t.id
-    ) as c
-    where t.protected and not t.relispartition and c.columns is not null and not exists (
+        format('no index begins with %s: each query reads every tenant''s rows', t.columns),
+        format('create index on %s (%s)', t.name, t.columns)
+    from tables as t
+    where t.protected and not t.relispartition and t.columns is not null and not exists (
         select from pg_index as x
         where x.indrelid = t.id and x.indisvalid and x.indpred is null
-            and x.indkey[0] in (select i.column_number from public.multigres_isolations() as i
-                where i.relation = t.id))
+            and x.indkey[0] = any (t.numbers))
 $$;
 
 
@@ -445,8 +451,8 @@ as $$
     policies as (
         select p.*, format('policy %I on %s', p.polname, p.polrelid::regclass) as object,
             c.relrowsecurity, e.qual, e.given,
-            exists (select from isolations as i where i.relation = p.polrelid and i.intact) as held,
-            exists (select from isolations as i where i.relation = p.polrelid) as protected
+            p.polrelid in (select i.relation from isolations as i where i.intact) as held,
+            p.polrelid in (select i.relation from isolations as i) as protected
         from pg_policy as p
         join pg_class as c on c.oid = p.polrelid
         cross join lateral (

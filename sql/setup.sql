@@ -65,7 +65,8 @@ declare
     old text;
 begin
     foreach old in array array['public.multigres_protect(regclass, name)',
-        'public.multigres_isolate(regclass, name)', 'public.multigres_predicate(regclass, name)']
+        'public.multigres_isolate(regclass, name)', 'public.multigres_predicate(regclass, name)',
+        'public.multigres_dimensions()', 'public.multigres_lost()']
     loop
         if to_regprocedure(old) is not null then
             execute 'drop function ' || old;
@@ -413,64 +414,75 @@ $$;
 --
 -- The cast stands on the function's side: an index on the column remains usable. The function is
 -- in a subquery of its own: it runs once per query, and not for every row.
+--
+-- This and what else is asked for each table is PL/pgSQL, which keeps its plans for the session.
+-- Before PostgreSQL 18, each statement that calls a function in SQL plans it anew, which took most
+-- of the time.
 create or replace function public.multigres_predicate(
     table_name regclass, column_name name, variable text)
 returns text
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set quote_all_identifiers = off
 as $$
-    with recursive types(id, base) as (
-        select t.oid, t.typbasetype
-        from pg_attribute as a
-        join pg_type as t on t.oid = a.atttypid
-        left join pg_collation as c on c.oid = a.attcollation
-        where a.attrelid = table_name and a.attname = column_name
-            and a.attnum > 0 and not a.attisdropped
-            and coalesce(c.collisdeterministic, true)
-        union all
-        select t.oid, t.typbasetype from pg_type as t join types on t.oid = types.base
-    ),
-    base(id, is_domain, citext_schema) as (
-        select types.id, (select count(*) from types) > 1,
-            (
-                select n.nspname
-                from pg_type as t
-                join pg_namespace as n on n.oid = t.typnamespace
-                join pg_depend as d on d.classid = 'pg_type'::regclass and d.objid = t.oid
-                    and d.deptype = 'e' and d.refclassid = 'pg_extension'::regclass
-                join pg_extension as e on e.oid = d.refobjid
-                where t.oid = types.id and t.typname = 'citext' and e.extname = 'citext'
-            )
-        from types where types.base = 0
-    ),
-    context(call) as (
-        select case variable
-            when 'app.current_tenant_id'
-            then '( SELECT public.current_tenant_id() AS current_tenant_id)'
-            else format('( SELECT public.multigres_context(%L::text) AS multigres_context)',
-                variable)
+begin
+    return (
+        with recursive types(id, base) as (
+            select t.oid, t.typbasetype
+            from pg_attribute as a
+            join pg_type as t on t.oid = a.atttypid
+            left join pg_collation as c on c.oid = a.attcollation
+            where a.attrelid = table_name and a.attname = column_name
+                and a.attnum > 0 and not a.attisdropped
+                and coalesce(c.collisdeterministic, true)
+            union all
+            select t.oid, t.typbasetype
+            from types
+            -- OFFSET 0: found by its index, and not in a hash of all types.
+            cross join lateral (select * from pg_type where oid = types.base offset 0) as t
+        ),
+        base(id, is_domain, citext_schema) as materialized (
+            select types.id, (select count(*) from types) > 1,
+                (
+                    select n.nspname
+                    from pg_type as t
+                    join pg_namespace as n on n.oid = t.typnamespace
+                    join pg_depend as d on d.classid = 'pg_type'::regclass and d.objid = t.oid
+                        and d.deptype = 'e' and d.refclassid = 'pg_extension'::regclass
+                    join pg_extension as e on e.oid = d.refobjid
+                    where t.oid = types.id and t.typname = 'citext' and e.extname = 'citext'
+                )
+            from types where types.base = 0
+        ),
+        context(call) as materialized (
+            select case variable
+                when 'app.current_tenant_id'
+                then '( SELECT public.current_tenant_id() AS current_tenant_id)'
+                else format('( SELECT public.multigres_context(%L::text) AS multigres_context)',
+                    variable)
+            end
+        )
+        select case
+            when base.id = 'text'::regtype and not base.is_domain
+            then format('(%I = %s)', column_name, context.call)
+            when base.id in ('text'::regtype, 'varchar'::regtype)
+            then format('((%I)::text = %s)', column_name, context.call)
+            else format(
+                case when base.citext_schema is null then '%s'
+                    else '(%s AND ((%I)::text = %s))' end,
+                format(case when base.is_domain then '((%1$I)::%2$s %3$s (%4$s)::%2$s)'
+                        else '(%1$I %3$s (%4$s)::%2$s)' end,
+                    column_name, format_type(base.id, null),
+                    case when base.citext_schema is null then '='
+                        else format('OPERATOR(%I.=)', base.citext_schema) end,
+                    context.call),
+                column_name, context.call)
         end
-    )
-    select case
-        when base.id = 'text'::regtype and not base.is_domain
-        then format('(%I = %s)', column_name, context.call)
-        when base.id in ('text'::regtype, 'varchar'::regtype)
-        then format('((%I)::text = %s)', column_name, context.call)
-        else format(
-            case when base.citext_schema is null then '%s' else '(%s AND ((%I)::text = %s))' end,
-            format(case when base.is_domain then '((%1$I)::%2$s %3$s (%4$s)::%2$s)'
-                    else '(%1$I %3$s (%4$s)::%2$s)' end,
-                column_name, format_type(base.id, null),
-                case when base.citext_schema is null then '='
-                    else format('OPERATOR(%I.=)', base.citext_schema) end,
-                context.call),
-            column_name, context.call)
-    end
-    from base, context
-    where base.citext_schema is not null
-        or base.id in ('text'::regtype, 'varchar'::regtype, 'uuid'::regtype,
-            'smallint'::regtype, 'integer'::regtype, 'bigint'::regtype)
+        from base, context
+        where base.citext_schema is not null
+            or base.id in ('text'::regtype, 'varchar'::regtype, 'uuid'::regtype,
+                'smallint'::regtype, 'integer'::regtype, 'bigint'::regtype));
+end
 $$;
 
 alter function public.multigres_predicate(regclass, name, text) owner to current_user;
@@ -493,69 +505,85 @@ alter function public.multigres_memory(text) owner to current_user;
 revoke all on function public.multigres_memory(text) from public;
 
 
--- Every policy that isolates: one for each dimension of a table, its partitions and its heirs.
+-- Every policy that isolates, of one relation or of all: one for each dimension of a table, its
+-- partitions and its heirs.
+--
 -- Column and variable are read from what the policy says, and `intact` is whether that is what
 -- multigres_protect() made it say. `memory` is what it has to undo: the policy's comment, so that
 -- a dump holds it, and a table that is dropped takes it along. Who owns the table can write it,
 -- hence it holds no SQL.
-create or replace function public.multigres_dimensions()
+create or replace function public.multigres_dimensions(table_name regclass default null)
 returns table (relation regclass, policy name, column_name name, variable text, intact boolean,
     memory jsonb)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set quote_all_identifiers = off
 as $$
-    select p.polrelid::regclass, p.polname,
-        coalesce(a.attname, (m.memory ->> 'column')::name), v.variable,
-        not p.polpermissive and p.polcmd = '*' and p.polroles = '{0}'
-            and coalesce(e.using_text = w.predicate and e.check_text = w.predicate, false),
-        m.memory
-    from pg_policy as p
-    cross join lateral (
-        select pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)
-    ) as e(using_text, check_text)
-    cross join lateral (
-        select case
-            when strpos(e.using_text, 'public.current_tenant_id()') > 0
-            then 'app.current_tenant_id'
-            else substring(e.using_text
-                from 'public[.]multigres_context[(]''([a-z0-9_.$]+)''::text[)]')
-        end
-    ) as v(variable)
-    cross join lateral (
-        select public.multigres_memory(obj_description(p.oid, 'pg_policy'))
-    ) as m(memory)
-    left join lateral (
-        select a.attname
-        from pg_depend as d
-        join pg_attribute as a on a.attrelid = p.polrelid and a.attnum = d.refobjsubid
-        where d.classid = 'pg_policy'::regclass and d.objid = p.oid
-            and d.refclassid = 'pg_class'::regclass and d.refobjid = p.polrelid
-            and d.refobjsubid > 0
-        order by a.attnum limit 1
-    ) as a on true
-    cross join lateral (
-        select public.multigres_predicate(p.polrelid::regclass, a.attname, v.variable)
-    ) as w(predicate)
-    where starts_with(p.polname::text, 'multigres_isolation')
+begin
+    return query
+        select p.polrelid::regclass, p.polname,
+            coalesce(a.attname, (m.memory ->> 'column')::name), v.variable,
+            not p.polpermissive and p.polcmd = '*' and p.polroles = '{0}'
+                and coalesce(e.using_text = w.predicate and e.check_text = e.using_text, false),
+            m.memory
+        from (
+            -- Not one condition with OR, which would read every policy to find those of a relation.
+            select one.* from pg_policy as one where one.polrelid = table_name
+            union all
+            select each.* from pg_policy as each where table_name is null
+        ) as p
+        cross join lateral (
+            -- OFFSET 0: once for each policy, and not wherever the text is asked for.
+            select pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)
+            offset 0
+        ) as e(using_text, check_text)
+        cross join lateral (
+            select case
+                when strpos(e.using_text, 'public.current_tenant_id()') > 0
+                then 'app.current_tenant_id'
+                else substring(e.using_text
+                    from 'public[.]multigres_context[(]''([a-z0-9_.$]+)''::text[)]')
+            end
+        ) as v(variable)
+        cross join lateral (
+            select public.multigres_memory(obj_description(p.oid, 'pg_policy')) offset 0
+        ) as m(memory)
+        left join lateral (
+            select a.attname
+            from pg_depend as d
+            join pg_attribute as a on a.attrelid = p.polrelid and a.attnum = d.refobjsubid
+            where d.classid = 'pg_policy'::regclass and d.objid = p.oid
+                and d.refclassid = 'pg_class'::regclass and d.refobjid = p.polrelid
+                and d.refobjsubid > 0
+            order by a.attnum limit 1
+        ) as a on true
+        cross join lateral (
+            select public.multigres_predicate(p.polrelid::regclass, a.attname, v.variable)
+        ) as w(predicate)
+        where starts_with(p.polname::text, 'multigres_isolation');
+end
 $$;
 
-alter function public.multigres_dimensions() owner to current_user;
-revoke all on function public.multigres_dimensions() from public;
+alter function public.multigres_dimensions(regclass) owner to current_user;
+revoke all on function public.multigres_dimensions(regclass) from public;
 
 
--- A table, then its partitions and all tables that inherit from it, parents first.
+-- A table, then its partitions and all tables that inherit from it, parents first. Mostly it is
+-- alone: ROWS lets what is joined to it be found by an index.
 create or replace function public.multigres_family(table_name regclass) returns setof regclass
-language sql stable
+language plpgsql stable rows 10
 set search_path = pg_catalog, pg_temp
 as $$
-    with recursive family(id, depth) as (
-        select table_name, 0
-        union all
-        select i.inhrelid::regclass, depth + 1
-        from pg_inherits as i join family on i.inhparent = family.id
-    )
-    select id from family group by id order by max(depth), id
+begin
+    return query
+        with recursive family(id, depth) as (
+            select table_name, 0
+            union all
+            select i.inhrelid::regclass, depth + 1
+            from pg_inherits as i join family on i.inhparent = family.id
+        )
+        select id from family group by id order by max(depth), id;
+end
 $$;
 
 alter function public.multigres_family(regclass) owner to current_user;
@@ -574,41 +602,47 @@ as $$
         and d.refobjid = table_name and d.deptype in ('a', 'i')
     union
     select d.refobjid::regclass
-    from pg_attrdef as f
-    join pg_depend as d on d.classid = 'pg_attrdef'::regclass and d.objid = f.oid
-        and d.refclassid = 'pg_class'::regclass
-    join pg_class as c on c.oid = d.refobjid and c.relkind = 'S'
-    where f.adrelid = table_name
+    from pg_depend as d join pg_class as c on c.oid = d.refobjid and c.relkind = 'S'
+    where d.classid = 'pg_attrdef'::regclass and d.refclassid = 'pg_class'::regclass
+        and d.objid = any (array(select f.oid from pg_attrdef as f where f.adrelid = table_name))
 $$;
 
 alter function public.multigres_sequences(regclass) owner to current_user;
 revoke all on function public.multigres_sequences(regclass) from public;
 
 
--- Dimensions whose policy was dropped, and not by multigres_unprotect(): the comment of each policy
--- of a table has all dimensions in it, so that those that stand know of one that is gone.
-create or replace function public.multigres_lost()
+-- Dimensions, of one relation or of all, whose policy was dropped, and not by
+-- multigres_unprotect(): the comment of each policy of a table has all dimensions in it, so that
+-- those that stand know of one that is gone.
+create or replace function public.multigres_lost(table_name regclass default null)
 returns table (relation regclass, policy name, column_name name, variable text)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
-    select distinct p.polrelid::regclass, d.key::name, (d.value ->> 'column')::name,
-        d.value ->> 'variable'
-    from pg_policy as p
-    cross join lateral (
-        select public.multigres_memory(obj_description(p.oid, 'pg_policy')) -> 'dimensions'
-    ) as m(dimensions)
-    cross join lateral jsonb_each(
-        case when jsonb_typeof(m.dimensions) = 'object' then m.dimensions end) as d
-    where starts_with(p.polname::text, 'multigres_')
-        and d.value ->> 'column' is not null and d.value ->> 'variable' is not null
-        and not exists (
-            select from pg_policy as same
-            where same.polrelid = p.polrelid and same.polname = d.key::name)
+begin
+    return query
+        select distinct p.polrelid::regclass, d.key::name, (d.value ->> 'column')::name,
+            d.value ->> 'variable'
+        from (
+            select one.* from pg_policy as one where one.polrelid = table_name
+            union all
+            select each.* from pg_policy as each where table_name is null
+        ) as p
+        cross join lateral (
+            select public.multigres_memory(obj_description(p.oid, 'pg_policy')) -> 'dimensions'
+            offset 0
+        ) as m(dimensions)
+        cross join lateral jsonb_each(
+            case when jsonb_typeof(m.dimensions) = 'object' then m.dimensions end) as d
+        where starts_with(p.polname::text, 'multigres_')
+            and d.value ->> 'column' is not null and d.value ->> 'variable' is not null
+            and d.key::name <> all (array(
+                select same.polname from pg_policy as same where same.polrelid = p.polrelid));
+end
 $$;
 
-alter function public.multigres_lost() owner to current_user;
-revoke all on function public.multigres_lost() from public;
+alter function public.multigres_lost(regclass) owner to current_user;
+revoke all on function public.multigres_lost(regclass) from public;
 
 
 -- Writes the dimensions of a table into the comments of its policies: those that stand, and of
@@ -629,11 +663,10 @@ begin
     from (
         select d.relation, d.policy, d.column_name,
             coalesce(d.variable, d.memory ->> 'variable') as variable
-        from public.multigres_dimensions() as d
+        from public.multigres_dimensions(table_name) as d
         union all
-        select * from public.multigres_lost() as l where l.policy <> all (forgotten)
-    ) as d
-    where d.relation = table_name;
+        select * from public.multigres_lost(table_name) as l where l.policy <> all (forgotten)
+    ) as d;
     for note in
         select p.polname as policy, m.memory || jsonb_build_object('dimensions', dimensions) as new
         from pg_policy as p
@@ -679,9 +712,8 @@ begin
         return;
     end if;
     select pg_get_expr(p.polqual, p.polrelid) into predicate
-    from public.multigres_dimensions() as d
-    join pg_policy as p on p.polrelid = d.relation and p.polname = d.policy
-    where d.relation = table_name
+    from public.multigres_dimensions(table_name) as d
+    join pg_policy as p on p.polrelid = table_name and p.polname = d.policy
     order by d.variable is distinct from 'app.current_tenant_id', p.polname limit 1;
     if predicate is not null then
         execute format(
@@ -720,10 +752,10 @@ begin
 
     for found in
         select d.policy, d.column_name = multigres_isolate.column_name as same, true as stands
-        from public.multigres_dimensions() as d where d.relation = table_name
+        from public.multigres_dimensions(table_name) as d
         union all
         select l.policy, l.column_name = multigres_isolate.column_name, false
-        from public.multigres_lost() as l where l.relation = table_name
+        from public.multigres_lost(table_name) as l
     loop
         -- One whose column cannot be told was changed beyond that, and isolates nothing.
         if found.same is not false then
@@ -802,13 +834,12 @@ begin
     -- An index on a partitioned table would take those of its partitions for its own, and take
     -- them along when it is dropped.
     if not exists (
-        select from pg_index as i
+        select from public.multigres_family(table_name) as f
+        join pg_index as i on i.indrelid = f
         join pg_class as c on c.oid = i.indexrelid
         join pg_am as m on m.oid = c.relam
         join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
-        where (i.indrelid = table_name or found.relkind = 'p'
-                and i.indrelid in (select public.multigres_family(table_name)))
-            and a.attname = column_name
+        where (f = table_name or found.relkind = 'p') and a.attname = column_name
             and i.indisvalid and i.indpred is null and m.amname = 'btree')
     then
         made := format('multigres_%s_%s', table_name::oid, found.attnum);
@@ -918,8 +949,7 @@ begin
                     '... OWNER TO ...';
     end if;
 
-    first_time := not exists (
-        select from public.multigres_dimensions() as d where d.relation = table_name);
+    first_time := not exists (select from public.multigres_dimensions(table_name));
     if first_time then
         if not has_schema_privilege('app_user', parent.nspname, 'usage') then
             execute format('grant usage on schema %I to app_user', parent.nspname);
@@ -958,16 +988,14 @@ begin
 
     -- A partition that came since has the default and the NOT NULL of its table.
     select jsonb_object_agg(m.key, m.value) into inherited
-    from public.multigres_dimensions() as d, jsonb_each(d.memory) as m
-    where d.relation = table_name and d.column_name = multigres_protect.column_name
-        and m.key in ('default', 'not_null');
+    from public.multigres_dimensions(table_name) as d, jsonb_each(d.memory) as m
+    where d.column_name = multigres_protect.column_name and m.key in ('default', 'not_null');
     for part in select public.multigres_family(table_name) loop
-        old := (select d.memory from public.multigres_dimensions() as d
-            where d.relation = part
-                and d.column_name = multigres_protect.column_name limit 1);
+        old := (select d.memory from public.multigres_dimensions(part) as d
+            where d.column_name = multigres_protect.column_name limit 1);
         -- What concerns the whole table is known to each of its dimensions.
         select d.memory -> 'table' into shared
-        from public.multigres_dimensions() as d where d.relation = part
+        from public.multigres_dimensions(part) as d
         order by d.memory -> 'table' is null limit 1;
         if not found then
             select jsonb_build_object('enabled', c.relrowsecurity, 'forced', c.relforcerowsecurity,
@@ -1013,8 +1041,10 @@ begin
             using errcode = 'null_value_not_allowed';
     end if;
     select i.inhparent into parent
-    from pg_inherits as i join public.multigres_dimensions() as d on d.relation = i.inhparent
-    where i.inhrelid = table_name limit 1;
+    from pg_inherits as i
+    where i.inhrelid = table_name
+        and exists (select from public.multigres_dimensions(i.inhparent))
+    limit 1;
     if parent is not null then
         raise exception '% is a part of %, and protected with it', table_name, parent
             using errcode = 'wrong_object_type',
@@ -1024,16 +1054,16 @@ begin
 
     for part in select public.multigres_family(table_name) loop
         shared := (
-            select d.memory -> 'table' from public.multigres_dimensions() as d
-            where d.relation = part and d.memory -> 'table' is not null limit 1);
+            select d.memory -> 'table' from public.multigres_dimensions(part) as d
+            where d.memory -> 'table' is not null limit 1);
         forgotten := array(
-            select l.policy from public.multigres_lost() as l
-            where l.relation = part and (multigres_unprotect.column_name is null
-                or l.column_name = multigres_unprotect.column_name));
+            select l.policy from public.multigres_lost(part) as l
+            where multigres_unprotect.column_name is null
+                or l.column_name = multigres_unprotect.column_name);
         for dimension in
-            select * from public.multigres_dimensions() as d
-            where d.relation = part and (multigres_unprotect.column_name is null
-                or d.column_name = multigres_unprotect.column_name)
+            select * from public.multigres_dimensions(part) as d
+            where multigres_unprotect.column_name is null
+                or d.column_name = multigres_unprotect.column_name
         loop
             perform public.multigres_restore_column(part, dimension.column_name, dimension.memory);
             execute format('drop policy %I on %s', dimension.policy, part);
@@ -1041,9 +1071,9 @@ begin
         end loop;
         if forgotten <> '{}' then
             perform public.multigres_record(part, forgotten);
-            if exists (select from public.multigres_dimensions() as d where d.relation = part) then
+            if exists (select from public.multigres_dimensions(part)) then
                 perform public.multigres_admit(part);
-            elsif not exists (select from public.multigres_lost() as l where l.relation = part) then
+            elsif not exists (select from public.multigres_lost(part)) then
                 perform public.multigres_admit(part);
                 perform public.multigres_restore_table(part, shared);
             end if;
@@ -1093,7 +1123,7 @@ begin
         not_null := array(
             select f from public.multigres_family(table_name) as f
             join pg_attribute as a on a.attrelid = f
-            join public.multigres_dimensions() as d on d.relation = f
+            cross join lateral public.multigres_dimensions(f) as d
             where a.attname = multigres_restore_column.column_name and a.attnotnull
                 and d.column_name = a.attname and d.memory -> 'not_null' is null);
         begin
@@ -1287,9 +1317,8 @@ begin
         and pg_get_expr(access.polqual, access.polrelid) = (
             select '(' || string_agg(pg_get_expr(p.polqual, p.polrelid), ' AND '
                 order by p.polname) || ')'
-            from public.multigres_dimensions() as d
+            from public.multigres_dimensions(access.polrelid) as d
             join pg_policy as p on p.polrelid = d.relation and p.polname = d.policy
-            where d.relation = access.polrelid
             having count(*) > 1);
 
     perform public.multigres_record(unknown.relation)

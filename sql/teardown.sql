@@ -46,7 +46,10 @@ begin
         perform public.multigres_unharden();
     end if;
 
-    if to_regprocedure('public.multigres_dimensions()') is not null then
+    if exists (
+        select from pg_proc as p
+        where p.pronamespace = 'public'::regnamespace and p.proname = 'multigres_dimensions')
+    then
         -- A partition goes with its table.
         for name in
             select distinct d.relation::text

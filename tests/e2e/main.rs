@@ -8,6 +8,7 @@ mod check_detours;
 mod check_side_doors;
 mod encodings;
 mod failures;
+mod growth;
 mod guard;
 mod harden;
 mod harness;

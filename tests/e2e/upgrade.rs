@@ -56,7 +56,12 @@ const MIDDLE: &str = "
     create or replace function public.current_tenant_id() returns text
     language sql stable security definer parallel unsafe set search_path = pg_catalog as $$
         select public.multigres_context('app.current_tenant_id') $$;
-    drop function multigres_dimensions() cascade;
+    drop function multigres_dimensions(regclass);
+    drop function multigres_lost(regclass);
+    create function public.multigres_dimensions() returns setof pg_policy language sql as
+        'table pg_catalog.pg_policy';
+    create function public.multigres_lost() returns setof pg_policy language sql as
+        'table pg_catalog.pg_policy';
     drop function multigres_check() cascade";
 
 #[test]
