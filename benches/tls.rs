@@ -27,9 +27,10 @@ fn main() {
     let stage = Stage::new();
     let mut ways = stage.ways();
     println!("{rounds} rounds of each, interleaved, medians; CPU is that of the process between");
-    report("login and farewell", &mut ways, rounds, |way| {
+    // With a query, for PgBouncer opens its connection to PostgreSQL with the first one.
+    report("login, one query, farewell", &mut ways, rounds, |way| {
         for _ in 0..LOGINS {
-            drop(way.connect(&stage));
+            way.connect(&stage).batch_execute("select").expect("an answer");
         }
         u64::from(LOGINS)
     });
