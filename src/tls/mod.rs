@@ -32,15 +32,12 @@ pub struct Tls {
 /// The same objects, not only equal settings: they cannot be compared.
 impl PartialEq for Tls {
     fn eq(&self, other: &Self) -> bool {
-        let client = match (&self.client, &other.client) {
-            (Some(one), Some(other)) => Arc::ptr_eq(&one.config, &other.config),
-            (one, other) => one.is_none() && other.is_none(),
+        let objects = |tls: &Tls| {
+            let client = tls.client.as_ref().map(|leg| Arc::as_ptr(&leg.config));
+            let upstream = tls.upstream.as_ref().map(|leg| Arc::as_ptr(&leg.config));
+            (client, upstream)
         };
-        client
-            && match (&self.upstream, &other.upstream) {
-                (Some(one), Some(other)) => Arc::ptr_eq(&one.config, &other.config),
-                (one, other) => one.is_none() && other.is_none(),
-            }
+        objects(self) == objects(other)
     }
 }
 

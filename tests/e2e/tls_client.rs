@@ -32,13 +32,10 @@ fn login(client: &mut TlsClient) -> Vec<Message> {
     client.write_all(&startup).expect("it is taken");
     let mut messages = Vec::new();
     loop {
-        let mut head = [0; 5];
-        client.read_exact(&mut head).expect("a message");
-        let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
-        let mut body = vec![0; length - 4];
-        client.read_exact(&mut body).expect("its body");
-        messages.push(Message { tag: head[0], body });
-        if matches!(head[0], b'Z' | b'E') {
+        let message = Message::read(client).expect("a message");
+        let is_last = matches!(message.tag, b'Z' | b'E');
+        messages.push(message);
+        if is_last {
             return messages;
         }
     }

@@ -80,12 +80,12 @@ fn whoever_stands_in_between_with_another_certificate_fails_at_scram() {
         let read = multigres.read(&mut startup).expect("a startup message");
         postgresql.write_all(&startup[..read]).expect("it is taken");
         // PostgreSQL asks and Multigres answers, until one of them has had enough.
-        while let Ok(message) = read_message(&mut postgresql) {
+        while let Ok(message) = Message::read(&mut postgresql) {
             let is_question = message.tag == b'R';
             if multigres.write_all(&message.to_bytes()).is_err() || !is_question {
                 return;
             }
-            let Ok(answer) = read_message(&mut multigres) else { return };
+            let Ok(answer) = Message::read(&mut multigres) else { return };
             postgresql.write_all(&answer.to_bytes()).expect("it is taken");
         }
     });
@@ -97,21 +97,12 @@ fn whoever_stands_in_between_with_another_certificate_fails_at_scram() {
     let mut client = asked_tls_client(daemon.raw(), &stage.authority.der(), Offer::default());
     let startup = startup_message(&[("user", "scram_user.acme"), ("database", TENANTS)]);
     client.write_all(&startup).expect("it is taken");
-    assert_eq!(read_message(&mut client).expect("a question").body, 3i32.to_be_bytes());
+    assert_eq!(Message::read(&mut client).expect("a question").body, 3i32.to_be_bytes());
     client.write_all(&Message::password(PASSWORD).to_bytes()).expect("it is taken");
-    let refusal = read_message(&mut client).expect("an answer").error_fields();
+    let refusal = Message::read(&mut client).expect("an answer").error_fields();
     assert_eq!(refusal.sqlstate, "28000");
     assert!(refusal.message.contains("channel binding"), "by PostgreSQL: {refusal:?}");
     daemon.wait_until_idle();
-}
-
-fn read_message(from: &mut impl Read) -> std::io::Result<Message> {
-    let mut head = [0; 5];
-    from.read_exact(&mut head)?;
-    let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
-    let mut body = vec![0; length - 4];
-    from.read_exact(&mut body)?;
-    Ok(Message { tag: head[0], body })
 }
 
 #[test]

@@ -49,6 +49,21 @@ impl Message {
         Message::new(b'p', format!("{password}\0"))
     }
 
+    /// The next one, from whatever carries them.
+    pub(crate) fn read(from: &mut impl Read) -> io::Result<Message> {
+        let mut head = [0; 5];
+        from.read_exact(&mut head)?;
+        let [tag, length @ ..] = head;
+        let length = usize::try_from(i32::from_be_bytes(length)).ok();
+        let length = length.and_then(|length| length.checked_sub(4));
+        let Some(length) = length else {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "bad message length"));
+        };
+        let mut body = vec![0; length];
+        from.read_exact(&mut body)?;
+        Ok(Message { tag, body })
+    }
+
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = vec![self.tag];
         bytes.extend(length_word(self.body.len() + 4));
@@ -208,17 +223,7 @@ impl Raw {
     }
 
     pub(crate) fn try_read_message(&mut self) -> io::Result<Message> {
-        let mut head = [0; 5];
-        self.read_exact(&mut head)?;
-        let [tag, length @ ..] = head;
-        let length = usize::try_from(i32::from_be_bytes(length)).ok();
-        let length = length.and_then(|length| length.checked_sub(4));
-        let Some(length) = length else {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "bad message length"));
-        };
-        let mut body = vec![0; length];
-        self.read_exact(&mut body)?;
-        Ok(Message { tag, body })
+        Message::read(self)
     }
 
     /// # Panics
