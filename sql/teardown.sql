@@ -79,6 +79,7 @@ begin
     loop
         execute 'drop function ' || name;
     end loop;
+    drop schema if exists multigres cascade;
 end
 $$;
 

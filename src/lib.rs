@@ -15,5 +15,6 @@ pub mod refusal;
 pub mod relay;
 pub mod server;
 pub mod session;
+pub mod sql;
 pub mod tenant;
 pub mod tls;

@@ -1,7 +1,7 @@
 //! The `multigres` daemon: command line and environment in, exit code out.
 //!
-//! Exit codes: 0 stopped by a signal, nothing wrong with `--check`, or a key is printed; 1 the
-//! daemon cannot run, or there is no key to print;
+//! Exit codes: 0 stopped by a signal, nothing wrong with `--check`, or what was
+//! asked for is printed; 1 the daemon cannot run, or cannot print it;
 //! 2 a mistake in the settings or on the command line.
 
 use std::io::Write;
@@ -12,14 +12,17 @@ use log::{error, info};
 use multigres::config::{Config, SETTINGS, Sources, fresh_seal_key};
 use multigres::logging;
 use multigres::server::Server;
+use multigres::sql;
 
 #[cfg(any(feature = "marks", feature = "mutants"))]
 compile_error!("\"marks\" and \"mutants\" are for the simulator: a daemon has no planted bugs");
 
 fn main() -> ExitCode {
     let matches = command().get_matches();
-    if let Some((SEAL_KEY, _)) = matches.subcommand() {
-        return print_seal_key();
+    match matches.subcommand() {
+        Some((SEAL_KEY, _)) => return print_seal_key(),
+        Some((SQL, of)) => return print_sql(of),
+        Some(_) | None => {}
     }
     let config = match Config::load(&sources(&matches)) {
         Ok(config) => config,
@@ -58,6 +61,20 @@ fn print_seal_key() -> ExitCode {
     }
 }
 
+fn print_sql(of: &ArgMatches) -> ExitCode {
+    let text = match of.subcommand_name() {
+        Some(TEARDOWN) => sql::TEARDOWN.to_owned(),
+        Some(_) | None => sql::setup(),
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cannot print it: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn command() -> Command {
     let settings = SETTINGS.iter().map(|setting| {
         let default = if setting.default.is_empty() { "none" } else { setting.default };
@@ -80,6 +97,13 @@ fn command() -> Command {
         .args(settings)
         .args_conflicts_with_subcommands(true)
         .subcommand(Command::new(SEAL_KEY).about("Prints a fresh key for seal_key_file"))
+        .subcommand(
+            Command::new(SQL)
+                .about("Prints the SQL for a database, to be run by psql or an SQL editor")
+                .subcommand_required(true)
+                .subcommand(Command::new(SETUP).about("What brings Multigres into it"))
+                .subcommand(Command::new(TEARDOWN).about("What takes Multigres out of it")),
+        )
 }
 
 fn sources(matches: &ArgMatches) -> Sources {
@@ -99,3 +123,6 @@ fn sources(matches: &ArgMatches) -> Sources {
 }
 
 const SEAL_KEY: &str = "seal-key";
+const SQL: &str = "sql";
+const SETUP: &str = "setup";
+const TEARDOWN: &str = "teardown";

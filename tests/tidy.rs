@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer of `src/` with the layers it may name; `docs/architecture.md` draws it.
-const LAYERS: [(&str, &[&str]); 12] = [
+const LAYERS: [(&str, &[&str]); 13] = [
     ("protocol", &[]),
     ("refusal", &["protocol"]),
     ("tenant", &["protocol", "refusal"]),
@@ -17,6 +17,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
     ("server", &["net", "proxy"]),
     ("config", &["net", "proxy", "session", "tenant", "tls"]),
     ("logging", &[]),
+    ("sql", &[]),
     (PROBE, &[]),
 ];
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use postgres::{Client, NoTls};
 
 use crate::support::{
-    Cluster, Daemon, SEAL_KEY as KEY, SETUP, cluster, count, empty_database,
+    Cluster, Daemon, SEAL_KEY as KEY, SETUP, TEARDOWN, cluster, count, empty_database,
     set_up_database as database, sqlstate,
 };
 
@@ -481,13 +481,22 @@ fn the_status_tells_what_is_wrong_with_each_table() {
 }
 
 #[test]
-fn the_readmes_command_makes_one_file_of_the_setup() {
+fn the_daemon_prints_the_setup_as_one_text_without_commands_of_psql() {
     let root = env!("CARGO_MANIFEST_DIR");
     let readme = std::fs::read_to_string(format!("{root}/README.md")).unwrap();
-    let line = readme.lines().find(|line| line.trim_start().starts_with("sed -e"));
-    let mut shell = std::process::Command::new("sh");
-    let output = shell.args(["-c", line.unwrap()]).current_dir(root).output().unwrap();
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), *SETUP);
+    assert!(readme.contains("target/release/multigres sql setup > setup.sql"));
+    let printed = |of: &str| {
+        let mut daemon = std::process::Command::new(env!("CARGO_BIN_EXE_multigres"));
+        let output = daemon.args(["sql", of]).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let setup = printed("setup");
+    assert!(setup.starts_with("-- ") && setup.trim_end().ends_with("commit;"), "{setup}");
+    assert!(!setup.lines().any(|line| line.starts_with('\\')), "a command of psql");
+    assert_eq!(printed("teardown"), TEARDOWN);
+    let database = empty_database("sql_printed");
+    cluster().superuser(&database).batch_execute(&setup).expect("what was printed runs");
 }
 
 #[test]

@@ -6,22 +6,10 @@ use postgres::Client;
 
 use super::cluster;
 
-/// `sql/setup.sql` as psql reads it: with the files that it includes in their places.
-pub(crate) static SETUP: LazyLock<String> = LazyLock::new(|| {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/sql");
-    let read = |name: &str| {
-        std::fs::read_to_string(format!("{folder}/{name}"))
-            .unwrap_or_else(|error| panic!("{folder}/{name}: {error}"))
-    };
-    let lines = read("setup.sql");
-    let lines = lines.lines().map(|line| match line.strip_prefix(r"\ir ") {
-        Some(name) => read(name),
-        None => format!("{line}\n"),
-    });
-    lines.collect()
-});
+/// `sql/setup.sql` with the files that it includes in their places.
+pub(crate) static SETUP: LazyLock<String> = LazyLock::new(multigres::sql::setup);
 
-pub(crate) const TEARDOWN: &str = include_str!("../../../sql/teardown.sql");
+pub(crate) const TEARDOWN: &str = multigres::sql::TEARDOWN;
 
 /// A new database of this name in the shared cluster, with nothing in it.
 pub(crate) fn empty_database(name: &str) -> String {

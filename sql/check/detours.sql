@@ -1,0 +1,122 @@
+-- What reads tables with other rights than those of app_user, or has no policies at all.
+create or replace function public.multigres_check_detours()
+returns table (severity text, object text, problem text, fix text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    with recursive names(name) as (
+        select 'tenant_id'::name
+        union
+        select i.column_name from public.multigres_isolations() as i
+    ),
+    holding as (
+        -- Tables and foreign tables with a tenant's rows in them.
+        select c.oid as id from pg_class as c
+        where c.relkind in ('r', 'p', 'f') and c.relnamespace <> 'pg_catalog'::regnamespace
+            and exists (select from pg_attribute as a join names as n on n.name = a.attname
+                where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped)
+        union
+        select i.relation from public.multigres_isolations() as i
+    ),
+    reads(reader, relation) as (
+        select r.ev_class, d.refobjid
+        from pg_rewrite as r
+        join pg_depend as d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid
+            and d.refclassid = 'pg_class'::regclass and d.refobjid <> r.ev_class
+        where r.ev_type = '1'
+        union
+        select s.reader, d.refobjid
+        from reads as s
+        join pg_rewrite as r on r.ev_class = s.relation and r.ev_type = '1'
+        join pg_depend as d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid
+            and d.refclassid = 'pg_class'::regclass and d.refobjid <> r.ev_class
+    ),
+    relations as (
+        select c.oid as id, c.oid::regclass::text as name, c.relkind, c.relowner,
+            o.rolname as owner,
+            o.rolsuper or o.rolbypassrls as past_policies,
+            public.multigres_reached(c.oid, 'SELECT', 'INSERT', 'UPDATE', 'DELETE') as reached,
+            exists (select from holding as h where h.id = c.oid
+                union all
+                select from reads as s join holding as h on h.id = s.relation
+                where s.reader = c.oid) as holds,
+            -- A copy below it, or a table without policies that holds its reader.
+            exists (
+                select from reads as s join pg_class as t on t.oid = s.relation
+                where s.reader = c.oid and (
+                    t.relkind = 'm' and exists (
+                        select from reads as u join holding as h on h.id = u.relation
+                        where u.reader = t.oid)
+                    or s.relation in (select h.id from holding as h)
+                        and not (t.relrowsecurity and (t.relforcerowsecurity
+                            or t.relowner <> c.relowner)))) as unheld,
+            exists (
+                select from pg_options_to_table(c.reloptions) as x
+                where x.option_name = 'security_invoker' and x.option_value::boolean
+            ) as invoker
+        from pg_class as c
+        join pg_namespace as n on n.oid = c.relnamespace
+        join pg_roles as o on o.oid = c.relowner
+        where c.relkind in ('v', 'm', 'f')
+            and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast')
+            and not exists (
+                select from pg_depend as d
+                where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
+    ),
+    definers as (
+        select p.oid::regprocedure::text as name, p.oid as id, o.rolname as owner, p.proacl,
+            p.proowner, o.rolsuper or o.rolbypassrls as past_policies,
+            case p.prokind when 'p' then 'procedure' else 'function' end as kind,
+            exists (select from unnest(p.proconfig) as s(setting)
+                where s.setting ~ '^search_path=') as pinned
+        from pg_proc as p
+        join pg_namespace as n on n.oid = p.pronamespace
+        join pg_roles as o on o.oid = p.proowner
+        where p.prosecdef and n.nspname not in ('pg_catalog', 'information_schema')
+            and not (n.nspname = 'public'
+                and p.proname in ('current_tenant_id', 'multigres_context')
+                and p.proowner = (select f.proowner from pg_proc as f
+                    where f.oid = 'public.current_tenant_id()'::regprocedure))
+            and not exists (
+                select from pg_depend as d
+                where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e')
+            and exists (
+                select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) as a
+                where a.grantee in (select public.multigres_app_roles()))
+            and exists (
+                select from aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) as a
+                where a.privilege_type = 'USAGE'
+                    and a.grantee in (select public.multigres_app_roles()))
+    )
+    select case when r.past_policies or r.unheld then 'error' else 'info' end, 'view ' || r.name,
+        format('reads with the rights of its owner %I', r.owner)
+            || case when r.past_policies then ', whom no policy holds'
+                when r.unheld then ', and what it reads has no policy that holds him'
+                else '' end,
+        case when current_setting('server_version_num')::int >= 150000
+            then format('alter view %s set (security_invoker = true)', r.name)
+            else public.multigres_revoke_table(r.id, 'SELECT', 'INSERT', 'UPDATE', 'DELETE') end
+    from relations as r
+    where r.relkind = 'v' and r.reached is not null and r.holds and not r.invoker
+        and (r.past_policies or r.unheld
+            or current_setting('server_version_num')::int >= 150000)
+    union all
+    select case when r.holds then 'error' else 'info' end,
+        case r.relkind when 'm' then 'materialized view ' else 'foreign table ' end || r.name,
+        'app_user has ' || r.reached || ' on it, and it cannot have policies',
+        public.multigres_revoke_table(r.id, 'SELECT', 'INSERT', 'UPDATE', 'DELETE')
+    from relations as r
+    where r.relkind in ('m', 'f') and r.reached is not null
+    union all
+    select case when f.past_policies then 'error' else 'info' end, f.kind || ' ' || f.name,
+        format('app_user may execute it, and it runs with the rights of %I', f.owner)
+            || case when f.past_policies then ', whom no policy holds' else '' end,
+        public.multigres_revoke(f.kind || ' ' || f.name,
+            coalesce(f.proacl, acldefault('f', f.proowner)), '{EXECUTE}')
+    from definers as f
+    union all
+    select 'warning', f.kind || ' ' || f.name,
+        'is SECURITY DEFINER and finds its names by the search_path of its caller',
+        format('alter %s %s set search_path = pg_catalog, public, pg_temp', f.kind, f.name)
+    from definers as f where not f.pinned
+$$;

@@ -1,0 +1,48 @@
+-- Schema multigres: what Multigres keeps in this database, and functions that it alone calls. A
+-- policy finds its functions by oid and needs no USAGE here; what the daemon or a role calls by
+-- name stands in schema public.
+do $$
+begin
+    if to_regnamespace('multigres') is null then
+        create schema multigres;
+    end if;
+end
+$$;
+alter schema multigres owner to current_user;
+revoke all on schema multigres from public;
+
+
+-- Leaves a table or sequence of schema multigres, and the sequences of a table, to its owner
+-- alone, whatever default privileges have granted.
+create or replace function multigres.withhold(relation regclass) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    granted record;
+begin
+    for granted in
+        select distinct c.oid::regclass as name,
+            case c.relkind when 'S' then 'sequence' else 'table' end as kind,
+            case a.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end
+                as grantee
+        from pg_class as c
+        cross join lateral (
+            select x.* from aclexplode(c.relacl) as x
+            union all
+            select x.* from pg_attribute as t, aclexplode(t.attacl) as x
+            where t.attrelid = c.oid
+        ) as a
+        where a.grantee <> c.relowner
+            and (c.oid = relation or c.relkind = 'S' and exists (
+                select from pg_depend as d
+                where d.classid = 'pg_class'::regclass and d.objid = c.oid
+                    and d.refclassid = 'pg_class'::regclass and d.refobjid = relation
+                    and d.deptype in ('a', 'i')))
+    loop
+        execute format('revoke all on %s %s from %s', granted.kind, granted.name, granted.grantee);
+    end loop;
+end
+$$;
+
+revoke all on function multigres.withhold(regclass) from public;

@@ -1,0 +1,67 @@
+//! The SQL of the database side, which the daemon carries: `multigres sql setup` prints it.
+//! Knows nothing of what is in it.
+
+/// `sql/setup.sql` as one text: each file that it includes stands in the place of its `\ir`, so
+/// that an SQL editor or a driver takes it as well as psql.
+pub fn setup() -> String {
+    let lines = SETUP.lines().map(|line| match line.strip_prefix(r"\ir ") {
+        Some(name) => included(name).to_owned(),
+        None => format!("{line}\n"),
+    });
+    lines.collect()
+}
+
+fn included(name: &str) -> &'static str {
+    let file = INCLUDED.iter().find(|(file, _)| *file == name);
+    file.map(|(_, text)| *text).unwrap_or_else(|| panic!("setup.sql includes {name}"))
+}
+
+/// `sql/teardown.sql`.
+pub const TEARDOWN: &str = include_str!("../sql/teardown.sql");
+
+const SETUP: &str = include_str!("../sql/setup.sql");
+
+macro_rules! files {
+    ($($name:literal),* $(,)?) => {
+        [$(($name, include_str!(concat!("../sql/", $name)))),*]
+    };
+}
+
+const INCLUDED: &[(&str, &str)] = &files![
+    "origin.sql",
+    "schema.sql",
+    "context.sql",
+    "seal.sql",
+    "role.sql",
+    "policy.sql",
+    "protect.sql",
+    "unprotect.sql",
+    "status.sql",
+    "guard.sql",
+    "upgrade.sql",
+    "check/reach.sql",
+    "check/role.sql",
+    "check/tables.sql",
+    "check/policies.sql",
+    "check/constraints.sql",
+    "check/detours.sql",
+    "check/side_doors.sql",
+    "check/own.sql",
+    "check.sql",
+    "harden.sql",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::{INCLUDED, SETUP, setup};
+
+    #[test]
+    fn setup_is_every_included_file_once_in_its_order() {
+        let names: Vec<_> = SETUP.lines().filter_map(|line| line.strip_prefix(r"\ir ")).collect();
+        let carried: Vec<_> = INCLUDED.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, carried);
+        let whole = setup();
+        assert!(INCLUDED.iter().all(|(_, text)| whole.matches(text).count() == 1));
+        assert!(!whole.contains(r"\ir "), "no psql command is left");
+    }
+}
