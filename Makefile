@@ -9,10 +9,14 @@ help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 build: ## Build the daemon: target/release/multigres
+	@scripts/compiler
 	cargo build --release --locked
 
 test: ## Formatting, lints, docs, all tests on a private PostgreSQL (installed if missing), simulation
+	@echo "make test: about 7 minutes on two quiet cores, 15 on busy ones; it leaves some 3 GB in target/"
+	@scripts/compiler
 	@scripts/postgresql >/dev/null
+	@scripts/psycopg >/dev/null
 	@scripts/rust-component fmt rustfmt
 	cargo fmt --all --check
 	@$(MAKE) --no-print-directory lint doc
