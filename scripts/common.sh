@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What the scripts share: to say what is done, to stop, to install. Sourced, not run.
 
 announce() {
