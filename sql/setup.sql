@@ -27,6 +27,7 @@ set local search_path = pg_catalog, pg_temp;
 \ir policy.sql
 \ir protect.sql
 \ir unprotect.sql
+\ir maintain.sql
 \ir status.sql
 \ir guard.sql
 \ir upgrade.sql

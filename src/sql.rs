@@ -36,6 +36,7 @@ const INCLUDED: &[(&str, &str)] = &files![
     "policy.sql",
     "protect.sql",
     "unprotect.sql",
+    "maintain.sql",
     "status.sql",
     "guard.sql",
     "upgrade.sql",

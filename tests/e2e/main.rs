@@ -19,6 +19,7 @@ mod login;
 mod logs;
 mod managed;
 mod oracles;
+mod owner;
 mod pipe;
 mod planted;
 mod protect;
