@@ -1,9 +1,11 @@
 //! What FORCE ROW LEVEL SECURITY does to the owner of a protected table, and the two ways that the
 //! documentation gives them: to fail loudly, and to work on all rows inside one transaction.
 
+use std::process::Command;
+
 use postgres::Client;
 
-use crate::support::{SETUP, cluster, count, empty_database, sqlstate};
+use crate::support::{SETUP, cluster, count, empty_database, program, shortened, sqlstate};
 
 #[test]
 fn an_owner_is_held_silently_unless_row_security_is_off() {
@@ -23,6 +25,25 @@ fn an_owner_is_held_silently_unless_row_security_is_off() {
         assert_eq!(sqlstate(&error), "42501", "{query}: {error}");
     }
     assert_eq!(names(&database), ["Ada", "Alan", "Grace"]);
+}
+
+#[test]
+fn what_an_owner_makes_of_a_protected_table_is_empty_or_refused() {
+    let database = owned("owner_copies");
+    let mut owner = owner(&database);
+    owner
+        .batch_execute("create materialized view app.copied as select * from app.contacts")
+        .unwrap();
+    assert_eq!(count(&mut owner, "app.copied"), 0, "made empty, silently");
+    owner.batch_execute("refresh materialized view app.copied").unwrap();
+    assert_eq!(count(&mut owner, "app.copied"), 0, "and refreshed empty");
+    let copy = owner.batch_execute("copy app.contacts (tenant_id) from stdin").unwrap_err();
+    assert_eq!(sqlstate(&copy), "0A000", "{copy}");
+
+    let Some(dump) = pg_dump(&database, &[]) else { return };
+    assert!(dump.unwrap_err().contains("query would be affected by row-level security policy"));
+    let silent = pg_dump(&database, &["--enable-row-security"]).unwrap().unwrap();
+    assert!(silent.contains("COPY app.contacts") && !silent.contains("Grace"), "{silent}");
 }
 
 #[test]
@@ -187,6 +208,23 @@ fn owned(name: &str) -> String {
 
 fn owner(database: &str) -> Client {
     cluster().direct("owner_of_app", database).connect(postgres::NoTls).unwrap()
+}
+
+/// What pg_dump says of the tables in schema app, as their owner; `None` without a pg_dump.
+fn pg_dump(database: &str, options: &[&str]) -> Option<Result<String, String>> {
+    let Some(program) = program("pg_dump") else {
+        shortened("no pg_dump beside this server");
+        return None;
+    };
+    let run = Command::new(program)
+        .args(["-h", "127.0.0.1", "-p", &cluster().port().to_string(), "-U", "owner_of_app"])
+        .args(["-n", "app"])
+        .args(options)
+        .arg(database)
+        .output()
+        .expect("pg_dump starts");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Some(if run.status.success() { Ok(text(run.stdout)) } else { Err(text(run.stderr)) })
 }
 
 fn names(database: &str) -> Vec<String> {
