@@ -1,6 +1,7 @@
 //! Stories of the loop and the relay on a network in memory: what the operating system does rarely
 //! or never on loopback.
 
+mod crowd;
 #[path = "../session/stage.rs"]
 #[allow(dead_code)]
 mod stage;
