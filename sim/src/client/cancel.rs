@@ -53,7 +53,11 @@ impl Login<'_> {
     /// is told when it is crowded out, when its time is over, and in a drain. That nothing is said
     /// to it once it has been read is seen in the kernel.
     fn may_refuse(&self, mut answer: Vec<u8>) -> bool {
-        let Some((b'E', body)) = wire::take(&mut answer) else { return false };
+        let is_error = answer.first() == Some(&b'E');
+        let Some((_, body)) = wire::take(&mut answer).filter(|_| is_error) else {
+            // Who is crowded out is closed at once, told or not.
+            return is_error && self.plan.is_crowded();
+        };
         let fields = wire::fields(&body).unwrap_or_default();
         let code = fields.iter().find(|(kind, _)| *kind == b'C').map(|(_, code)| code.as_str());
         let plan = self.plan;
