@@ -12,7 +12,7 @@ use super::token::{self, Key};
 use super::{Proxy, Settings, too_many};
 use crate::net::{Net, Peer};
 use crate::relay::Relay;
-use crate::session::{ClientPlace, Leg, Session};
+use crate::session::{ClientPlace, Leg, Session, Stage};
 
 /// Whether one more connection can be accepted.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -143,7 +143,8 @@ impl<N: Net> Proxy<N> {
 
     /// Room for one more connection, if only to refuse it or to pass a cancel request on. The
     /// connection that is no session and whose time is over first has to make room, so that silent
-    /// clients, however many, do not keep others out.
+    /// clients, however many, do not keep others out. A cancel request on its way is the last to go:
+    /// while upstream is dialled its time is always the shortest.
     fn room(&self) -> Room {
         let Settings { connections_max, limits, .. } = &self.settings;
         if self.connections.len() < 2 * connections_max + limits.spare_connections
@@ -151,9 +152,20 @@ impl<N: Net> Proxy<N> {
         {
             return Room::Free;
         }
-        let mut keys = self.timers.keys();
-        let first = keys.find(|key| self.connections[key.slot].may_be_crowded_out());
-        first.map_or(Room::None, Room::InPlaceOf)
+        let mut room = Room::None;
+        for key in self.timers.keys() {
+            let connection = &self.connections[key.slot];
+            if !connection.may_be_crowded_out() {
+                continue;
+            }
+            if connection.relay.session().stage() != Stage::Cancelling {
+                return Room::InPlaceOf(key);
+            }
+            if room == Room::None {
+                room = Room::InPlaceOf(key);
+            }
+        }
+        room
     }
 
     fn admit(&mut self, mut stream: N::Stream, peer: Peer, now: Instant) {

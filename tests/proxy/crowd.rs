@@ -66,6 +66,29 @@ fn whoever_comes_waits_no_longer_than_others_linger() {
 }
 
 #[test]
+fn a_cancel_request_on_its_way_goes_last() {
+    let mut world = cramped(1);
+    let silent = world.client();
+    world.wait(Duration::from_millis(1));
+    let mut cancels = Vec::new();
+    for _ in 0..2 {
+        let cancel = world.client();
+        cancel.say(&CANCEL);
+        world.wait(Duration::from_millis(1));
+        cancels.push(cancel);
+    }
+    assert!(silent.is_closed() && !cancels[0].is_closed());
+    let silent = world.client();
+    world.run();
+    assert!(cancels[0].is_closed() && !cancels[1].is_closed(), "there is nobody else");
+    let last = world.client();
+    world.run();
+    assert!(silent.is_closed() && !last.is_closed());
+    assert_eq!(world.upstream().hear(), CANCEL);
+    assert_eq!((cancels[0].hear(), cancels[1].hear()), (vec![], vec![]), "nothing is said to it");
+}
+
+#[test]
 fn a_crowd_that_comes_at_once_is_not_taken_in_beyond_the_room_there_is() {
     let mut world = World::new("max_connections = 2");
     let session = bypass(&mut world);
@@ -82,3 +105,5 @@ fn a_crowd_that_comes_at_once_is_not_taken_in_beyond_the_room_there_is() {
     world.wait(Duration::from_secs(70));
     assert_eq!(world.status(), Status { connections: 1, piping: 1, ..NOTHING });
 }
+
+const CANCEL: [u8; 16] = [0, 0, 0, 16, 4, 210, 22, 46, 0, 0, 0, 42, 1, 2, 3, 4];
