@@ -54,6 +54,8 @@ points! {
         ClientUnregistered,
         /// More connections than there is room for: one that is no session has to go.
         CrowdedOut,
+        /// More connections than there is room for, and none of them has to go.
+        NoRoom,
         /// `max_connections` is reached.
         Full,
         /// `login_timeout` is over.
@@ -274,6 +276,10 @@ points! {
         LateAnswerDials,
         /// Only the first address is tried.
         FirstAddressOnly,
+        /// A client that has still to take upstream's last words is closed for another.
+        LastWordsCrowdedOut,
+        /// Connections are accepted however many there are.
+        RoomIgnored,
         /// `max_connections` does not hold.
         NeverFull,
         /// A session that ends is still counted.

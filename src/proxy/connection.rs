@@ -108,6 +108,13 @@ impl<S: crate::net::Stream> Connection<S> {
         self.accepted
     }
 
+    /// It may be closed so that another one can be accepted. A session that has ended counts no
+    /// longer, but its client may still have to take upstream's last words: closing would reset
+    /// them if the client has said anything since.
+    pub(super) fn may_be_crowded_out(&self) -> bool {
+        !self.counted && (self.piped.is_none() || mutant!(LastWordsCrowdedOut))
+    }
+
     /// Notes a change of phase, with a line in the log where a session comes up or is refused.
     pub(super) fn note_phase(&mut self, now: Instant, policy: &Policy) {
         let phase = self.relay.phase();

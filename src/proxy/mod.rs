@@ -398,25 +398,6 @@ impl<N: Net> Proxy<N> {
         Some(next.saturating_duration_since(now))
     }
 
-    /// Room for one more connection, if only to refuse it or to pass a cancel request on.
-    fn has_room(&self) -> bool {
-        let Settings { connections_max, limits, .. } = &self.settings;
-        self.connections.len() < 2 * connections_max + limits.spare_connections
-    }
-
-    /// Makes room by closing the connection that is no session and whose time is over first, so
-    /// that silent clients, however many, do not keep others out. Without effect before any of
-    /// them has a deadline.
-    fn make_room(&mut self, now: Instant) {
-        let connections = &self.connections;
-        let first = self.timers.keys().find(|key| !connections[key.slot].counted);
-        let Some(key) = first else { return };
-        let relay = &mut self.connections[key.slot].relay;
-        relay.session_mut().refuse(too_many().private("crowded out"));
-        relay.pump(&mut self.pool, self.settings.limits.turn_bytes);
-        self.close(key, None, now);
-    }
-
     /// A connection wants to become a session. It counts as one until it ends or is refused.
     fn admit_session(&mut self, key: Key) {
         let is_full = self.sessions >= self.settings.connections_max;
