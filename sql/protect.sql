@@ -152,6 +152,7 @@ begin
                     '... OWNER TO ...';
     end if;
 
+    perform multigres.forget(table_name);
     first_time := not exists (select from public.multigres_dimensions(table_name));
     if first_time then
         if not has_schema_privilege('app_user', parent.nspname, 'usage') then
@@ -216,6 +217,7 @@ begin
         perform public.multigres_isolate(part, column_name, variable,
             public.multigres_prepare(part, column_name, variable, old));
     end loop;
+    perform multigres.remember(table_name);
 end
 $$;
 

@@ -56,7 +56,9 @@ begin
             execute format('revoke all on public.multigres_seal_keys from %s', grantee);
         end loop;
     end if;
+    perform multigres.forget_context();
     perform public.multigres_define_context();
+    perform multigres.remember_context();
     if has_any_column_privilege('app_user', 'public.multigres_seal_keys',
             'select, insert, update')
         or has_table_privilege('app_user', 'public.multigres_seal_keys', 'delete, truncate')
@@ -95,7 +97,9 @@ begin
     if to_regclass('public.multigres_seal_keys') is not null then
         drop table public.multigres_seal_keys;
     end if;
+    perform multigres.forget_context();
     perform public.multigres_define_context();
+    perform multigres.remember_context();
 end
 $$;
 

@@ -20,6 +20,7 @@ begin;
 set local search_path = pg_catalog, pg_temp;
 
 \ir origin.sql
+\ir unguard.sql
 \ir schema.sql
 \ir context.sql
 \ir seal.sql
@@ -40,5 +41,6 @@ set local search_path = pg_catalog, pg_temp;
 \ir check/own.sql
 \ir check.sql
 \ir harden.sql
+\ir adopt.sql
 
 commit;

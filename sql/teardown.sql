@@ -42,6 +42,9 @@ begin
                 hint = 'Run this as the role that ran setup.sql, or drop what is not its.';
     end if;
 
+    drop event trigger if exists multigres_guard;
+    drop event trigger if exists multigres_guard_drop;
+    drop event trigger if exists multigres_guard_start;
     if to_regprocedure('public.multigres_unharden()') is not null then
         perform public.multigres_unharden();
     end if;

@@ -29,6 +29,7 @@ begin
                 hint = 'Unprotect that table: its partitions and heirs go with it.';
     end if;
     execute format('lock table %s in access exclusive mode', table_name);
+    perform multigres.forget(table_name);
 
     for part in select public.multigres_family(table_name) loop
         shared := (
@@ -57,6 +58,7 @@ begin
             end if;
         end if;
     end loop;
+    perform multigres.remember(table_name);
 end
 $$;
 

@@ -29,6 +29,7 @@ macro_rules! files {
 
 const INCLUDED: &[(&str, &str)] = &files![
     "origin.sql",
+    "unguard.sql",
     "schema.sql",
     "context.sql",
     "seal.sql",
@@ -49,6 +50,7 @@ const INCLUDED: &[(&str, &str)] = &files![
     "check/own.sql",
     "check.sql",
     "harden.sql",
+    "adopt.sql",
 ];
 
 #[cfg(test)]
