@@ -78,6 +78,7 @@ begin
     values (new_inner_pad, new_outer_pad, multigres_seal.bind)
     on conflict on constraint multigres_seal_keys_inner_pad_key
         do update set bind = excluded.bind;
+    perform multigres.renew_policies();
 end
 $$;
 
@@ -96,6 +97,7 @@ begin
         drop table public.multigres_seal_keys;
     end if;
     perform public.multigres_define_context();
+    perform multigres.renew_policies();
 end
 $$;
 
