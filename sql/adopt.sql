@@ -5,7 +5,7 @@ begin
     delete from multigres.protected as p
     where p.part and not exists (select from pg_class as c where c.oid = p.relation);
     perform multigres.remember(found.relation) from (
-        select distinct d.relation from public.multigres_dimensions() as d
+        select distinct d.relation from multigres.dimensions as d
         where not exists (
             select from multigres.protected as p
             where p.relation = d.relation and p.version = multigres.version(d.relation))

@@ -118,9 +118,32 @@ begin
         execute format('alter table %s owner to %I', keys, current_user);
     end if;
 
+    -- The verified value as the key of an object, for the policies of a sealed database.
+    create or replace function public.multigres_own(variable text) returns jsonb
+    language plpgsql stable parallel restricted
+    as $context$
+    declare
+        value pg_catalog.text := public.multigres_context(variable);
+    begin
+        return case when value is null then '{}'::pg_catalog.jsonb
+            else pg_catalog.jsonb_build_object(value, '{}'::pg_catalog.jsonb) end;
+    end
+    $context$;
+
+    create or replace function public.multigres_own() returns jsonb
+    language plpgsql stable parallel restricted
+    as $context$
+    begin
+        return public.multigres_own('app.current_tenant_id'::pg_catalog.text);
+    end
+    $context$;
+
+    alter function public.multigres_own(text) owner to current_user;
+    alter function public.multigres_own() owner to current_user;
     alter function public.multigres_context(text) owner to current_user;
     alter function public.current_tenant_id() owner to current_user;
-    grant execute on function public.multigres_context(text), public.current_tenant_id()
+    grant execute on function public.multigres_context(text), public.current_tenant_id(),
+        public.multigres_own(text), public.multigres_own()
         to public;
 end
 $define$;

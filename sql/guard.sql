@@ -61,25 +61,6 @@ end
 $$;
 
 
--- Are the policies of this table exactly what multigres_protect() makes them?
-create or replace function multigres.intact(relation oid) returns boolean
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    -- They are gone when somebody has dropped schema public.
-    if to_regprocedure('public.multigres_dimensions(regclass)') is null then
-        return false;
-    end if;
-    return exists (select from public.multigres_dimensions(relation))
-        and not exists (select from public.multigres_dimensions(relation) as d where not d.intact)
-        and not exists (select from public.multigres_lost(relation))
-        and exists (
-            select from pg_policy as p where p.polrelid = intact.relation and p.polpermissive);
-end
-$$;
-
-
 -- What is wrong with a recorded table that still is the one that was protected; NULL if nothing.
 create or replace function multigres.broken(relation oid, version text) returns text
 language plpgsql stable
@@ -94,6 +75,9 @@ begin
             when multigres.version(c.oid) is distinct from broken.version
                 and not multigres.intact(c.oid)
             then 'its policies are gone, or were changed'
+            when not exists (
+                select from pg_policy as p where p.polrelid = c.oid and p.polpermissive)
+            then 'no permissive policy is left, and nobody sees a row'
         end
         from pg_class as c where c.oid = broken.relation);
 end
@@ -394,10 +378,9 @@ begin
             if part.relkind not in ('r', 'p') then
                 raise insufficient_privilege;
             end if;
-            perform public.multigres_isolate(part.name, d.column_name, d.variable,
-                jsonb_build_object('column', d.column_name, 'variable', d.variable, 'table',
-                    '{"enabled": false, "forced": false}'::jsonb))
-            from public.multigres_dimensions(part.parent) as d;
+            perform multigres.note(part.name, p.column_name, p.variable, '{}', '{}')
+            from multigres.parts(part.parent) as p order by p.place;
+            perform multigres.isolate(part.name);
         exception when insufficient_privilege then
             raise exception '% would open % to other roles, past the policies of %', tag,
                 part.name, part.parent::regclass
@@ -470,14 +453,19 @@ as $$
 declare
     object text;
 begin
-    if to_regclass('multigres.protected') is null
+    if to_regclass('multigres.protected') is null or to_regclass('multigres.tables') is null
+        or to_regclass('multigres.dimensions') is null
         or to_regclass('multigres.context_parts') is null
     then
         raise exception '% would drop the record of what Multigres protects', tg_tag
             using errcode = 'object_not_in_prerequisite_state',
                 hint = 'Keep schema tools out of schema multigres. sql/teardown.sql removes it.';
     end if;
-    -- A dropped table takes its rows along; a name waits for the next table of that name.
+    delete from multigres.tables as t
+    where not exists (select from pg_class as c where c.oid = t.relation);
+    delete from multigres.dimensions as d
+    where not exists (select from pg_class as c where c.oid = d.relation);
+    -- A name waits for the next table that has it, a part of another table comes back with it.
     delete from multigres.protected as p
     where p.part and p.relation is not null
         and not exists (select from pg_class as c where c.oid = p.relation);

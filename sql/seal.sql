@@ -80,6 +80,7 @@ begin
     values (new_inner_pad, new_outer_pad, multigres_seal.bind)
     on conflict on constraint multigres_seal_keys_inner_pad_key
         do update set bind = excluded.bind;
+    perform multigres.renew_policies();
 end
 $$;
 
@@ -100,6 +101,7 @@ begin
     perform multigres.forget_context();
     perform public.multigres_define_context();
     perform multigres.remember_context();
+    perform multigres.renew_policies();
 end
 $$;
 
