@@ -61,8 +61,8 @@ end
 $$;
 
 
--- What is wrong with a recorded table that still is the one that was protected; NULL if nothing.
-create or replace function multigres.broken(relation oid, version text) returns text
+-- What is wrong with a recorded table, apart from its policies; NULL if nothing.
+create or replace function multigres.switched_off(relation oid) returns text
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -72,14 +72,28 @@ begin
             when c.relkind not in ('r', 'p') then 'it is no table any more'
             when not c.relrowsecurity then 'row-level security is off'
             when not c.relforcerowsecurity then 'row-level security is not forced upon the owner'
-            when multigres.version(c.oid) is distinct from broken.version
-                and not multigres.intact(c.oid)
-            then 'its policies are gone, or were changed'
-            when not exists (
-                select from pg_policy as p where p.polrelid = c.oid and p.polpermissive)
-            then 'no permissive policy is left, and nobody sees a row'
         end
-        from pg_class as c where c.oid = broken.relation);
+        from pg_class as c where c.oid = switched_off.relation);
+end
+$$;
+
+
+-- What is wrong with its policies, of which this version was intact; NULL if nothing.
+create or replace function multigres.altered(relation oid, version text) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if multigres.version(relation) = version then
+        return null;
+    elsif not multigres.intact(relation) then
+        return 'its policies are gone, or were changed';
+    elsif not exists (
+        select from pg_policy as p where p.polrelid = altered.relation and p.polpermissive)
+    then
+        return 'no permissive policy is left, and nobody sees a row';
+    end if;
+    return null;
 end
 $$;
 
@@ -96,6 +110,7 @@ begin
             then format('%I owns it, and can switch row-level security off',
                 pg_get_userbyid(exposed.role))
             when has_table_privilege(exposed.role, c.oid, 'truncate, references, trigger')
+                or has_any_column_privilege(exposed.role, c.oid, 'references')
             then format('%I may TRUNCATE it, or put a trigger or a reference on it',
                 pg_get_userbyid(exposed.role))
         end
@@ -312,8 +327,10 @@ end
 $$;
 
 
--- Judges recorded tables that a statement has changed, and lets the record follow what it may do.
-create or replace function multigres.follow(tag text, changed oid[]) returns void
+-- Judges recorded tables that a statement has changed, by what a statement of this kind can take
+-- from them: what was wrong before must not stop the one that mends it.
+create or replace function multigres.judge(tag text, changed oid[], of_policies boolean)
+returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set quote_all_identifiers = off
@@ -323,25 +340,42 @@ declare
     problem text;
 begin
     for judged in
-        select distinct on (p.relation) p.relation::oid as relation, p.version, p.part
-        from multigres.protected as p where p.relation::oid = any (changed)
+        select distinct on (p.relation) c.oid, c.relowner, p.version
+        from multigres.protected as p join pg_class as c on c.oid = p.relation
+        where p.relation::oid = any (changed)
     loop
-        problem := coalesce(multigres.broken(judged.relation, judged.version),
-            multigres.exposed(judged.relation, to_regrole('app_user')));
+        problem := case
+            when of_policies then multigres.altered(judged.oid, judged.version)
+            when pg_has_role(to_regrole('app_user'), judged.relowner, 'member')
+                then 'app_user owns it, and can switch row-level security off'
+            else multigres.switched_off(judged.oid) end;
         if problem is not null then
-            perform multigres.refuse(tag, judged.relation::regclass::text, problem);
+            perform multigres.refuse(tag, judged.oid::regclass::text, problem);
         end if;
-        update multigres.protected as p set version = multigres.version(judged.relation)
-        where p.relation = judged.relation
-            and p.version is distinct from multigres.version(judged.relation);
-        insert into multigres.protected as p (schema_name, table_name, relation, version, part)
-        select n.nspname, c.relname, c.oid, multigres.version(c.oid), judged.part
-        from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
-        where c.oid = judged.relation
-        on conflict on constraint protected_pkey do update
-            set relation = excluded.relation, version = excluded.version
-            where p.relation is distinct from excluded.relation;
     end loop;
+end
+$$;
+
+
+-- Lets the record follow a statement that has passed: new names, policies that were written anew.
+create or replace function multigres.follow(changed oid[]) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    update multigres.protected as p set version = multigres.version(p.relation)
+    where p.relation::oid = any (changed)
+        and p.version is distinct from multigres.version(p.relation)
+        and multigres.altered(p.relation, p.version) is null;
+    insert into multigres.protected as p (schema_name, table_name, relation, version, part)
+    select distinct n.nspname, c.relname, c.oid, known.version, known.part
+    from multigres.protected as known
+    join pg_class as c on c.oid = known.relation
+    join pg_namespace as n on n.oid = c.relnamespace
+    where c.oid = any (changed)
+    on conflict on constraint protected_pkey do update
+        set relation = excluded.relation, version = excluded.version
+        where p.relation is distinct from excluded.relation;
 
     -- A table that was dropped and is made anew, with the policies of a dump.
     update multigres.protected as p
@@ -433,12 +467,20 @@ begin
     elsif tg_tag in ('ALTER TABLE', 'CREATE POLICY', 'ALTER POLICY', 'ALTER SCHEMA',
         'CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO')
     then
-        select array_agg(coalesce(q.polrelid, r.oid, c.objid)) into changed
-        from pg_event_trigger_ddl_commands() as c
-        left join pg_policy as q on c.classid = 'pg_policy'::regclass and q.oid = c.objid
-        left join pg_class as r
-            on c.classid = 'pg_namespace'::regclass and r.relnamespace = c.objid;
-        perform multigres.follow(tg_tag, changed);
+        changed := array(
+            select case c.classid
+                when 'pg_policy'::regclass then (
+                    select q.polrelid from pg_policy as q where q.oid = c.objid)
+                else c.objid end
+            from pg_event_trigger_ddl_commands() as c
+            where c.classid <> 'pg_namespace'::regclass
+            union all
+            select r.oid
+            from pg_event_trigger_ddl_commands() as c
+            join pg_class as r on r.relnamespace = c.objid
+            where c.classid = 'pg_namespace'::regclass);
+        perform multigres.judge(tg_tag, changed, tg_tag like '%POLICY');
+        perform multigres.follow(changed);
         perform multigres.cover(tg_tag);
     end if;
 end
@@ -452,6 +494,7 @@ set quote_all_identifiers = off
 as $$
 declare
     object text;
+    changed oid[];
 begin
     if to_regclass('multigres.protected') is null or to_regclass('multigres.tables') is null
         or to_regclass('multigres.dimensions') is null
@@ -486,12 +529,14 @@ begin
         end if;
         return;
     end if;
-    perform multigres.follow(tg_tag, array(
+    changed := array(
         select c.oid
         from pg_event_trigger_dropped_objects() as d
         join pg_namespace as n on n.nspname = d.address_names[1]
         join pg_class as c on c.relnamespace = n.oid and c.relname = d.address_names[2]
-        where d.object_type = 'policy'));
+        where d.object_type = 'policy');
+    perform multigres.judge(tg_tag, changed, true);
+    perform multigres.follow(changed);
     select w.name into object
     from pg_event_trigger_dropped_objects() as d
     join multigres.context_parts as w on w.name = d.object_identity
@@ -541,12 +586,14 @@ begin
                 and now.version = p.version
                 and not pg_has_role(role, c.relowner, 'member')
                 and not has_table_privilege(role, c.oid, 'truncate, references, trigger')
+                and not has_any_column_privilege(role, c.oid, 'references')
             ) is not true
         )
         select s.oid::regclass::text, f.problem
         from suspects as s
         cross join lateral (
-            select coalesce(multigres.broken(s.oid, s.version), multigres.exposed(s.oid, role))
+            select coalesce(multigres.switched_off(s.oid), multigres.altered(s.oid, s.version),
+                multigres.exposed(s.oid, role))
             offset 0
         ) as f(problem)
         where f.problem is not null
@@ -597,6 +644,25 @@ end
 $$;
 
 
+-- For Multigres, at login: NULL where each value that is bound is spelt as the database has it, and
+-- else how the first that is not must be.
+create or replace function public.multigres_misspelt() returns text
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (
+        select public.multigres_spelling(d.variable, current_setting(d.variable, true))
+        from (
+            select distinct k.variable from multigres.dimensions as k
+            where k.kind in ('uuid', 'smallint', 'integer', 'bigint')
+        ) as d
+        where public.multigres_spelling(d.variable, current_setting(d.variable, true)) is not null
+        limit 1);
+end
+$$;
+
+
 do $$
 declare
     function regprocedure;
@@ -604,15 +670,15 @@ begin
     for function in
         select p.oid::regprocedure from pg_proc as p
         where p.pronamespace = 'multigres'::regnamespace and p.proname in ('version', 'intact',
-                'broken', 'exposed', 'reaches', 'uncovered', 'content', 'forget_context',
+                'switched_off', 'altered', 'judge', 'exposed', 'reaches', 'uncovered', 'content', 'forget_context',
                 'remember_context', 'context_faults', 'forget', 'remember', 'refuse', 'follow',
                 'cover', 'guard', 'guard_drop', 'guard_start', 'faults')
             or p.pronamespace = 'public'::regnamespace
-                and p.proname in ('multigres_forget', 'multigres_verdict')
+                and p.proname in ('multigres_forget', 'multigres_verdict', 'multigres_misspelt')
     loop
         execute format('alter function %s owner to current_user', function);
         execute format('revoke all on function %s from public', function);
     end loop;
-    grant execute on function public.multigres_verdict() to public;
+    grant execute on function public.multigres_verdict(), public.multigres_misspelt() to public;
 end
 $$;

@@ -75,7 +75,7 @@ as $$
         where p.prosecdef and n.nspname not in ('pg_catalog', 'information_schema')
             and not (n.nspname = 'public'
                 and p.proname in ('current_tenant_id', 'multigres_context',
-                    'multigres_spelling')
+                    'multigres_spelling', 'multigres_verdict', 'multigres_misspelt')
                 and p.proowner = (select f.proowner from pg_proc as f
                     where f.oid = 'public.current_tenant_id()'::regprocedure))
             and not exists (

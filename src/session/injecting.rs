@@ -5,11 +5,13 @@ use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Io, Outcome, Step};
+use super::{Guard, Io, Outcome, Step, guard};
 use crate::protocol::backend::{self, tag};
 use crate::protocol::{Message, frontend};
 use crate::refusal::{Fault, Refusal, sqlstate};
-use crate::tenant::{Context, Identity, Login, Policy, Pooler, SEAL_BIND_HINT, SealDemand, Tenant};
+use crate::tenant::{
+    Context, GuardDemand, Identity, Login, Policy, Pooler, SEAL_BIND_HINT, SealDemand, Tenant,
+};
 
 /// Holds back what upstream says until the injected batch has been answered exactly right.
 pub(super) struct Injecting {
@@ -104,7 +106,8 @@ impl Injecting {
             }
             tag::READY_FOR_QUERY => {
                 check_idle(message)?;
-                put_batch(&mut io.to_upstream, self.tenant(), &self.context, policy);
+                let guard = asks_guard(policy).then(|| guard::column(io.guard.is_some()));
+                put_batch(&mut io.to_upstream, self.tenant(), &self.context, policy, guard);
                 self.progress = Progress::Injected(match policy.upstream_pooler {
                     Pooler::None => &ANSWER,
                     Pooler::Session => &ANSWER[DEFAULTS_MESSAGES..],
@@ -196,9 +199,14 @@ impl Injecting {
                 let bound = self.context.parameters().len();
                 match row.split_at_checked(bound) {
                     Some((values, [current, session, privileged, pid, seal @ ..])) => {
+                        let (seal, verdict) = split_verdict(seal, asks_guard(policy))?;
                         let users = [current, session];
                         self.check_session(values, users, privileged, pid, policy)?;
                         io.sealed = self.check_seal(seal, policy)?;
+                        if let Some(verdict) = verdict {
+                            let kept = io.guard == Some(Guard::Kept);
+                            io.guard = Some(guard::judge(verdict, kept, policy)?);
+                        }
                         Ok(())
                     }
                     Some(_) | None => Err(not_bound("not the columns that were asked for")),
@@ -288,7 +296,13 @@ impl Expected {
 /// Three statements in one implicit transaction: read the defaults, bind, read the session back.
 /// Every name is qualified and every value a bound parameter, so that neither `search_path` nor
 /// what a client sent can change what is said.
-fn put_batch(out: &mut BytesMut, tenant: &Tenant, context: &Context, policy: &Policy) {
+fn put_batch(
+    out: &mut BytesMut,
+    tenant: &Tenant,
+    context: &Context,
+    policy: &Policy,
+    guard: Option<String>,
+) {
     let parameters = context.parameters();
     let names: Vec<&[u8]> = parameters.iter().map(|(name, _)| name.as_ref()).collect();
     if policy.upstream_pooler == Pooler::None {
@@ -310,10 +324,29 @@ fn put_batch(out: &mut BytesMut, tenant: &Tenant, context: &Context, policy: &Po
             format!("{values}, {IS_SEALED_COLUMN}")
         }
     };
-    let session = format!("SELECT {}, {SESSION_COLUMNS}, {seal}", current_settings(names.len()));
+    let guard = guard.map(|column| format!(", {column}")).unwrap_or_default();
+    let session =
+        format!("SELECT {}, {SESSION_COLUMNS}, {seal}{guard}", current_settings(names.len()));
     put_statement(out, &session, &names);
     frontend::put_close_statement(out);
     frontend::put_sync(out);
+}
+
+/// Whether the batch has a column for the guard.
+fn asks_guard(policy: &Policy) -> bool {
+    policy.guard != GuardDemand::Off
+}
+
+/// The columns for the seal, and that for the guard if it was asked.
+fn split_verdict<'a, 'b>(
+    columns: &'a [Option<&'b [u8]>],
+    asked: bool,
+) -> Result<(&'a [Option<&'b [u8]>], Option<Option<&'b [u8]>>), Refusal> {
+    match columns {
+        _ if !asked => Ok((columns, None)),
+        [seal @ .., verdict] => Ok((seal, Some(*verdict))),
+        [] => Err(not_bound("not the columns that were asked for")),
+    }
 }
 
 fn put_statement(out: &mut BytesMut, sql: &str, parameters: &[&[u8]]) {

@@ -36,6 +36,19 @@ pub struct Policy {
     pub upstream_pooler: Pooler,
     /// How each value is sealed, if it is.
     pub seal: Option<Seal>,
+    /// Whether the database is asked if it still holds apart what it protects.
+    pub guard: GuardDemand,
+}
+
+/// What a database is to Multigres that cannot say whether it holds apart what it protects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuardDemand {
+    /// It is not asked.
+    Off,
+    /// Good enough: sql/setup.sql is to be run in it later.
+    Prefer,
+    /// Refused.
+    Require,
 }
 
 /// What stands between Multigres and PostgreSQL.

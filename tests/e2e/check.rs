@@ -3,7 +3,7 @@
 
 use postgres::Client;
 
-use crate::support::{SETUP, cluster, count, sqlstate};
+use crate::support::{GUARD, SETUP, UNGUARD, cluster, count, sqlstate};
 
 #[test]
 fn a_database_as_setup_and_protect_leave_it_has_no_findings() {
@@ -505,8 +505,9 @@ fn references_past_the_tenant_are_found() {
 
 /// The findings once a fault is planted, in a transaction that the caller rolls back.
 fn planted(owner: &mut Client, plant: &str) -> Vec<String> {
-    owner.batch_execute("begin").unwrap();
+    owner.batch_execute(&format!("begin; {UNGUARD}")).unwrap();
     owner.batch_execute(plant).unwrap_or_else(|error| panic!("{plant}: {error:?}"));
+    owner.batch_execute(GUARD).unwrap();
     findings(owner)
 }
 

@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use postgres::{Client, NoTls};
 
-use crate::support::{SETUP, TEARDOWN, cluster, count, empty_database, set_up_database, sqlstate};
+use crate::support::{
+    SETUP, TEARDOWN, UNGUARD, cluster, count, empty_database, set_up_database, sqlstate,
+};
 
 const ACME: &str = "-c app.current_tenant_id=acme";
 const ACME_7: &str = "-c app.current_tenant_id=acme -c app.current_user_id=7";
@@ -208,6 +210,7 @@ fn an_application_never_needs_to_write_its_tenant() {
 fn partitions_that_come_later_are_protected_by_the_next_call() {
     let database = set_up_database("protect_partitions");
     let mut owner = cluster().superuser(&database);
+    owner.batch_execute(UNGUARD).unwrap();
     owner
         .batch_execute(
             "create table part (tenant_id text, k int) partition by list (k);

@@ -5,8 +5,8 @@ use postgres::{Client, NoTls};
 
 use crate::check::findings;
 use crate::support::{
-    SEAL_KEY, SETUP, SealedLogin, TEARDOWN, TENANT_VARIABLE, cluster, count, sealed_options,
-    set_up_database, sqlstate,
+    SEAL_KEY, SETUP, SealedLogin, TEARDOWN, TENANT_VARIABLE, UNGUARD, cluster, count,
+    sealed_options, set_up_database, sqlstate,
 };
 
 /// The first version: one function, policies that call it for every row and remember nothing,
@@ -88,7 +88,7 @@ fn an_older_setup_becomes_what_a_new_one_is() {
         if sealed {
             owner.batch_execute(&seal).unwrap();
         }
-        owner.batch_execute(older).unwrap();
+        owner.batch_execute(&format!("{UNGUARD} {older}")).unwrap();
         for _ in 0..2 {
             owner.batch_execute(&SETUP).unwrap();
         }
