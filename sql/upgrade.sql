@@ -83,9 +83,10 @@ begin
                 and exists (
                     select from multigres.kind(found.relation, policy.attname) as k
                     cross join lateral (
-                        select regexp_replace(replace(policy.qual,
-                                format('::%I.citext', k.citext_schema), ''), noise, '', 'g')
-                            as text,
+                        select regexp_replace(
+                                replace(policy.qual, coalesce(
+                                    format('::%s.citext', quote_ident(k.citext_schema)), ''), ''),
+                                noise, '', 'g') as text,
                             bare || 'OPERATOR' || regexp_replace(quote_ident(k.citext_schema),
                                 noise, '', 'g') || '.=' || call as by_citext,
                             bare || '=' || call as plainly
