@@ -17,7 +17,7 @@ declare
         '|::(character varying|"?\w+"?(\."?\w+"?)?)(\(\d+\))?';
 begin
     perform multigres.adopt(p.polrelid) from pg_policy as p
-    where p.polname = 'multigres_isolation';
+    where p.polname = 'multigres_isolation' and obj_description(p.oid, 'pg_policy') is null;
 
     for found in
         select distinct c.oid::regclass as relation, pg_has_role(c.relowner, 'usage') as owned
