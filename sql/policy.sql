@@ -618,11 +618,11 @@ begin
                 when 'smallint' then value::smallint::text
                 when 'integer' then value::integer::text else value::bigint::text end;
         exception when data_exception then
-            return format('is not a value of type %s, which a column compared with %s has', type_name,
-                variable);
+            return format('is not a value of type %s, which a column compared with %s has',
+                type_name, variable);
         end;
-        return format('must be spelt "%s": a column compared with %s is of type %s', canonical,
-            variable, type_name);
+        return format('must be spelt "%s": a column compared with %s is of type %s',
+            canonical, variable, type_name);
     end loop;
     return null;
 end

@@ -344,6 +344,7 @@ declare
     first_time boolean;
     undo jsonb;
     nullable regclass[];
+    inherited jsonb;
 begin
     if table_name is null or column_name is null or variable is null then
         raise exception 'multigres_protect needs the name of a table and of its tenant column'
@@ -376,8 +377,11 @@ begin
     first_time := not exists (select from multigres.tables as t where t.relation = table_name);
     nullable := multigres.forbid_null(table_name, column_name, first_time);
     undo := case when first_time then multigres.grant_access(table_name) else '{}' end;
+    -- A partition that came since has the default and the NOT NULL of its table.
+    inherited := (
+        select p.undo from multigres.parts(table_name) as p
+        where p.recorded and p.column_name = multigres_protect.column_name);
     foreach part in array family loop
-        -- A partition that came since has the default and the NOT NULL of its table.
         perform multigres.note(part, column_name, variable,
             case when part = table_name then undo else '{}' end,
             public.multigres_prepare(part, column_name, variable,
@@ -385,10 +389,7 @@ begin
                     (
                         select p.undo from multigres.parts(part) as p
                         where p.recorded and p.column_name = multigres_protect.column_name
-                    ), (
-                        select p.undo from multigres.parts(table_name) as p
-                        where p.recorded and p.column_name = multigres_protect.column_name
-                    ), '{}')
+                    ), inherited, '{}')
                 || case when part = any (nullable) then '{"not_null": true}' else '{}' end::jsonb));
         perform multigres.isolate(part);
     end loop;

@@ -27,7 +27,8 @@ as $$
     join pg_roles as r on r.oid = a.grantee
     where c.oid = relation and not r.rolsuper and not r.rolbypassrls
         and not pg_has_role(r.oid, c.relowner, 'member') and r.rolname !~ '^pg_'
-        and r.oid is distinct from to_regrole('app_user')
+        -- What is granted to a role that app_user is a member of is granted to app_user.
+        and not coalesce(pg_has_role(to_regrole('app_user'), r.oid, 'member'), false)
         and not exists (
             select from pg_policy as p, unnest(p.polroles) as held
             where p.polrelid = c.oid and p.polpermissive

@@ -17,7 +17,7 @@ declare
         '|::(character varying|"?\w+"?(\."?\w+"?)?)(\(\d+\))?';
 begin
     perform multigres.adopt(p.polrelid) from pg_policy as p
-    where p.polname = 'multigres_isolation';
+    where p.polname = 'multigres_isolation' and obj_description(p.oid, 'pg_policy') is null;
 
     for found in
         select distinct c.oid::regclass as relation, pg_has_role(c.relowner, 'usage') as owned
@@ -83,9 +83,10 @@ begin
                 and exists (
                     select from multigres.kind(found.relation, policy.attname) as k
                     cross join lateral (
-                        select regexp_replace(replace(policy.qual,
-                                format('::%I.citext', k.citext_schema), ''), noise, '', 'g')
-                            as text,
+                        select regexp_replace(
+                                replace(policy.qual, coalesce(
+                                    format('::%s.citext', quote_ident(k.citext_schema)), ''), ''),
+                                noise, '', 'g') as text,
                             bare || 'OPERATOR' || regexp_replace(quote_ident(k.citext_schema),
                                 noise, '', 'g') || '.=' || call as by_citext,
                             bare || '=' || call as plainly

@@ -16,8 +16,9 @@ const OLDER: &str = "
             execute format('alter policy multigres_isolation on %s
                 using (tenant_id = current_tenant_id())
                 with check (tenant_id = current_tenant_id())', part);
-            execute format('comment on policy multigres_isolation on %s is null', part);
         end loop;
+        delete from multigres.tables;
+        delete from multigres.dimensions;
     end
     $$";
 
@@ -116,7 +117,7 @@ fn cost(database: &str, sql: &str) -> Cost {
     client.batch_execute(sql).unwrap();
     let counters = "select
             (select coalesce(sum(calls), 0)::bigint from pg_stat_xact_user_functions
-             where starts_with(funcname::text, 'multigres_')),
+             where starts_with(funcname::text, 'multigres_') or schemaname = 'multigres'),
             (select seq_tup_read + idx_tup_fetch from pg_stat_xact_sys_tables
              where relname = 'pg_policy')";
     let row = client.query_one(counters, &[]).unwrap();

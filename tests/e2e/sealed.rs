@@ -106,6 +106,7 @@ const NOBODY: [&str; 0] = [];
 #[test]
 fn a_session_sees_its_own_rows_and_cannot_set_itself_to_others() {
     let database = Database::sealed("sealed_set", "address");
+    database.execute("create policy others on contacts to tenant_tables using (true)");
     let daemon = with_key(KEY);
     for user in ["trust_user", "app_user", "clear_user", "md5_user", "scram_user"] {
         let mut client = database.connect(&daemon, &format!("{user}.acme"));

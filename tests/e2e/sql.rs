@@ -222,7 +222,8 @@ fn the_rights_that_go_round_policies_are_not_app_users() {
         assert_eq!(sqlstate(&error), "42501", "{refused}");
         client.batch_execute("reset row_security").unwrap();
     }
-    let administration = "pg_proc where proname ~ '^multigres_' and proname !~ '_(context|own|spelling|verdict|misspelt)$'";
+    let administration = "pg_proc where proname ~ '^multigres_'
+        and proname !~ '_(context|own|spelling|verdict|misspelt)$'";
     assert!(count(&mut client, administration) > 5);
     let executable = format!("{administration} and has_function_privilege(oid, 'execute')");
     assert_eq!(count(&mut client, &executable), 0);
