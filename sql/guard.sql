@@ -539,7 +539,9 @@ begin
     perform multigres.follow(changed);
     select w.name into object
     from pg_event_trigger_dropped_objects() as d
-    join multigres.context_parts as w on w.name = d.object_identity
+    join multigres.context_parts as w
+        on split_part(w.name, '(', 1) = split_part(d.object_identity, '(', 1)
+            and multigres.content(w.kind, w.name) is null
     limit 1;
     if object is not null then
         perform multigres.refuse(tg_tag, object, 'it is gone, and policies take the tenant from it');

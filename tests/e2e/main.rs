@@ -7,6 +7,7 @@ mod check;
 mod check_detours;
 mod check_side_doors;
 mod encodings;
+mod event_guard;
 mod failures;
 mod growth;
 mod guard;
