@@ -502,7 +502,8 @@ begin
     then
         raise exception '% would drop the record of what Multigres protects', tg_tag
             using errcode = 'object_not_in_prerequisite_state',
-                hint = 'Keep schema tools out of schema multigres. sql/teardown.sql removes it.';
+                hint = 'Keep schema tools out of schema multigres; sql/teardown.sql takes '
+                    'Multigres out of this database.';
     end if;
     delete from multigres.tables as t
     where not exists (select from pg_class as c where c.oid = t.relation);
@@ -545,6 +546,23 @@ begin
     limit 1;
     if object is not null then
         perform multigres.refuse(tg_tag, object, 'it is gone, and policies take the tenant from it');
+    end if;
+end
+$$;
+
+
+-- DROP SCHEMA multigres CASCADE would drop the functions above, and the event triggers with them,
+-- before they run. This one stands elsewhere.
+create or replace function public.multigres_guard_schema() returns event_trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if not exists (select from pg_namespace as n where n.nspname = 'multigres') then
+        raise exception '% would drop the record of what Multigres protects', tg_tag
+            using errcode = 'object_not_in_prerequisite_state',
+                hint = 'Keep schema tools out of schema multigres; sql/teardown.sql takes '
+                    'Multigres out of this database.';
     end if;
 end
 $$;
@@ -676,7 +694,8 @@ begin
                 'remember_context', 'context_faults', 'forget', 'remember', 'refuse', 'follow',
                 'cover', 'guard', 'guard_drop', 'guard_start', 'faults')
             or p.pronamespace = 'public'::regnamespace
-                and p.proname in ('multigres_forget', 'multigres_verdict', 'multigres_misspelt')
+                and p.proname in ('multigres_forget', 'multigres_verdict', 'multigres_misspelt',
+                    'multigres_guard_schema')
     loop
         execute format('alter function %s owner to current_user', function);
         execute format('revoke all on function %s from public', function);

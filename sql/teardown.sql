@@ -45,6 +45,7 @@ begin
     drop event trigger if exists multigres_guard;
     drop event trigger if exists multigres_guard_drop;
     drop event trigger if exists multigres_guard_start;
+    drop event trigger if exists multigres_guard_schema;
     if to_regprocedure('public.multigres_unharden()') is not null then
         perform public.multigres_unharden();
     end if;

@@ -14,7 +14,8 @@ begin
     end if;
     for name in
         select t.evtname from pg_event_trigger as t
-        where t.evtname in ('multigres_guard', 'multigres_guard_drop', 'multigres_guard_start')
+        where t.evtname in ('multigres_guard', 'multigres_guard_drop', 'multigres_guard_start',
+            'multigres_guard_schema')
     loop
         execute format('drop event trigger %I', name);
     end loop;

@@ -160,7 +160,7 @@ impl<S: crate::net::Stream> Connection<S> {
         let client_tls = self.tls_version(Leg::Client);
         let upstream_tls = self.tls_version(Leg::Upstream);
         info!(
-            "session={} up peer={}{}{seal}{guard}{client_tls}{upstream_tls} login={}ms",
+            "session={} up peer={}{}{seal}{client_tls}{upstream_tls} login={}ms{guard}",
             self.number,
             self.peer,
             self.described(policy),

@@ -400,7 +400,7 @@ fn a_setup_adopts_what_is_whole_and_leaves_what_is_open() {
         let heard = verdict(&mut owner, "app_user").expect("an open table");
         assert_eq!(heard, "app.open: row-level security is off");
     }
-    assert_eq!(count(&mut owner, "pg_event_trigger where evtenabled = 'A'"), 3);
+    assert_eq!(count(&mut owner, "pg_event_trigger where evtenabled = 'A'"), 4);
 }
 
 #[test]

@@ -35,3 +35,4 @@ mod tls_client;
 mod tls_matrix;
 mod tls_upstream;
 mod upgrade;
+mod verdict;

@@ -175,12 +175,12 @@ fn an_administrator_takes_everything_out_again() {
 }
 
 /// A cluster without app_user, in which the administrator owns the database `crm`.
-struct Managed {
-    cluster: Cluster,
+pub(crate) struct Managed {
+    pub(crate) cluster: Cluster,
 }
 
 impl Managed {
-    fn start() -> Managed {
+    pub(crate) fn start() -> Managed {
         let cluster = Cluster::start();
         let mut superuser = cluster.superuser("postgres");
         for sql in [
@@ -193,7 +193,7 @@ impl Managed {
         Managed { cluster }
     }
 
-    fn admin(&self) -> Client {
+    pub(crate) fn admin(&self) -> Client {
         self.cluster.direct("managed_admin", "crm").connect(NoTls).unwrap()
     }
 }
