@@ -38,7 +38,8 @@ as $$
         left join public.multigres_dimensions() as d on d.relation = c.oid
         left join lost on lost.relation = c.oid
         where c.relkind in ('r', 'p', 'v', 'm', 'f') and c.relpersistence <> 't'
-            and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast')
+            and n.nspname not in (
+                'multigres', 'pg_catalog', 'information_schema', 'pg_toast')
             and not exists (
                 select from pg_depend as d
                 where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
@@ -57,8 +58,7 @@ as $$
         where has_schema_privilege(app.id, n.oid, 'create') and n.nspname !~ '^pg_'
         union all
         select r.name::text, 2, r.tenant_column, r.variable,
-            r.is_table and r.name::text <> all (
-                '{public.multigres_seal_keys, public.multigres_hardening}'),
+            r.is_table and r.name::text <> 'public.multigres_hardening',
             nullif(concat_ws('; ',
                 case when r.is_table and r.reached and r.policy is null
                     then 'app_user reaches all its rows' end,

@@ -127,7 +127,7 @@ as $$
     ) as t(whole)
     union all
     -- A session may SET what it likes. Sealed, the whole point is that this does not help it.
-    select case when to_regclass('public.multigres_seal_keys') is null
+    select case when to_regclass('multigres.seal_keys') is null
             then 'info' else 'error' end,
         p.object,
         'reads a setting that any session may SET',
@@ -153,7 +153,7 @@ as $$
                 and d.refclassid = 'pg_proc'::regclass
                 and f.prosrc ~* '\mcurrent_setting\M'
                 and not (f.pronamespace = 'public'::regnamespace
-                    and f.proname in ('current_tenant_id', 'multigres_context')))
+                    and f.proname in ('current_tenant_id', 'multigres_context', 'multigres_own')))
     union all
     select 'info', 'table ' || i.relation::regclass::text,
         'has no permissive policy: nobody sees a row',

@@ -393,7 +393,7 @@ fn policies_over_a_setting_are_errors_once_the_database_is_sealed() {
                            as 'select current_setting(''app.x'', true)';
                        create policy own on contacts using (name = whoami())";
     // The table itself is no concern of this test; what it holds is.
-    let sealed = "create table if not exists multigres_seal_keys ()";
+    let sealed = "create table if not exists multigres.seal_keys ()";
     for policy in [direct, by_function] {
         let problem = "policy own on public.contacts | reads a setting that any session may SET";
         found_and_mended(&mut owner, policy, &[&format!("info | {problem}")]);
@@ -404,8 +404,8 @@ fn policies_over_a_setting_are_errors_once_the_database_is_sealed() {
     for grant in ["select", "insert", "delete, update"] {
         found_and_mended(
             &mut owner,
-            &format!("{sealed}; grant {grant} on multigres_seal_keys to app_user"),
-            &["error | table public.multigres_seal_keys | app_user may use the keys of the seal"],
+            &format!("{sealed}; grant {grant} on multigres.seal_keys to app_user"),
+            &["error | table multigres.seal_keys | app_user may use the keys of the seal"],
         );
     }
     let reader = "role app_user | is a member of pg_read_all_data, which sees or does more than \

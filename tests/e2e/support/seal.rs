@@ -46,10 +46,12 @@ impl<'a> SealedLogin<'a> {
             .map(|byte| u8::from_str_radix(&self.key[2 * byte..2 * byte + 2], 16).unwrap())
             .collect();
         let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
-        let fields = [self.variable, self.value, self.database, self.role];
-        let message: String =
-            fields.iter().map(|field| format!("{}:{field}", field.len())).collect();
-        mac.update(format!("multigres-seal-1 {message}").as_bytes());
+        let bind = if self.address.is_some() { "address" } else { "none" };
+        let fields =
+            ["multigres-seal-2", bind, self.variable, self.value, self.database, self.role];
+        for field in fields {
+            mac.update(format!("{field}\x01").as_bytes());
+        }
         match self.address {
             None => {}
             Some(SocketAddr::V4(end)) => {
