@@ -1,3 +1,16 @@
+-- Whether a column's default is the context, as multigres_protect() makes it or as older versions
+-- did, which called a function.
+create or replace function multigres.is_context_default(expression text) returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+    select expression ~ ('^[(]*(public[.](current_tenant_id|multigres_context)[(]'
+        '|NULLIF[(]current_setting[(]''[a-z0-9_.$]+''::text, true[)], ''''::text[)])')
+$$;
+
+revoke all on function multigres.is_context_default(text) from public;
+
+
 -- What protecting a table changes in its column and in its rights, beside the policies; answers
 -- what multigres_unprotect() must undo. `remembered` is the answer of an earlier call.
 create or replace function public.multigres_prepare(
@@ -23,13 +36,14 @@ begin
     left join pg_attrdef as f on f.adrelid = a.attrelid and f.adnum = a.attnum
     where a.attrelid = table_name and a.attname = column_name;
 
-    if memory ->> 'default' = 'true'
-        and found.column_default ~ '^[(]*public[.](current_tenant_id|multigres_context)[(]'
+    if memory ->> 'default' = 'true' and multigres.is_context_default(found.column_default)
         or not found.atthasdef and found.typdefault is null
             and found.attidentity = '' and found.attgenerated = ''
     then
+        -- The setting as it is: a function would verify it for every row, and WITH CHECK verifies
+        -- it once for the whole statement.
         execute format('alter table only %s alter column %I set default '
-                '(public.multigres_context(%L))::%s',
+                '(nullif(current_setting(%L, true), ''''))::%s',
             table_name, column_name, variable, format_type(found.type, null));
         memory := memory || '{"default": true}';
     end if;

@@ -48,3 +48,28 @@ begin
     where pg_has_role(c.relowner, 'usage');
 end
 $$;
+
+
+-- Defaults as an older version made them, which verify a sealed context for every row.
+do $$
+declare
+    old record;
+begin
+    for old in
+        select d.relation, d.column_name, d.variable,
+            case when t.typtype = 'd' then t.typbasetype else t.oid end as type
+        from public.multigres_dimensions() as d
+        join pg_class as c on c.oid = d.relation
+        join pg_attribute as a on a.attrelid = d.relation and a.attname = d.column_name
+        join pg_type as t on t.oid = a.atttypid
+        join pg_attrdef as f on f.adrelid = a.attrelid and f.adnum = a.attnum
+        where d.memory ->> 'default' = 'true' and pg_has_role(c.relowner, 'usage')
+            and pg_get_expr(f.adbin, f.adrelid)
+                ~ '^[(]*public[.](current_tenant_id|multigres_context)[(]'
+    loop
+        execute format('alter table only %s alter column %I set default '
+                '(nullif(current_setting(%L, true), ''''))::%s',
+            old.relation, old.column_name, old.variable, format_type(old.type, null));
+    end loop;
+end
+$$;

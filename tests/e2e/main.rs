@@ -24,6 +24,7 @@ mod planted;
 mod protect;
 mod refusals;
 mod seal;
+mod seal_keys;
 mod sealed;
 mod settings;
 mod shared_role;
