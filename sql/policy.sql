@@ -329,7 +329,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     predicate text := public.multigres_predicate(table_name, column_name, variable);
-    found record;
+    each record;
     policy_name name := 'multigres_isolation';
     replaced name[] := '{}';
 begin
@@ -341,7 +341,7 @@ begin
                     'apart.';
     end if;
 
-    for found in
+    for each in
         select d.policy, d.column_name = multigres_isolate.column_name as same, true as stands
         from public.multigres_dimensions(table_name) as d
         union all
@@ -349,12 +349,12 @@ begin
         from public.multigres_lost(table_name) as l
     loop
         -- One whose column cannot be told was changed beyond that, and isolates nothing.
-        if found.same is not false then
-            if found.stands then
-                execute format('drop policy %I on %s', found.policy, table_name);
+        if each.same is not false then
+            if each.stands then
+                execute format('drop policy %I on %s', each.policy, table_name);
             end if;
-            replaced := replaced || found.policy;
-        elsif found.policy = policy_name then
+            replaced := replaced || each.policy;
+        elsif each.policy = policy_name then
             policy_name := 'multigres_isolation_' || case
                 when octet_length(column_name) > 43 then md5(column_name) else column_name end;
         end if;

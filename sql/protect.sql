@@ -21,7 +21,7 @@ set search_path = pg_catalog, pg_temp
 set quote_all_identifiers = off
 as $$
 declare
-    found record;
+    tenant record;
     memory jsonb := coalesce(remembered, '{}')
         || jsonb_build_object('column', column_name, 'variable', variable);
     made name;
@@ -29,22 +29,22 @@ begin
     select c.relkind, a.attnum, a.attidentity, a.attgenerated, a.atthasdef, t.typdefault,
         case when t.typtype = 'd' then t.typbasetype else t.oid end as type,
         pg_get_expr(f.adbin, f.adrelid) as column_default
-    into found
+    into tenant
     from pg_attribute as a
     join pg_class as c on c.oid = a.attrelid
     join pg_type as t on t.oid = a.atttypid
     left join pg_attrdef as f on f.adrelid = a.attrelid and f.adnum = a.attnum
     where a.attrelid = table_name and a.attname = column_name;
 
-    if memory ->> 'default' = 'true' and multigres.is_context_default(found.column_default)
-        or not found.atthasdef and found.typdefault is null
-            and found.attidentity = '' and found.attgenerated = ''
+    if memory ->> 'default' = 'true' and multigres.is_context_default(tenant.column_default)
+        or not tenant.atthasdef and tenant.typdefault is null
+            and tenant.attidentity = '' and tenant.attgenerated = ''
     then
         -- The setting as it is: a function would verify it for every row, and WITH CHECK verifies
         -- it once for the whole statement.
         execute format('alter table only %s alter column %I set default '
                 '(nullif(current_setting(%L, true), ''''))::%s',
-            table_name, column_name, variable, format_type(found.type, null));
+            table_name, column_name, variable, format_type(tenant.type, null));
         memory := memory || '{"default": true}';
     end if;
 
@@ -56,10 +56,10 @@ begin
         join pg_class as c on c.oid = i.indexrelid
         join pg_am as m on m.oid = c.relam
         join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
-        where (f = table_name or found.relkind = 'p') and a.attname = column_name
+        where (f = table_name or tenant.relkind = 'p') and a.attname = column_name
             and i.indisvalid and i.indpred is null and m.amname = 'btree')
     then
-        made := format('multigres_%s_%s', table_name::oid, found.attnum);
+        made := format('multigres_%s_%s', table_name::oid, tenant.attnum);
         execute format('create index %I on %s (%I)', made, table_name, column_name);
         execute format('comment on index %I.%I is %L',
             (select n.nspname from pg_class as c join pg_namespace as n

@@ -81,6 +81,8 @@ begin
     loop
         execute 'drop function ' || name;
     end loop;
+    -- All of it is Multigres', and no NOTICE need list it.
+    set local client_min_messages = warning;
     drop schema if exists multigres cascade;
 end
 $$;

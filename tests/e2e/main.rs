@@ -30,6 +30,7 @@ mod settings;
 mod shared_role;
 mod signals;
 mod sql;
+mod strict;
 mod support;
 mod tls_client;
 mod tls_matrix;
