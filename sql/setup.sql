@@ -21,6 +21,7 @@ set local search_path = pg_catalog, pg_temp;
 
 \ir origin.sql
 \ir schema.sql
+\ir keys.sql
 \ir context.sql
 \ir seal.sql
 \ir role.sql

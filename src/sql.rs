@@ -30,6 +30,7 @@ macro_rules! files {
 const INCLUDED: &[(&str, &str)] = &files![
     "origin.sql",
     "schema.sql",
+    "keys.sql",
     "context.sql",
     "seal.sql",
     "role.sql",
