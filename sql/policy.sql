@@ -277,8 +277,7 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    return coalesce(to_regclass('multigres.seal_keys'), to_regclass('public.multigres_seal_keys'))
-        is not null;
+    return to_regclass('multigres.seal_keys') is not null;
 end
 $$;
 
@@ -527,27 +526,27 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    found record;
+    each record;
     form text;
 begin
-    for found in
+    for each in
         select t.relation, pg_has_role(c.relowner, 'usage') as owned
         from multigres.tables as t join pg_class as c on c.oid = t.relation
         order by t.relation
     loop
-        form := multigres.form(found.relation);
+        form := multigres.form(each.relation);
         if form is null then
             raise warning 'the policies of % were changed, and are left as they are',
-                found.relation
+                each.relation
                 using hint = 'Call multigres_protect() again.';
-        elsif form <> multigres.wanted_form(found.relation) and not found.owned then
+        elsif form <> multigres.wanted_form(each.relation) and not each.owned then
             raise warning 'the policies of % are left in their % form: % does not own it',
-                found.relation, form, current_user
+                each.relation, form, current_user
                 using hint = 'Let its owner, or a superuser, call multigres_protect() again.';
-        elsif form <> multigres.wanted_form(found.relation) then
-            perform multigres.forget(found.relation);
-            perform multigres.isolate(found.relation);
-            perform multigres.remember(found.relation);
+        elsif form <> multigres.wanted_form(each.relation) then
+            perform multigres.forget(each.relation);
+            perform multigres.isolate(each.relation);
+            perform multigres.remember(each.relation);
         end if;
     end loop;
 end

@@ -8,21 +8,21 @@ set search_path = pg_catalog, pg_temp
 set quote_all_identifiers = off
 as $$
 declare
-    found record;
+    tenant record;
     memory jsonb := coalesce(remembered, '{}');
 begin
     select c.relkind, a.attidentity, a.attgenerated, a.atthasdef, t.typdefault,
         pg_get_expr(f.adbin, f.adrelid) as column_default
-    into found
+    into tenant
     from pg_attribute as a
     join pg_class as c on c.oid = a.attrelid
     join pg_type as t on t.oid = a.atttypid
     left join pg_attrdef as f on f.adrelid = a.attrelid and f.adnum = a.attnum
     where a.attrelid = table_name and a.attname = column_name;
 
-    if memory ->> 'default' = 'true' and multigres.is_own_default(found.column_default)
-        or not found.atthasdef and found.typdefault is null
-            and found.attidentity = '' and found.attgenerated = ''
+    if memory ->> 'default' = 'true' and multigres.is_context_default(tenant.column_default)
+        or not tenant.atthasdef and tenant.typdefault is null
+            and tenant.attidentity = '' and tenant.attgenerated = ''
     then
         perform multigres.set_default(table_name, column_name, variable);
         memory := memory || '{"default": true}';
@@ -36,7 +36,7 @@ begin
         join pg_class as c on c.oid = i.indexrelid
         join pg_am as m on m.oid = c.relam
         join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
-        where (f = table_name or found.relkind = 'p') and a.attname = column_name
+        where (f = table_name or tenant.relkind = 'p') and a.attname = column_name
             and i.indisvalid and i.indpred is null and m.amname = 'btree')
     then
         perform multigres.make_index(table_name, column_name);
@@ -50,7 +50,7 @@ revoke all on function public.multigres_prepare(regclass, name, text, jsonb) fro
 
 
 -- Whether the default of a column is one that multigres_protect() makes, or made once.
-create or replace function multigres.is_own_default(expression text) returns boolean
+create or replace function multigres.is_context_default(expression text) returns boolean
 language plpgsql immutable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -126,7 +126,7 @@ begin
 end
 $$;
 
-revoke all on function multigres.is_own_default(text),
+revoke all on function multigres.is_context_default(text),
     multigres.set_default(regclass, name, text), multigres.index_name(regclass, name),
     multigres.make_index(regclass, name) from public;
 

@@ -22,6 +22,7 @@ set local search_path = pg_catalog, pg_temp;
 \ir origin.sql
 \ir unguard.sql
 \ir schema.sql
+\ir keys.sql
 \ir context.sql
 \ir seal.sql
 \ir role.sql

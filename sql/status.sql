@@ -106,8 +106,7 @@ as $$
         where has_schema_privilege(app.id, n.oid, 'create') and n.nspname !~ '^pg_'
         union all
         select r.name::text, 2, r.tenant_column, r.variable,
-            r.is_table and r.name::text <> all (
-                '{public.multigres_seal_keys, public.multigres_hardening}'),
+            r.is_table and r.name::text <> 'public.multigres_hardening',
             nullif(concat_ws('; ',
                 case when r.is_table and r.reached and r.policy is null
                     then 'app_user reaches all its rows' end,

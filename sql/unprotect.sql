@@ -112,7 +112,7 @@ begin
         select from pg_attrdef as f
         join pg_attribute as a on a.attrelid = f.adrelid and a.attnum = f.adnum
         where f.adrelid = table_name and a.attname = column_name
-            and multigres.is_own_default(pg_get_expr(f.adbin, f.adrelid)))
+            and multigres.is_context_default(pg_get_expr(f.adbin, f.adrelid)))
     then
         execute format('alter table only %s alter column %I drop default',
             table_name, column_name);

@@ -3,7 +3,7 @@
 -- take their place in the same transaction.
 do $$
 declare
-    found record;
+    each record;
     policy record;
     lost record;
     memory jsonb;
@@ -19,7 +19,7 @@ begin
     perform multigres.adopt(p.polrelid) from pg_policy as p
     where p.polname = 'multigres_isolation' and obj_description(p.oid, 'pg_policy') is null;
 
-    for found in
+    for each in
         select distinct c.oid::regclass as relation, pg_has_role(c.relowner, 'usage') as owned
         from pg_policy as p join pg_class as c on c.oid = p.polrelid
         where starts_with(p.polname::text, 'multigres_isolation')
@@ -43,7 +43,7 @@ begin
                     and d.refobjsubid > 0
                 order by t.attnum limit 1
             ) as a on true
-            where p.polrelid = found.relation and starts_with(p.polname::text, 'multigres_')
+            where p.polrelid = each.relation and starts_with(p.polname::text, 'multigres_')
             order by p.polname
         loop
             begin
@@ -68,12 +68,12 @@ begin
             dimensions := dimensions - policy.polname::text;
             if call is null or exists (
                 select from multigres.dimensions as d
-                where d.relation = found.relation and d.variable = call)
+                where d.relation = each.relation and d.variable = call)
             then
                 as_made := false;
                 continue;
             end if;
-            perform multigres.note(found.relation, policy.attname, call, coalesce(shared, '{}'),
+            perform multigres.note(each.relation, policy.attname, call, coalesce(shared, '{}'),
                 memory - '{column,variable,table,dimensions}'::text[]);
             call := case call when 'app.current_tenant_id' then 'public.current_tenant_id'
                 else format('public.multigres_context''%s''', call) end;
@@ -81,7 +81,7 @@ begin
             as_made := as_made and policy.holds
                 and coalesce(policy.given, policy.qual) = policy.qual
                 and exists (
-                    select from multigres.kind(found.relation, policy.attname) as k
+                    select from multigres.kind(each.relation, policy.attname) as k
                     cross join lateral (
                         select regexp_replace(
                                 replace(policy.qual, coalesce(
@@ -100,25 +100,25 @@ begin
             from jsonb_each(dimensions) as d
             where d.value ->> 'column' is not null and d.value ->> 'variable' is not null
                 and not exists (
-                    select from multigres.parts(found.relation) as p
+                    select from multigres.parts(each.relation) as p
                     where p.variable = d.value ->> 'variable'
                         or p.column_name = d.value ->> 'column')
         loop
             as_made := false;
-            perform multigres.note(found.relation, lost.column_name::name, lost.variable,
+            perform multigres.note(each.relation, lost.column_name::name, lost.variable,
                 coalesce(shared, '{}'), '{}');
         end loop;
         update multigres.tables as t
         set undo = coalesce(shared, '{}')
-        where t.relation = found.relation;
-        if as_made and not found.owned then
+        where t.relation = each.relation;
+        if as_made and not each.owned then
             raise notice '% has policies of an older version: % does not own it',
-                found.relation, current_user
+                each.relation, current_user
                 using hint = 'Let its owner, or a superuser, call multigres_protect() once more.';
         elsif as_made then
-            perform multigres.forget(found.relation);
-            perform multigres.isolate(found.relation);
-            perform multigres.remember(found.relation);
+            perform multigres.forget(each.relation);
+            perform multigres.isolate(each.relation);
+            perform multigres.remember(each.relation);
         end if;
     end loop;
 end
@@ -128,10 +128,10 @@ $$;
 -- Defaults and indexes of an older version, and functions that are no more.
 do $$
 declare
-    found record;
+    each record;
     old text;
 begin
-    for found in
+    for each in
         select d.relation, p.column_name, d.variable, k.kind
         from multigres.dimensions as d
         join pg_class as c on c.oid = d.relation
@@ -140,12 +140,12 @@ begin
         join multigres.kind(d.relation, p.column_name) as k on true
         where d.undo ->> 'default' = 'true' and pg_has_role(c.relowner, 'usage')
             and pg_get_expr(f.adbin, f.adrelid) ~ '^[(]*public[.]'
-            and multigres.is_own_default(pg_get_expr(f.adbin, f.adrelid))
+            and multigres.is_context_default(pg_get_expr(f.adbin, f.adrelid))
     loop
-        perform multigres.set_default(found.relation, found.column_name, found.variable);
+        perform multigres.set_default(each.relation, each.column_name, each.variable);
     end loop;
 
-    for found in
+    for each in
         select i.indexrelid::regclass as index, i.indrelid::regclass as relation, a.attname
         from pg_index as i
         join pg_class as c on c.oid = i.indexrelid
@@ -153,8 +153,8 @@ begin
         where c.relname ~ '^multigres_[0-9]+_[0-9]+$' and pg_has_role(c.relowner, 'usage')
             and obj_description(c.oid, 'pg_class') = 'made by multigres_protect()'
     loop
-        execute format('alter index %s rename to %I', found.index,
-            multigres.index_name(found.relation, found.attname));
+        execute format('alter index %s rename to %I', each.index,
+            multigres.index_name(each.relation, each.attname));
     end loop;
 
     perform multigres.renew_policies();
@@ -168,6 +168,31 @@ begin
         if to_regprocedure(old) is not null then
             execute 'drop function ' || old;
         end if;
+    end loop;
+end
+$$;
+
+
+-- Defaults as an older version made them, which verify a sealed context for every row.
+do $$
+declare
+    old record;
+begin
+    for old in
+        select d.relation, d.column_name, d.variable,
+            case when t.typtype = 'd' then t.typbasetype else t.oid end as type
+        from public.multigres_dimensions() as d
+        join pg_class as c on c.oid = d.relation
+        join pg_attribute as a on a.attrelid = d.relation and a.attname = d.column_name
+        join pg_type as t on t.oid = a.atttypid
+        join pg_attrdef as f on f.adrelid = a.attrelid and f.adnum = a.attnum
+        where d.memory ->> 'default' = 'true' and pg_has_role(c.relowner, 'usage')
+            and pg_get_expr(f.adbin, f.adrelid)
+                ~ '^[(]*public[.](current_tenant_id|multigres_context)[(]'
+    loop
+        execute format('alter table only %s alter column %I set default '
+                '(nullif(current_setting(%L, true), ''''))::%s',
+            old.relation, old.column_name, old.variable, format_type(old.type, null));
     end loop;
 end
 $$;

@@ -152,6 +152,8 @@ points! {
         SealMisfits,
         /// The database is sealed, and there is no key.
         SealKeyMissing,
+        /// The role reaches the keys.
+        KeysReached,
         /// The guard says that something is open.
         GuardOpen,
         /// The guard says that the tenant is another spelling of one.
@@ -180,6 +182,8 @@ points! {
         PrivilegesUnread,
         /// What PostgreSQL makes of the sealed context is not looked at.
         SealUnread,
+        /// Whether the role reaches the keys of the seal is not looked at.
+        ReachedUnread,
         /// A login gets the seal of the one before.
         SealOfPrevious,
         /// Without a key, a sealed database is not noticed.

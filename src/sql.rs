@@ -31,6 +31,7 @@ const INCLUDED: &[(&str, &str)] = &files![
     "origin.sql",
     "unguard.sql",
     "schema.sql",
+    "keys.sql",
     "context.sql",
     "seal.sql",
     "role.sql",

@@ -74,7 +74,7 @@ as $$
         join pg_roles as o on o.oid = p.proowner
         where p.prosecdef and n.nspname not in ('pg_catalog', 'information_schema')
             and not (n.nspname = 'public'
-                and p.proname in ('current_tenant_id', 'multigres_context')
+                and p.proname in ('current_tenant_id', 'multigres_context', 'multigres_own')
                 and p.proowner = (select f.proowner from pg_proc as f
                     where f.oid = 'public.current_tenant_id()'::regprocedure))
             and not (n.nspname = 'public' and p.proname in

@@ -386,8 +386,8 @@ fn policies_over_a_setting_are_errors_once_the_database_is_sealed() {
     for grant in ["select", "insert", "delete, update"] {
         found_and_mended(
             &mut owner,
-            &format!("{sealed}; grant {grant} on multigres_seal_keys to app_user"),
-            &["error | table public.multigres_seal_keys | app_user may use the keys of the seal"],
+            &format!("{sealed}; grant {grant} on multigres.seal_keys to app_user"),
+            &["error | table multigres.seal_keys | app_user may use the keys of the seal"],
         );
     }
     let reader = "role app_user | is a member of pg_read_all_data, which sees or does more than \

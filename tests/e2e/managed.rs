@@ -38,7 +38,7 @@ fn an_administrator_makes_app_user_and_serves_tenants_with_it() {
     let mut config = managed.cluster.direct("app_user", "crm");
     let mut sealed = config.options(&options).connect(NoTls).unwrap();
     assert_eq!(count(&mut sealed, "contacts"), 2);
-    let read = sealed.batch_execute("table multigres_seal_keys").unwrap_err();
+    let read = sealed.batch_execute("table multigres.seal_keys").unwrap_err();
     assert_eq!(sqlstate(&read), "42501");
     let other = format!("select multigres_seal('{}', 'none')", "1".repeat(64));
     admin.batch_execute(&other).unwrap();

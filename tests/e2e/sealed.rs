@@ -220,7 +220,7 @@ fn without_a_key_a_sealed_database_refuses_every_login() {
     assert!(hint.contains("seal_key_file") && hint.contains("multigres_unseal()"), "{hint}");
     database.execute(
         "set search_path = pg_temp; create temp table multigres_seal_keys ();
-         alter table public.multigres_seal_keys rename to other_keys",
+         alter table multigres.seal_keys rename to other_keys",
     );
     database.connect(&daemon, "app_user.acme");
 }
