@@ -154,6 +154,18 @@ end
 $$;
 
 
+-- The oid of a part of the context; NULL once it is gone.
+create or replace function multigres.part_id(kind text, name text) returns oid
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return case kind when 'function' then to_regprocedure(name)::oid
+        when 'view' then to_regclass(name)::oid end;
+end
+$$;
+
+
 -- What a function or view says, in bytes that a dump and a restore leave as they are.
 create or replace function multigres.content(kind text, name text) returns bytea
 language plpgsql stable
@@ -166,11 +178,12 @@ begin
                 p.proparallel, p.proleakproof, p.proisstrict, p.prokind, p.prorettype::regtype,
                 p.proretset, p.proconfig, p.prosrc), 'SQL_ASCII'))
             from pg_proc as p join pg_language as l on l.oid = p.prolang
-            where p.oid = to_regprocedure(content.name))
+            where p.oid = multigres.part_id(kind, content.name))
         when 'view' then (
             select sha256(convert_to(concat_ws(e'\x01', c.reloptions, pg_get_viewdef(c.oid)),
                 'SQL_ASCII'))
-            from pg_class as c where c.oid = to_regclass(content.name) and c.relkind = 'v')
+            from pg_class as c
+            where c.oid = multigres.part_id(kind, content.name) and c.relkind = 'v')
     end;
 end
 $$;
@@ -198,7 +211,8 @@ begin
         select 'function' as kind, p.oid::regprocedure::text as name
         from pg_proc as p
         where p.oid in (to_regprocedure('public.current_tenant_id()'),
-                to_regprocedure('public.multigres_context(text)'))
+                to_regprocedure('public.multigres_context(text)'),
+                to_regprocedure('multigres.context_1(text)'))
             or p.pronamespace = 'public'::regnamespace and p.proname = 'multigres_own'
         union all
         select 'view', c.oid::regclass::text
@@ -233,8 +247,11 @@ begin
             cross join lateral (
                 select multigres.content(w.kind, w.name) offset 0
             ) as now(content)
-            left join pg_proc as p on w.kind = 'function' and p.oid = to_regprocedure(w.name)
-            left join pg_class as c on w.kind = 'view' and c.oid = to_regclass(w.name)
+            cross join lateral (
+                select multigres.part_id(w.kind, w.name) offset 0
+            ) as part(id)
+            left join pg_proc as p on w.kind = 'function' and p.oid = part.id
+            left join pg_class as c on w.kind = 'view' and c.oid = part.id
         ) as found
         where found.problem is not null;
 end
@@ -323,6 +340,20 @@ begin
             hint = format('To take it away on purpose: SELECT multigres_unprotect(%L). A schema '
                 'tool does this to policies that it does not know: declare them in its schema, as '
                 'docs/schema-tools.md of Multigres shows.', object);
+end
+$$;
+
+
+create or replace function multigres.refuse_context(tag text, object text) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    raise exception '% would change %, from which policies take the tenant', tag, object
+        using errcode = 'object_not_in_prerequisite_state',
+            hint = 'sql/setup.sql brings it up to date, and sql/teardown.sql takes Multigres out of '
+                'this database. Keep schema tools out of schema multigres, and from functions '
+                'whose names begin with multigres_.';
 end
 $$;
 
@@ -443,13 +474,14 @@ begin
         select w.name into object
         from pg_event_trigger_ddl_commands() as c
         join multigres.context_parts as w
-            on c.objid in (to_regprocedure(w.name), to_regclass(w.name))
+            on c.objid = multigres.part_id(w.kind, w.name)
         limit 1;
         if object is not null then
-            select f.problem into fault
-            from multigres.context_faults(to_regrole('app_user')) as f where f.name = object;
-            if fault is not null then
-                perform multigres.refuse(tg_tag, object, fault);
+            if exists (
+                select from multigres.context_faults(to_regrole('app_user')) as f
+                where f.name = object)
+            then
+                perform multigres.refuse_context(tg_tag, object);
             end if;
         end if;
     elsif tg_tag = 'GRANT' then
@@ -545,7 +577,7 @@ begin
             and multigres.content(w.kind, w.name) is null
     limit 1;
     if object is not null then
-        perform multigres.refuse(tg_tag, object, 'it is gone, and policies take the tenant from it');
+        perform multigres.refuse_context(tg_tag, object);
     end if;
 end
 $$;
@@ -690,8 +722,8 @@ begin
     for function in
         select p.oid::regprocedure from pg_proc as p
         where p.pronamespace = 'multigres'::regnamespace and p.proname in ('version', 'intact',
-                'switched_off', 'altered', 'judge', 'exposed', 'reaches', 'uncovered', 'content', 'forget_context',
-                'remember_context', 'context_faults', 'forget', 'remember', 'refuse', 'follow',
+                'switched_off', 'altered', 'judge', 'exposed', 'reaches', 'uncovered', 'part_id', 'content', 'forget_context',
+                'remember_context', 'context_faults', 'forget', 'remember', 'refuse', 'refuse_context', 'follow',
                 'cover', 'guard', 'guard_drop', 'guard_start', 'faults')
             or p.pronamespace = 'public'::regnamespace
                 and p.proname in ('multigres_forget', 'multigres_verdict', 'multigres_misspelt',
