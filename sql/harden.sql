@@ -57,11 +57,11 @@ set search_path = pg_catalog, pg_temp
 set client_min_messages = error
 as $$
 declare
-    found record;
+    held record;
     closed boolean := true;
     revoked boolean := false;
 begin
-    for found in
+    for held in
         select a.grantor, a.is_grantable,
             case a.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end
                 as grantee
@@ -71,30 +71,30 @@ begin
     loop
         -- Who may not revoke gets an error or a warning, depending on what else he may.
         begin
-            execute format('revoke %s on %s %s from %s', privilege, kind, object, found.grantee);
+            execute format('revoke %s on %s %s from %s', privilege, kind, object, held.grantee);
         exception when insufficient_privilege or dependent_objects_still_exist then
             null;
         end;
-        if public.multigres_has(kind, object, privilege, found.grantee) then
+        if public.multigres_has(kind, object, privilege, held.grantee) then
             closed := false;
         else
             revoked := true;
             insert into public.multigres_hardening
                 (item, kind, object, privilege, grantee, grantable, granted)
-            values (item, kind, object, privilege, found.grantee, found.is_grantable, false);
+            values (item, kind, object, privilege, held.grantee, held.is_grantable, false);
         end if;
     end loop;
     if revoked then
-        for found in
+        for held in
             select distinct quote_ident(r.rolname) as grantee
             from unnest(keepers) as k(name) join pg_roles as r on r.rolname = k.name
             where not r.rolsuper and r.oid not in (select public.multigres_app_roles())
         loop
-            if not public.multigres_has(kind, object, privilege, found.grantee) then
-                execute format('grant %s on %s %s to %s', privilege, kind, object, found.grantee);
+            if not public.multigres_has(kind, object, privilege, held.grantee) then
+                execute format('grant %s on %s %s to %s', privilege, kind, object, held.grantee);
                 insert into public.multigres_hardening
                     (item, kind, object, privilege, grantee, grantable, granted)
-                values (item, kind, object, privilege, found.grantee, false, true);
+                values (item, kind, object, privilege, held.grantee, false, true);
             end if;
         end loop;
     end if;
@@ -168,14 +168,14 @@ declare
     ];
     keepers text[];
     closed boolean;
-    found record;
+    one record;
     place integer;
 begin
-    select array_agg(u.name) into found from unnest(keep) as u(name)
+    select array_agg(u.name) into one from unnest(keep) as u(name)
     where u.name not in ('signals to other sessions', 'watching other sessions', 'large objects',
         'advisory locks', 'statistics of statements', 'creating objects', 'DROP OWNED');
-    if found.array_agg is not null then
-        raise exception 'multigres_harden knows no %', array_to_string(found.array_agg, ', ')
+    if one.array_agg is not null then
+        raise exception 'multigres_harden knows no %', array_to_string(one.array_agg, ', ')
             using errcode = 'invalid_parameter_value',
                 hint = 'What it can leave open stands in its first column.';
     end if;
@@ -205,11 +205,11 @@ begin
     for place in 1 .. array_length(items, 1) loop
         continue when items[place][1] = any (keep);
         closed := true;
-        for found in
+        for one in
             select p.oid::regprocedure::text as name from pg_proc as p
             where p.pronamespace = 'pg_catalog'::regnamespace and p.proname ~ items[place][2]
         loop
-            closed := public.multigres_close(items[place][1], 'function', found.name, 'EXECUTE',
+            closed := public.multigres_close(items[place][1], 'function', one.name, 'EXECUTE',
                 keepers || items[place][3]) and closed;
         end loop;
         return query select items[place][1], closed, case when closed then items[place][4]
@@ -222,7 +222,7 @@ begin
 
     if 'statistics of statements' <> all (keep) then
         closed := null;
-        for found in
+        for one in
             select case d.classid when 'pg_proc'::regclass then 'function' else 'table' end as kind,
                 case d.classid when 'pg_proc'::regclass then d.objid::regprocedure::text
                     else d.objid::regclass::text end as name,
@@ -233,8 +233,8 @@ begin
                 and d.deptype = 'e' and d.classid in ('pg_proc'::regclass, 'pg_class'::regclass)
             where e.extname = 'pg_stat_statements'
         loop
-            closed := public.multigres_close('statistics of statements', found.kind, found.name,
-                found.privilege, keepers || 'pg_read_all_stats'::text) and coalesce(closed, true);
+            closed := public.multigres_close('statistics of statements', one.kind, one.name,
+                one.privilege, keepers || 'pg_read_all_stats'::text) and coalesce(closed, true);
         end loop;
         if closed is not null then
             return query select 'statistics of statements', closed,
@@ -246,15 +246,15 @@ begin
 
     if 'creating objects' <> all (keep) then
         closed := true;
-        for found in
+        for one in
             select 'schema' as kind, quote_ident(n.nspname) as name, n.nspowner as owner
             from pg_namespace as n where n.nspname !~ '^pg_'
             union all
             select 'database', quote_ident(d.datname), d.datdba
             from pg_database as d where d.datname = current_database()
         loop
-            closed := public.multigres_close('creating objects', found.kind, found.name, 'CREATE',
-                '{}') and found.owner not in (select public.multigres_app_roles()) and closed;
+            closed := public.multigres_close('creating objects', one.kind, one.name, 'CREATE',
+                '{}') and one.owner not in (select public.multigres_app_roles()) and closed;
         end loop;
         return query select 'creating objects', closed, case when closed
             then 'no tenant leaves objects where the next one looks'

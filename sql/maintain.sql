@@ -28,16 +28,33 @@ begin
 end
 $$;
 
-do $$
+-- Behind it, with the rights of the owner of the note.
+create or replace function multigres.forget_maintenance() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
 begin
-    if not exists (
-        select from pg_trigger as t
-        where t.tgrelid = 'multigres.maintained'::regclass and t.tgname = 'end_maintenance')
-    then
-        create constraint trigger end_maintenance after insert on multigres.maintained
-            deferrable initially deferred
-            for each row execute function multigres.end_maintenance();
-    end if;
+    delete from multigres.maintained as m
+    where m.relation = new.relation and m.transaction = new.transaction;
+    return null;
+end
+$$;
+
+do $$
+declare
+    step text;
+begin
+    -- Of one row's triggers, the first by its name is the first to run.
+    foreach step in array '{end_maintenance, forget_maintenance}'::text[] loop
+        if not exists (
+            select from pg_trigger as t
+            where t.tgrelid = 'multigres.maintained'::regclass and t.tgname = step)
+        then
+            execute format('create constraint trigger %I after insert on multigres.maintained '
+                'deferrable initially deferred for each row execute function multigres.%I()',
+                step, step);
+        end if;
+    end loop;
 end
 $$;
 
@@ -59,7 +76,8 @@ begin
         raise exception '% is not protected by multigres_protect()', table_name
             using errcode = 'object_not_in_prerequisite_state';
     end if;
-    delete from multigres.maintained as m where m.transaction <> pg_current_xact_id();
+    -- The session may have set all constraints to IMMEDIATE.
+    set constraints multigres.end_maintenance, multigres.forget_maintenance deferred;
     for part in select public.multigres_family(table_name) loop
         if not pg_has_role(session_user, (
             select c.relowner from pg_class as c where c.oid = part), 'member')
@@ -79,7 +97,7 @@ $$;
 -- for a migration of data by an owner who cannot have BYPASSRLS. Row-level security is forced upon
 -- them again at the commit. The table stays locked until then, so that nobody else ever sees it
 -- without FORCE. A deferred constraint of the table must have been checked before the commit:
--- SET CONSTRAINTS ... IMMEDIATE.
+-- SET CONSTRAINTS name IMMEDIATE. (SET CONSTRAINTS ALL IMMEDIATE ends the maintenance, too.)
 --
 --     begin;
 --     select multigres_maintain('contacts');
@@ -103,8 +121,9 @@ end
 $$;
 
 alter function multigres.end_maintenance() owner to current_user;
+alter function multigres.forget_maintenance() owner to current_user;
 alter function public.multigres_maintenance(regclass) owner to current_user;
 alter function public.multigres_maintain(regclass) owner to current_user;
-revoke all on function multigres.end_maintenance() from public;
+revoke all on function multigres.end_maintenance(), multigres.forget_maintenance() from public;
 grant execute on function public.multigres_maintenance(regclass),
     public.multigres_maintain(regclass) to public;

@@ -20,7 +20,9 @@ begin;
 set local search_path = pg_catalog, pg_temp;
 
 \ir origin.sql
+\ir unguard.sql
 \ir schema.sql
+\ir keys.sql
 \ir context.sql
 \ir seal.sql
 \ir role.sql
@@ -41,5 +43,6 @@ set local search_path = pg_catalog, pg_temp;
 \ir check/own.sql
 \ir check.sql
 \ir harden.sql
+\ir adopt.sql
 
 commit;

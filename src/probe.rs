@@ -154,6 +154,14 @@ points! {
         SealMisfits,
         /// The database is sealed, and there is no key.
         SealKeyMissing,
+        /// The role reaches the keys.
+        KeysReached,
+        /// The guard says that something is open.
+        GuardOpen,
+        /// The guard says that the tenant is another spelling of one.
+        TenantMisspelt,
+        /// A verdict that is kept serves a login.
+        VerdictKept,
     }
 }
 
@@ -176,10 +184,20 @@ points! {
         PrivilegesUnread,
         /// What PostgreSQL makes of the sealed context is not looked at.
         SealUnread,
+        /// Whether the role reaches the keys of the seal is not looked at.
+        ReachedUnread,
         /// A login gets the seal of the one before.
         SealOfPrevious,
         /// Without a key, a sealed database is not noticed.
         SealedUnnoticed,
+        /// What the guard says is not looked at.
+        GuardUnread,
+        /// A bad verdict of the guard is kept as if it were good.
+        BadVerdictKept,
+        /// The verdict of one database serves another.
+        VerdictOfAnyDatabase,
+        /// A verdict is kept beyond its time.
+        VerdictForEver,
         /// `is_superuser` is not looked at.
         SuperuserUnread,
         /// pg_backend_pid() is not compared.

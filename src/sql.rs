@@ -29,7 +29,9 @@ macro_rules! files {
 
 const INCLUDED: &[(&str, &str)] = &files![
     "origin.sql",
+    "unguard.sql",
     "schema.sql",
+    "keys.sql",
     "context.sql",
     "seal.sql",
     "role.sql",
@@ -50,6 +52,7 @@ const INCLUDED: &[(&str, &str)] = &files![
     "check/own.sql",
     "check.sql",
     "harden.sql",
+    "adopt.sql",
 ];
 
 #[cfg(test)]

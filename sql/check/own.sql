@@ -12,7 +12,9 @@ as $$
     own as (
         select 'function ' || p.oid::regprocedure::text as object, p.proowner as owner,
             case when p.oid in ('public.current_tenant_id()'::regprocedure,
-                    'public.multigres_context(text)'::regprocedure)
+                    'public.multigres_context(text)'::regprocedure,
+                    'public.multigres_own()'::regprocedure,
+                    'public.multigres_own(text)'::regprocedure)
                 -- Policies need them. They are defined anew before anyone calls them.
                 then format('alter function %s owner to %I; ', p.oid::regprocedure,
                     pg_get_userbyid(setup.owner)) || 'select public.multigres_define_context()'
@@ -25,12 +27,12 @@ as $$
                 or starts_with(p.proname::text, 'multigres_'))
         union all
         select 'table ' || c.oid::regclass::text, c.relowner,
-            case when c.oid = to_regclass('public.multigres_seal_keys')
+            case when c.oid = to_regclass('multigres.seal_keys')
                 then 'select public.multigres_unseal()'
                 else format('drop table %s', c.oid::regclass) end
         from pg_class as c
-        where c.oid in (to_regclass('public.multigres_seal_keys'),
-            to_regclass('public.multigres_hardening'))
+        where c.oid in (to_regclass('multigres.seal_keys'),
+            to_regclass('public.multigres_seal_keys'), to_regclass('public.multigres_hardening'))
     )
     select 'error', o.object,
         format('has a name of Multigres'' and belongs to %I, who says what it does', r.rolname),

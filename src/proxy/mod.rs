@@ -15,6 +15,7 @@ mod dial;
 mod timers;
 mod token;
 mod upstream;
+mod verdicts;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -37,6 +38,7 @@ use connection::{Connection, Cut};
 use timers::Timers;
 use token::{Key, Target};
 use upstream::Directory;
+use verdicts::Verdicts;
 
 /// Settings of the loop.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +55,8 @@ pub struct Settings {
     pub upstream_connect_timeout: Duration,
     /// Without a byte in either direction; `None` for ever.
     pub idle_timeout: Option<Duration>,
+    /// How long a good verdict of a database's guard serves further logins of the role.
+    pub verify_ttl: Duration,
     /// Logins are refused while there are so many sessions, from the StartupMessage to the end of
     /// the pipe; cancel requests are not.
     pub connections_max: usize,
@@ -119,6 +123,7 @@ pub struct Proxy<N: Net> {
     run_queue: VecDeque<Key>,
     timers: Timers,
     directory: Directory,
+    verdicts: Verdicts,
     pool: BufferPool,
     generation: u32,
     /// Connections accepted so far.
@@ -141,6 +146,7 @@ impl<N: Net> Proxy<N> {
             run_queue: VecDeque::new(),
             timers: Timers::default(),
             directory: Directory::new(settings.upstream.clone()),
+            verdicts: Verdicts::default(),
             pool: BufferPool::new(settings.limits.buffer_bytes),
             generation: 0,
             accepted: 0,
@@ -311,6 +317,11 @@ impl<N: Net> Proxy<N> {
         let settings = &self.settings;
         let Some(connection) = self.connections.get_mut(key.slot) else { return };
         connection.note_phase(now, &settings.session.policy);
+        if connection.phase != Phase::Login && connection.asker.is_some() {
+            self.note_verdict(key, now);
+        }
+        let settings = &self.settings;
+        let Some(connection) = self.connections.get_mut(key.slot) else { return };
         if connection.phase == Phase::Lingering && !mutant!(RefusedCounted) {
             self.sessions -= usize::from(std::mem::take(&mut connection.counted));
         }

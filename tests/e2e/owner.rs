@@ -99,6 +99,20 @@ fn a_transaction_of_maintenance_never_leaves_a_table_without_force() {
             "begin; select multigres_maintain('app.contacts'); drop table app.contacts; rollback",
             true,
         ),
+        (
+            "begin; set constraints all immediate; select multigres_maintain('app.contacts'); commit",
+            true,
+        ),
+        (
+            "begin; select multigres_maintain('app.contacts'); set constraints all immediate; commit",
+            true,
+        ),
+        // The note of a maintenance that is over lets nothing pass.
+        (
+            "begin; select multigres_maintain('app.contacts'); set constraints all immediate;
+             alter table app.contacts no force row level security; commit",
+            false,
+        ),
         // A constraint that is still to be checked stands in the way of ALTER TABLE.
         (
             "begin; select multigres_maintain('app.contacts'); \
