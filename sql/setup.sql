@@ -31,6 +31,7 @@ set local search_path = pg_catalog, pg_temp;
 \ir guard.sql
 \ir upgrade.sql
 \ir check/reach.sql
+\ir check/settings.sql
 \ir check/role.sql
 \ir check/tables.sql
 \ir check/policies.sql

@@ -40,6 +40,7 @@ const INCLUDED: &[(&str, &str)] = &files![
     "guard.sql",
     "upgrade.sql",
     "check/reach.sql",
+    "check/settings.sql",
     "check/role.sql",
     "check/tables.sql",
     "check/policies.sql",

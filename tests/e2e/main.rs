@@ -11,6 +11,7 @@ mod failures;
 mod growth;
 mod guard;
 mod harden;
+mod harden_record;
 mod harness;
 mod isolation;
 mod limits;
