@@ -216,6 +216,7 @@ begin
         perform public.multigres_isolate(part, column_name, variable,
             public.multigres_prepare(part, column_name, variable, old));
     end loop;
+    perform multigres.warn_of_owned();
 end
 $$;
 

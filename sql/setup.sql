@@ -39,6 +39,10 @@ set local search_path = pg_catalog, pg_temp;
 \ir check/detours.sql
 \ir check/side_doors.sql
 \ir check/own.sql
+\ir check/owned.sql
+\ir check/hidden.sql
+\ir check/expressions.sql
+\ir check/kept.sql
 \ir check.sql
 \ir harden.sql
 

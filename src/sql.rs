@@ -48,6 +48,10 @@ const INCLUDED: &[(&str, &str)] = &files![
     "check/detours.sql",
     "check/side_doors.sql",
     "check/own.sql",
+    "check/owned.sql",
+    "check/hidden.sql",
+    "check/expressions.sql",
+    "check/kept.sql",
     "check.sql",
     "harden.sql",
 ];

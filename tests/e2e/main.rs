@@ -5,6 +5,9 @@
 mod addresses;
 mod check;
 mod check_detours;
+mod check_hidden;
+mod check_kept;
+mod check_owned;
 mod check_side_doors;
 mod encodings;
 mod failures;
