@@ -34,6 +34,8 @@ as $$
         union
         select w.* from multigres.check_owned() as w
         union
+        select p.* from multigres.check_owners() as p
+        union
         select h.* from multigres.check_hidden() as h
         union
         select e.* from multigres.check_expressions() as e

@@ -45,5 +45,6 @@ set local search_path = pg_catalog, pg_temp;
 \ir check/kept.sql
 \ir check.sql
 \ir harden.sql
+\ir release.sql
 
 commit;

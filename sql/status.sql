@@ -38,7 +38,7 @@ as $$
         left join public.multigres_dimensions() as d on d.relation = c.oid
         left join lost on lost.relation = c.oid
         where c.relkind in ('r', 'p', 'v', 'm', 'f') and c.relpersistence <> 't'
-            and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast')
+            and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast', 'multigres')
             and not exists (
                 select from pg_depend as d
                 where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')

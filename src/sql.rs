@@ -54,6 +54,7 @@ const INCLUDED: &[(&str, &str)] = &files![
     "check/kept.sql",
     "check.sql",
     "harden.sql",
+    "release.sql",
 ];
 
 #[cfg(test)]

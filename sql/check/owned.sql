@@ -100,5 +100,55 @@ as $$
         and public.multigres_reached(c.oid, 'TRIGGER') is not null
 $$;
 
+-- Who logs in as the owner of a protected table, or as a member of it.
+create or replace function multigres.check_owners()
+returns table (severity text, object text, problem text, fix text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    with owners as (
+        select c.relowner as owner, count(*) as tables, min(c.oid::regclass::text) as example
+        from pg_class as c
+        where c.oid in (select i.relation from public.multigres_isolations() as i)
+            and not c.relispartition
+            -- Found with the table.
+            and c.relowner not in (select public.multigres_app_roles())
+        group by c.relowner
+    ),
+    people as (
+        select r.oid as id, r.rolname, sum(o.tables) as tables, min(o.example) as example,
+            string_agg(quote_ident(pg_get_userbyid(o.owner)), ', ') as owners
+        from pg_roles as r
+        join owners as o on pg_has_role(r.oid, o.owner, 'member')
+        where r.rolcanlogin and not r.rolsuper and not r.rolbypassrls
+        group by r.oid, r.rolname
+    )
+    select 'error', format('role %I', p.rolname),
+        format('has the rights of app_user, so it can log in as a tenant, and as %s switch '
+            'row-level security off', p.owners),
+        string_agg(format('revoke %I from %I', m.rolname, p.rolname), '; ')
+    from people as p
+    join pg_auth_members as a on a.member = p.id
+    join pg_roles as m on m.oid = a.roleid
+    where to_regrole('app_user') is not null and p.rolname <> 'app_user'
+        and pg_has_role(p.id, 'app_user', 'usage') and pg_has_role(m.oid, 'app_user', 'usage')
+        and not exists (select from pg_roles as r where r.oid = p.id and r.rolcreaterole)
+    group by p.rolname, p.owners
+    union all
+    -- BYPASSRLS for it would hold for its views and functions too.
+    select 'warning', format('role %I', p.rolname),
+        format('policies hold it silently as the owner of %s%s: its UPDATE changes no row, and '
+            'its materialized views are empty', p.example,
+            case when p.tables > 1 then format(' and %s more', p.tables - 1) else '' end),
+        format('alter role %I set row_security = off', p.rolname)
+    from people as p
+    where p.id not in (select public.multigres_app_roles()) and not exists (
+        select from pg_db_role_setting as s, unnest(s.setconfig) as x(setting)
+        where s.setrole in (0, p.id) and s.setdatabase in (0, (
+                select d.oid from pg_database as d where d.datname = current_database()))
+            and x.setting ~* '^row_security=(off|false|no|0)$')
+$$;
+
+revoke all on function multigres.check_owners() from public;
 revoke all on function multigres.owned_by_app(), multigres.warn_of_owned(),
     multigres.check_owned() from public;

@@ -93,8 +93,9 @@ as $$
                 where r.prpubid = p.oid and r.prrelid = i.relation) as alone
         from pg_publication_tables as t
         join pg_publication as p on p.pubname = t.pubname
-        join isolated as i
-            on i.relation = to_regclass(format('%I.%I', t.schemaname, t.tablename))
+        join pg_namespace as n on n.nspname = t.schemaname
+        join pg_class as c on c.relnamespace = n.oid and c.relname = t.tablename
+        join isolated as i on i.relation = c.oid
     )
     select case when l.unasked then 'error' else 'warning' end, 'extension dblink',
         'app_user may connect with it from inside the server, to this one as another role too'

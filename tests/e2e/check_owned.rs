@@ -134,3 +134,60 @@ fn protect_says_what_app_user_owns() {
     assert!(heard.contains("app_user owns what runs in the sessions of others: type public.code"));
     assert_eq!(sqlstate(&owner.batch_execute("select 1/0").unwrap_err()), "22012");
 }
+
+#[test]
+fn owners_whom_policies_hold_silently_are_found() {
+    let mut owner = clean("owned_silent");
+    owner
+        .batch_execute(
+            "insert into contacts values ('acme', 1, 'Ada'), ('globex', 1, 'Grace');
+             create role silent_owner login; create role silent_group nologin;
+             grant silent_group to silent_owner; alter table contacts owner to silent_owner",
+        )
+        .unwrap();
+    let silent = || cluster().direct("silent_owner", "owned_silent").connect(NoTls).unwrap();
+    let update = "update contacts set name = upper(name)";
+    assert_eq!(silent().execute(update, &[]).unwrap(), 0, "no error, and no row");
+    let found = "warning | role silent_owner | policies hold it silently as the owner of \
+                 public.contacts: its UPDATE changes no row, and its materialized views are empty";
+    assert_eq!(findings(&mut owner), [found]);
+    mend(&mut owner);
+    assert_eq!(findings(&mut owner), [""; 0]);
+    let error = silent().execute(update, &[]).unwrap_err();
+    assert_eq!(sqlstate(&error), "42501", "an error, and no row");
+    owner
+        .batch_execute(
+            "alter role silent_owner reset all; alter table contacts owner to silent_group",
+        )
+        .unwrap();
+    assert_eq!(findings(&mut owner), [found]);
+    for loud in ["silent_owner bypassrls", "silent_owner nologin", "silent_owner superuser"] {
+        owner.batch_execute(&format!("begin; alter role {loud}")).unwrap();
+        assert_eq!(findings(&mut owner), [""; 0], "{loud}");
+        owner.batch_execute("rollback").unwrap();
+    }
+}
+
+#[test]
+fn owners_who_log_in_as_tenants_are_found() {
+    let mut owner = clean("owned_migrator");
+    owner
+        .batch_execute(
+            "create role tenant_migrator login; alter role tenant_migrator set row_security = off;
+             alter table contacts owner to tenant_migrator",
+        )
+        .unwrap();
+    assert_eq!(findings(&mut owner), [""; 0]);
+    found_and_mended(
+        &mut owner,
+        "grant app_user to tenant_migrator",
+        &["error | role tenant_migrator | has the rights of app_user, so it can log in as a \
+           tenant, and as tenant_migrator switch row-level security off"],
+    );
+    found_and_mended(
+        &mut owner,
+        "create role between nologin; grant app_user to between; grant between to tenant_migrator",
+        &["error | role tenant_migrator | has the rights of app_user, so it can log in as a \
+           tenant, and as tenant_migrator switch row-level security off"],
+    );
+}
