@@ -31,6 +31,16 @@ as $$
         select s.* from public.multigres_check_side_doors() as s
         union
         select o.* from public.multigres_check_own() as o
+        union
+        select w.* from multigres.check_owned() as w
+        union
+        select p.* from multigres.check_owners() as p
+        union
+        select h.* from multigres.check_hidden() as h
+        union
+        select e.* from multigres.check_expressions() as e
+        union
+        select k.* from multigres.check_kept() as k
     )
     select f.severity, f.object, f.problem, f.fix from findings as f
     order by array_position('{error,warning,info}'::text[], f.severity), f.object, f.problem

@@ -7,95 +7,219 @@
 --
 -- It takes rights from PUBLIC, so other roles of this database lose them too; superusers and the
 -- members of pg_signal_backend and pg_read_all_stats do not. What it changed stands in the table
--- multigres_hardening, which exists only while there is something to undo. Loaded by setup.sql,
--- inside its transaction.
+-- multigres.hardening. Loaded by setup.sql, inside its transaction.
 
 
--- Names and not oids: so the table outlives a dump and an upgrade of the server.
-create or replace function public.multigres_acl(kind text, object text) returns aclitem[]
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-    select case kind
-        when 'function' then (
-            select coalesce(p.proacl, acldefault('f', p.proowner)) from pg_proc as p
-            where p.oid = to_regprocedure(object))
-        when 'table' then (
-            select coalesce(c.relacl, acldefault('r', c.relowner)) from pg_class as c
-            where c.oid = to_regclass(object))
-        when 'schema' then (
-            select coalesce(n.nspacl, acldefault('n', n.nspowner)) from pg_namespace as n
-            where quote_ident(n.nspname) = object)
-        when 'database' then (
-            select coalesce(d.datacl, acldefault('d', d.datdba)) from pg_database as d
-            where quote_ident(d.datname) = object)
-    end
+-- Names and not oids: so the record outlives a dump and an upgrade of the server. No text of it is
+-- ever executed: a row counts only where it names something that multigres.closable() lists.
+do $$
+begin
+    if to_regclass('multigres.hardening') is null then
+        create table multigres.hardening (
+            position bigint generated always as identity primary key,
+            item text not null,
+            kind text not null,
+            object text not null,
+            privilege text not null,
+            grantee name not null,
+            grantable boolean not null,
+            granted boolean not null
+        );
+    end if;
+    if exists (
+        select from pg_class as c join pg_roles as r on r.oid = c.relowner
+        where c.oid = 'multigres.hardening'::regclass
+            and (c.relkind <> 'r' or r.rolname <> current_user and not r.rolsuper))
+    then
+        raise exception 'multigres.hardening belongs to another role'
+            using errcode = 'object_not_in_prerequisite_state',
+                hint = 'Run this as its owner; or drop it, if it was not made by setup.sql.';
+    end if;
+    alter table multigres.hardening owner to current_user;
+    perform multigres.withhold('multigres.hardening');
+end
 $$;
 
 
-create or replace function public.multigres_has(
-    kind text, object text, privilege text, role text)
-returns boolean
-language sql stable
+-- What multigres_harden() closes by REVOKE: the functions that an item is about, who keeps them,
+-- and what to say when it is closed.
+create or replace function multigres.hardenings()
+returns table (place integer, item text, functions text, keeper text, note text)
+language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-    select exists (
-        select from aclexplode(public.multigres_acl(kind, object)) as a
-        where a.privilege_type = privilege
-            and role = case a.grantee when 0 then 'public'
-                else quote_ident(pg_get_userbyid(a.grantee)) end)
+    values
+    (1, 'signals to other sessions', '^pg_(cancel|terminate)_backend$', 'pg_signal_backend',
+        'members of pg_signal_backend may still cancel and terminate'),
+    (2, 'watching other sessions',
+        '^pg_stat_get_(activity|backend_.*|progress_info)$|^pg_lock_status$'
+            '|^pg_(safe_snapshot_)?blocking_pids$|^pg_prepared_xact$', 'pg_read_all_stats',
+        'pg_stat_activity, pg_locks and the like; members of pg_read_all_stats still see them'),
+    -- They count the rows that a query has touched, those of other tenants too.
+    (3, 'counts of rows',
+        '^pg_stat_get_(xact_)?(tuples_.*|numscans|blocks_.*|function_.*)$'
+            '|^pg_stat_get_((live|dead)_tuples|mod_since_analyze|ins_since_vacuum|lastscan)$'
+            '|^pg_stat_get_db_(tuples|blocks)_.*$', 'pg_read_all_stats',
+        'pg_stat_all_tables, pg_stat_xact_all_tables and the like; members of pg_read_all_stats '
+            'still see them'),
+    (4, 'large objects', '^(lo_.*|loread|lowrite)$', null,
+        'they would belong to all tenants: keep such bytes in a bytea column'),
+    (5, 'advisory locks', '^pg_(try_)?advisory_(xact_)?lock(_shared)?$', null,
+        'one tenant could hold the locks of another; if the application needs them, keep them'),
+    (6, 'statistics of statements', null, 'pg_read_all_stats',
+        'pg_stat_statements shows the texts of all statements of app_user to members of '
+            'pg_read_all_stats alone'),
+    (7, 'triggers on tables', null, null,
+        'no tenant''s trigger runs in the session of whoever writes the same table'),
+    (8, 'creating objects', null, null, 'no tenant leaves objects where the next one looks'),
+    (9, 'DROP OWNED', null, null,
+        'the temporary tables of other sessions stay, an event trigger refuses it')
 $$;
 
 
--- Takes one right from app_user, through whomever it has it, gives it to those who are to keep
--- it, and remembers both. True when app_user does not have it any more.
-create or replace function public.multigres_close(
-    item text, kind text, object text, privilege text, keepers text[])
+-- Everything that multigres_harden() may take a right on. Whoever ran setup.sql keeps the
+-- functions: it needs an advisory lock to run it again.
+create or replace function multigres.closable()
+returns table (item text, kind text, id oid, object text, privilege text, keepers text[])
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    with setup as (
+        select pg_get_userbyid(p.proowner)::text as owner from pg_proc as p
+        where p.oid = 'public.current_tenant_id()'::regprocedure
+    )
+    select h.item, 'function', p.oid, p.oid::regprocedure::text, 'EXECUTE',
+        array[current_user::text, s.owner, h.keeper]
+    from setup as s, multigres.hardenings() as h
+    join pg_proc as p on p.pronamespace = 'pg_catalog'::regnamespace and p.proname ~ h.functions
+    union all
+    select 'statistics of statements', x.kind, d.objid, x.object, x.privilege,
+        array[current_user::text, s.owner, 'pg_read_all_stats']
+    from setup as s, pg_extension as e
+    join pg_depend as d on d.refclassid = 'pg_extension'::regclass and d.refobjid = e.oid
+        and d.deptype = 'e' and d.classid in ('pg_proc'::regclass, 'pg_class'::regclass)
+    cross join lateral (
+        select 'function', d.objid::regprocedure::text, 'EXECUTE'
+        where d.classid = 'pg_proc'::regclass
+        union all
+        select 'table', d.objid::regclass::text, 'SELECT'
+        where d.classid = 'pg_class'::regclass
+    ) as x(kind, object, privilege)
+    where e.extname = 'pg_stat_statements'
+    union all
+    select 'triggers on tables', 'table', c.oid, c.oid::regclass::text, 'TRIGGER', '{}'
+    from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+    where c.relkind in ('r', 'p', 'v', 'f') and n.nspname !~ '^pg_'
+    union all
+    select 'creating objects', 'schema', n.oid, quote_ident(n.nspname), 'CREATE', '{}'
+    from pg_namespace as n where n.nspname !~ '^pg_'
+    union all
+    select 'creating objects', 'database', d.oid, quote_ident(d.datname), 'CREATE', '{}'
+    from pg_database as d where d.datname = current_database()
+$$;
+
+
+-- What is granted on such an object, its owner's own rights among it.
+create or replace function multigres.grants(kind text, id oid)
+returns table (grantee oid, name name, privilege text, grantable boolean, owner oid)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select a.grantee, case a.grantee when 0 then 'public' else pg_get_userbyid(a.grantee) end,
+        a.privilege_type, a.is_grantable, o.owner
+    from (
+        select p.proowner, coalesce(p.proacl, acldefault('f', p.proowner)) from pg_proc as p
+        where kind = 'function' and p.oid = id
+        union all
+        select c.relowner, coalesce(c.relacl, acldefault('r', c.relowner)) from pg_class as c
+        where kind = 'table' and c.oid = id
+        union all
+        select n.nspowner, coalesce(n.nspacl, acldefault('n', n.nspowner)) from pg_namespace as n
+        where kind = 'schema' and n.oid = id
+        union all
+        select d.datdba, coalesce(d.datacl, acldefault('d', d.datdba)) from pg_database as d
+        where kind = 'database' and d.oid = id
+    ) as o(owner, acl), aclexplode(o.acl) as a
+$$;
+
+
+-- GRANT or REVOKE of one right, of words that stand here and names that are quoted. True when it
+-- is as it should be: who may not do it gets an error or a warning, by what else they may.
+create or replace function multigres.set_right(
+    given boolean, kind text, id oid, object text, privilege text, grantee name, grantable boolean)
 returns boolean
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set client_min_messages = error
 as $$
 declare
-    held record;
+    role text := case when grantee = 'public' then 'public' else quote_ident(grantee) end;
+begin
+    if privilege not in ('EXECUTE', 'SELECT', 'TRIGGER', 'CREATE')
+        or kind not in ('function', 'table', 'schema', 'database')
+    then
+        raise exception 'no right of multigres_harden(): %, %', privilege, kind;
+    end if;
+    begin
+        execute format(
+            case when given then 'grant %s on %s %s to %s' else 'revoke %s on %s %s from %s' end,
+            privilege, kind, object, role)
+            || case when given and grantable then ' with grant option' else '' end;
+    exception when insufficient_privilege or dependent_objects_still_exist then
+        return false;
+    end;
+    return given = exists (
+        select from multigres.grants(kind, id) as g
+        where g.name = set_right.grantee and g.privilege = set_right.privilege);
+end
+$$;
+
+
+-- Takes one right from app_user, through whomever it has it, gives it to those who are to keep
+-- it, and remembers both. True when app_user does not have it any more.
+create or replace function multigres.close(
+    item text, kind text, id oid, object text, privilege text, keepers text[])
+returns boolean
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    one record;
     closed boolean := true;
     revoked boolean := false;
 begin
-    for held in
-        select a.grantor, a.is_grantable,
-            case a.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end
-                as grantee
-        from aclexplode(public.multigres_acl(kind, object)) as a
-        where a.privilege_type = privilege
-            and a.grantee in (select public.multigres_app_roles())
+    for one in
+        select g.name, bool_or(g.grantable) as grantable, g.grantee = g.owner as is_owner
+        from multigres.grants(kind, id) as g
+        where g.privilege = close.privilege
+            and g.grantee in (select public.multigres_app_roles())
+        group by g.name, is_owner
     loop
-        -- Who may not revoke gets an error or a warning, depending on what else he may.
-        begin
-            execute format('revoke %s on %s %s from %s', privilege, kind, object, held.grantee);
-        exception when insufficient_privilege or dependent_objects_still_exist then
-            null;
-        end;
-        if public.multigres_has(kind, object, privilege, held.grantee) then
+        -- An owner takes it back at will.
+        if one.is_owner
+            or not multigres.set_right(false, kind, id, object, privilege, one.name, false)
+        then
             closed := false;
-        else
-            revoked := true;
-            insert into public.multigres_hardening
-                (item, kind, object, privilege, grantee, grantable, granted)
-            values (item, kind, object, privilege, held.grantee, held.is_grantable, false);
+            continue;
         end if;
+        revoked := true;
+        insert into multigres.hardening
+            (item, kind, object, privilege, grantee, grantable, granted)
+        values (item, kind, object, privilege, one.name, one.grantable, false);
     end loop;
     if revoked then
-        for held in
-            select distinct quote_ident(r.rolname) as grantee
+        for one in
+            select distinct r.rolname as name
             from unnest(keepers) as k(name) join pg_roles as r on r.rolname = k.name
             where not r.rolsuper and r.oid not in (select public.multigres_app_roles())
+                and not exists (
+                    select from multigres.grants(kind, id) as g
+                    where g.grantee = r.oid and g.privilege = close.privilege)
         loop
-            if not public.multigres_has(kind, object, privilege, held.grantee) then
-                execute format('grant %s on %s %s to %s', privilege, kind, object, held.grantee);
-                insert into public.multigres_hardening
-                    (item, kind, object, privilege, grantee, grantable, granted)
-                values (item, kind, object, privilege, held.grantee, false, true);
-            end if;
+            perform multigres.set_right(true, kind, id, object, privilege, one.name, false);
+            insert into multigres.hardening
+                (item, kind, object, privilege, grantee, grantable, granted)
+            values (item, kind, object, privilege, one.name, false, true);
         end loop;
     end if;
     return closed;
@@ -103,27 +227,35 @@ end
 $$;
 
 
--- The table of changes is read as SQL, and so it must be nobody's but of those whose functions
--- these are.
-create or replace function public.multigres_hold_hardening() returns void
+-- The record must be nobody's but of those whose functions these are.
+create or replace function multigres.hold_hardening() returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    owner name;
+    fault text;
 begin
-    lock table public.multigres_hardening in exclusive mode;
-    select r.rolname into owner
+    lock table multigres.hardening in exclusive mode;
+    select coalesce(
+            case when c.relkind <> 'r' or r.rolname <> current_user and not r.rolsuper
+                    and r.oid <> p.proowner
+                then format('belongs to %I', r.rolname) end,
+            'may be written by ' || (
+                select string_agg(distinct quote_ident(g.name), ', ')
+                from multigres.grants('table', c.oid) as g
+                where g.grantee <> g.owner and g.privilege <> 'SELECT'),
+            'has a trigger of somebody''s own: ' || (
+                select string_agg(quote_ident(t.tgname), ', ') from pg_trigger as t
+                where t.tgrelid = c.oid))
+    into fault
     from pg_class as c
     join pg_roles as r on r.oid = c.relowner
     join pg_proc as p on p.oid = 'public.multigres_unharden()'::regprocedure
-    where c.oid = 'public.multigres_hardening'::regclass
-        and (c.relkind <> 'r'
-            or r.rolname <> current_user and not r.rolsuper and r.oid <> p.proowner);
-    if owner is not null then
-        raise exception 'public.multigres_hardening belongs to %', quote_ident(owner)
+    where c.oid = 'multigres.hardening'::regclass;
+    if fault is not null then
+        raise exception 'multigres.hardening %', fault
             using errcode = 'object_not_in_prerequisite_state',
-                hint = 'Drop it, if it was not made by multigres_harden().';
+                hint = 'Look at its rows, take that right away, and drop what was laid there.';
     end if;
 end
 $$;
@@ -144,6 +276,33 @@ end
 $$;
 
 
+-- The event trigger upon it. True when it is there.
+create or replace function multigres.refuse_drop_owned() returns boolean
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if not exists (
+        select from pg_event_trigger as t where t.evtname = 'multigres_keep_owned')
+    then
+        begin
+            create event trigger multigres_keep_owned on ddl_command_start
+                when tag in ('DROP OWNED') execute function public.multigres_keep_owned();
+            insert into multigres.hardening
+                (item, kind, object, privilege, grantee, grantable, granted)
+            values ('DROP OWNED', 'event trigger', 'multigres_keep_owned', '', 'public', false,
+                true);
+        exception when insufficient_privilege then
+            null;
+        end;
+    end if;
+    return exists (
+        select from pg_event_trigger as t
+        where t.evtname = 'multigres_keep_owned' and t.evtenabled in ('O', 'A'));
+end
+$$;
+
+
 create or replace function public.multigres_harden(keep text[] default '{}')
 returns table (what text, done boolean, note text)
 language plpgsql
@@ -152,148 +311,80 @@ set client_min_messages = error
 as $$
 #variable_conflict use_column
 declare
-    -- What takes rights on functions: name, functions, who keeps them, and what to know.
-    items constant text[] := array[
-        ['signals to other sessions', '^pg_(cancel|terminate)_backend$', 'pg_signal_backend',
-            'members of pg_signal_backend may still cancel and terminate'],
-        ['watching other sessions',
-            '^pg_stat_get_(activity|backend_.*|progress_info)$|^pg_lock_status$'
-                '|^pg_(safe_snapshot_)?blocking_pids$|^pg_prepared_xact$',
-            'pg_read_all_stats',
-            'pg_stat_activity, pg_locks and the like; members of pg_read_all_stats still see them'],
-        ['large objects', '^(lo_.*|loread|lowrite)$', null,
-            'they would belong to all tenants: keep such bytes in a bytea column'],
-        ['advisory locks', '^pg_(try_)?advisory_(xact_)?lock(_shared)?$', null,
-            'one tenant could hold the locks of another; if the application needs them, keep them']
-    ];
-    keepers text[];
-    closed boolean;
+    unknown text;
+    problems text := public.multigres_role_problems(to_regrole('app_user'));
     one record;
-    place integer;
+    object record;
+    any_object boolean;
 begin
-    select array_agg(u.name) into one from unnest(keep) as u(name)
-    where u.name not in ('signals to other sessions', 'watching other sessions', 'large objects',
-        'advisory locks', 'statistics of statements', 'creating objects', 'DROP OWNED');
-    if one.array_agg is not null then
-        raise exception 'multigres_harden knows no %', array_to_string(one.array_agg, ', ')
+    select string_agg(u.name, ', ') into unknown from unnest(keep) as u(name)
+    where u.name not in (select h.item from multigres.hardenings() as h);
+    if unknown is not null then
+        raise exception 'multigres_harden knows no %', unknown
             using errcode = 'invalid_parameter_value',
                 hint = 'What it can leave open stands in its first column.';
     end if;
-    create table if not exists public.multigres_hardening (
-        position bigint generated always as identity primary key,
-        item text not null,
-        kind text not null,
-        object text not null,
-        privilege text not null,
-        grantee text not null,
-        grantable boolean not null,
-        granted boolean not null
-    );
-    perform public.multigres_hold_hardening();
+    perform multigres.hold_hardening();
 
     if to_regrole('app_user') is null then
         return query select 'app_user itself', false, 'does not exist';
-    elsif public.multigres_role_problems(to_regrole('app_user')) is not null then
-        return query select 'app_user itself', false, 'what is closed here does not hold it: it '
-            || public.multigres_role_problems(to_regrole('app_user'));
+    elsif problems is not null then
+        return query select 'app_user itself', false,
+            'what is closed here does not hold it: it ' || problems;
     end if;
 
-    -- Whoever ran setup.sql needs an advisory lock to run it again.
-    keepers := array[current_user::text, (
-        select pg_get_userbyid(p.proowner)::text from pg_proc as p
-        where p.oid = 'public.current_tenant_id()'::regprocedure)];
-    for place in 1 .. array_length(items, 1) loop
-        continue when items[place][1] = any (keep);
-        closed := true;
-        for one in
-            select p.oid::regprocedure::text as name from pg_proc as p
-            where p.pronamespace = 'pg_catalog'::regnamespace and p.proname ~ items[place][2]
-        loop
-            closed := public.multigres_close(items[place][1], 'function', one.name, 'EXECUTE',
-                keepers || items[place][3]) and closed;
+    for one in
+        select h.* from multigres.hardenings() as h where h.item <> all (keep) order by h.place
+    loop
+        what := one.item;
+        done := true;
+        any_object := false;
+        for object in select c.* from multigres.closable() as c where c.item = one.item loop
+            any_object := true;
+            done := multigres.close(object.item, object.kind, object.id, object.object,
+                object.privilege, object.keepers) and done;
         end loop;
-        return query select items[place][1], closed, case when closed then items[place][4]
-            else 'the functions belong to ' || (
-                select string_agg(distinct quote_ident(pg_get_userbyid(p.proowner)), ', ')
-                from pg_proc as p
-                where p.pronamespace = 'pg_catalog'::regnamespace and p.proname ~ items[place][2])
-                || ', who alone can revoke EXECUTE on them' end;
-    end loop;
-
-    if 'statistics of statements' <> all (keep) then
-        closed := null;
-        for one in
-            select case d.classid when 'pg_proc'::regclass then 'function' else 'table' end as kind,
-                case d.classid when 'pg_proc'::regclass then d.objid::regprocedure::text
-                    else d.objid::regclass::text end as name,
-                case d.classid when 'pg_proc'::regclass then 'EXECUTE' else 'SELECT' end
-                    as privilege
-            from pg_extension as e
-            join pg_depend as d on d.refclassid = 'pg_extension'::regclass and d.refobjid = e.oid
-                and d.deptype = 'e' and d.classid in ('pg_proc'::regclass, 'pg_class'::regclass)
-            where e.extname = 'pg_stat_statements'
-        loop
-            closed := public.multigres_close('statistics of statements', one.kind, one.name,
-                one.privilege, keepers || 'pg_read_all_stats'::text) and coalesce(closed, true);
-        end loop;
-        if closed is not null then
-            return query select 'statistics of statements', closed,
-                'pg_stat_statements shows the texts of all statements of app_user'
-                || case when closed then ' to members of pg_read_all_stats alone' else
-                    ': the owner of the extension can revoke SELECT and EXECUTE' end;
+        if one.item = 'DROP OWNED' then
+            done := multigres.refuse_drop_owned();
         end if;
-    end if;
-
-    if 'creating objects' <> all (keep) then
-        closed := true;
-        for one in
-            select 'schema' as kind, quote_ident(n.nspname) as name, n.nspowner as owner
-            from pg_namespace as n where n.nspname !~ '^pg_'
-            union all
-            select 'database', quote_ident(d.datname), d.datdba
-            from pg_database as d where d.datname = current_database()
-        loop
-            closed := public.multigres_close('creating objects', one.kind, one.name, 'CREATE',
-                '{}') and one.owner not in (select public.multigres_app_roles()) and closed;
-        end loop;
-        return query select 'creating objects', closed, case when closed
-            then 'no tenant leaves objects where the next one looks'
-            else 'app_user may create in a schema or in the database: see multigres_check()' end;
-    end if;
-
-    if 'DROP OWNED' <> all (keep) then
-        begin
-            if not exists (
-                select from pg_event_trigger as t where t.evtname = 'multigres_keep_owned')
-            then
-                create event trigger multigres_keep_owned on ddl_command_start
-                    when tag in ('DROP OWNED') execute function public.multigres_keep_owned();
-                insert into public.multigres_hardening
-                    (item, kind, object, privilege, grantee, grantable, granted)
-                values ('DROP OWNED', 'event trigger', 'multigres_keep_owned', '', '', false, true);
-            end if;
-        exception when insufficient_privilege then
-            null;
-        end;
-        closed := exists (
-            select from pg_event_trigger as t
-            where t.evtname = 'multigres_keep_owned' and t.evtenabled in ('O', 'A'));
-        return query select 'DROP OWNED', closed, case when closed
-            then 'the temporary tables of other sessions stay, an event trigger refuses it'
-            else 'any tenant may drop the temporary tables of all others; the event trigger '
-                'that would refuse it takes a superuser' end;
-    end if;
-
-    return query select * from public.multigres_open();
-    if not exists (select from public.multigres_hardening) then
-        drop table public.multigres_hardening;
-    end if;
+        note := case when done then one.note else multigres.why_open(one.item) end;
+        if any_object or one.item <> 'statistics of statements' then
+            return next;
+        end if;
+    end loop;
+    return query select * from multigres.left_open();
 end
 $$;
 
 
+-- Why an item could not be closed by who called multigres_harden().
+create or replace function multigres.why_open(item text) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select case item
+        when 'statistics of statements' then
+            'pg_stat_statements shows the texts of all statements of app_user: the owner of the '
+                'extension can revoke SELECT and EXECUTE'
+        when 'triggers on tables' then
+            'app_user has TRIGGER on a table of somebody else''s, or owns one: see '
+                'multigres_check()'
+        when 'creating objects' then
+            'app_user may create in a schema or in the database: see multigres_check()'
+        when 'DROP OWNED' then
+            'any tenant may drop the temporary tables of all others; the event trigger that would '
+                'refuse it takes a superuser'
+        else 'the functions belong to ' || (
+            select string_agg(distinct quote_ident(pg_get_userbyid(p.proowner)), ', ')
+            from multigres.closable() as c join pg_proc as p on p.oid = c.id
+            where c.item = why_open.item and c.kind = 'function')
+            || ', who alone can revoke EXECUTE on them'
+    end
+$$;
+
+
 -- What no privilege and no trigger closes, as long as tenants share a role.
-create or replace function public.multigres_open()
+create or replace function multigres.left_open()
 returns table (what text, done boolean, note text)
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -306,8 +397,10 @@ as $$
                 'Multigres''s address alone, and by certificate where you can'),
         (true, 'its own settings',
             'ALTER ROLE app_user SET and RESET are every role''s right, and meet all tenants'' '
-                'next logins; not the context, which Multigres binds later; multigres_check() '
-                'finds the ones that matter'),
+                'next logins; not the context, which Multigres binds later; '
+                || coalesce('set now, and named by multigres_check(): ' || (
+                    select string_agg(s.name, ', ' order by s.name)
+                    from multigres.login_settings() as s), 'nothing of the kind is set now')),
         (current_setting('server_version_num')::int < 150000, 'membership in it',
             'before PostgreSQL 15 app_user may GRANT app_user TO any role'),
         (true, 'LISTEN and NOTIFY',
@@ -343,7 +436,7 @@ $$;
 
 
 -- Gives back what multigres_harden() took, and takes what it gave. What cannot be undone by who
--- calls this stays in the table for one who can.
+-- calls this stays in the record for one who can.
 create or replace function public.multigres_unharden()
 returns table (what text, done boolean, note text)
 language plpgsql
@@ -353,45 +446,99 @@ as $$
 #variable_conflict use_column
 declare
     change record;
-    undone boolean;
+    target record;
 begin
-    if to_regclass('public.multigres_hardening') is null then
-        return;
-    end if;
-    perform public.multigres_hold_hardening();
-    for change in select h.* from public.multigres_hardening as h order by h.position desc loop
-        begin
-            if change.kind = 'event trigger' then
-                execute format('drop event trigger if exists %s', change.object);
-                undone := true;
-            elsif public.multigres_acl(change.kind, change.object) is null
-                or change.grantee <> 'public' and to_regrole(change.grantee) is null
-            then
-                undone := true;
-            else
-                execute format(
-                    case when change.granted then 'revoke %s on %s %s from %s'
-                        else 'grant %s on %s %s to %s' end
-                        || case when change.grantable then ' with grant option' else '' end,
-                    change.privilege, change.kind, change.object, change.grantee);
-                undone := public.multigres_has(change.kind, change.object, change.privilege,
-                    change.grantee) <> change.granted;
-            end if;
-        exception when insufficient_privilege or dependent_objects_still_exist then
-            undone := false;
-        end;
-        if undone then
-            delete from public.multigres_hardening as h where h.position = change.position;
-        end if;
+    perform multigres.hold_hardening();
+    for change in select h.* from multigres.hardening as h order by h.position desc loop
         what := change.item;
-        done := undone;
-        note := case when undone then ''
-            else change.kind || ' ' || change.object || ' is not yours' end;
+        done := true;
+        note := '';
+        select c.* into target from multigres.closable() as c
+        where c.item = change.item and c.kind = change.kind and c.privilege = change.privilege
+            and (c.object = change.object or c.kind = 'database');
+        if change.kind = 'event trigger' then
+            begin
+                drop event trigger if exists multigres_keep_owned;
+            exception when insufficient_privilege then
+                done := false;
+            end;
+        elsif target.id is null
+            or change.grantee <> 'public'
+                and not exists (select from pg_roles as r where r.rolname = change.grantee)
+        then
+            note := format('%s %s: not there any more, or nothing that multigres_harden() takes',
+                change.kind, change.object);
+        else
+            done := multigres.set_right(not change.granted, target.kind, target.id, target.object,
+                target.privilege, change.grantee, change.grantable);
+        end if;
+        if done then
+            delete from multigres.hardening as h where h.position = change.position;
+        else
+            note := change.kind || ' ' || change.object || ' is not yours';
+        end if;
         return next;
     end loop;
-    if not exists (select from public.multigres_hardening) then
-        drop table public.multigres_hardening;
+end
+$$;
+
+
+-- The record of an older version stood in schema public, where default privileges may have let
+-- tenants write it. Only what PostgreSQL itself had granted to PUBLIC, and what was given to those
+-- who keep it, is believed; the rest is named, and not taken over.
+create or replace function multigres.move_hardening() returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    old record;
+    left_out text;
+begin
+    lock table public.multigres_hardening in access exclusive mode;
+    if exists (
+        select from pg_class as c join pg_roles as r on r.oid = c.relowner
+        where c.oid = 'public.multigres_hardening'::regclass
+            and (c.relkind <> 'r' or r.rolname <> current_user and not r.rolsuper))
+    then
+        raise exception 'public.multigres_hardening belongs to another role'
+            using errcode = 'object_not_in_prerequisite_state',
+                hint = 'Drop it, if it was not made by multigres_harden().';
     end if;
+    for old in
+        select o.*, r.rolname, o.item = 'DROP OWNED' and o.kind = 'event trigger'
+                and o.object = 'multigres_keep_owned'
+            or exists (
+                select from multigres.closable() as c
+                left join pg_init_privs as i on i.classoid = 'pg_proc'::regclass
+                    and i.objoid = c.id and i.objsubid = 0
+                where c.item = o.item and c.kind = o.kind and c.kind = 'function'
+                    and c.object = o.object and c.privilege = o.privilege
+                    and case when o.granted then r.rolname = any (c.keepers)
+                        else o.grantee = 'public' and (i.initprivs is null or exists (
+                            select from aclexplode(i.initprivs) as a where a.grantee = 0)) end
+            ) as believed
+        from only public.multigres_hardening as o
+        left join pg_roles as r on quote_ident(r.rolname) = o.grantee
+        order by o.position
+    loop
+        if old.believed then
+            insert into multigres.hardening
+                (item, kind, object, privilege, grantee, grantable, granted)
+            values (old.item, old.kind, old.object, old.privilege,
+                coalesce(old.rolname, 'public'), false, old.granted);
+        else
+            left_out := concat_ws('; ', left_out, format('%L on %L %L to %L',
+                left(old.privilege, 20), left(old.kind, 20), left(old.object, 60),
+                left(old.grantee, 63)));
+        end if;
+    end loop;
+    if left_out is not null then
+        raise warning 'what multigres_harden() has taken or given is not known for certain'
+            using detail = 'Not taken over from public.multigres_hardening: ' || left_out,
+                hint = 'Where default privileges let tenants write that table, they may have '
+                    'written this. Where you know it for true, grant or revoke it yourself.';
+    end if;
+    drop table public.multigres_hardening;
 end
 $$;
 
@@ -400,12 +547,25 @@ do $$
 declare
     function regprocedure;
 begin
+    if to_regclass('public.multigres_hardening') is not null then
+        perform multigres.move_hardening();
+    end if;
     for function in
         select p.oid::regprocedure from pg_proc as p
         where p.pronamespace = 'public'::regnamespace
             and p.proname in ('multigres_acl', 'multigres_has', 'multigres_close',
-                'multigres_hold_hardening', 'multigres_keep_owned', 'multigres_harden',
-                'multigres_open', 'multigres_unharden')
+                'multigres_hold_hardening', 'multigres_open')
+    loop
+        execute format('drop function %s', function);
+    end loop;
+    for function in
+        select p.oid::regprocedure from pg_proc as p
+        where p.pronamespace = 'public'::regnamespace
+                and p.proname in ('multigres_keep_owned', 'multigres_harden', 'multigres_unharden')
+            or p.pronamespace = 'multigres'::regnamespace
+                and p.proname in ('hardenings', 'closable', 'grants', 'set_right', 'close',
+                    'hold_hardening', 'refuse_drop_owned', 'why_open', 'left_open',
+                    'move_hardening')
     loop
         execute format('alter function %s owner to current_user', function);
         execute format('revoke all on function %s from public', function);

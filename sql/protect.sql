@@ -396,6 +396,7 @@ begin
     foreach part in array family loop
         perform multigres.remember(part);
     end loop;
+    perform multigres.warn_of_owned();
 end
 $$;
 

@@ -34,6 +34,7 @@ set local search_path = pg_catalog, pg_temp;
 \ir guard.sql
 \ir upgrade.sql
 \ir check/reach.sql
+\ir check/settings.sql
 \ir check/role.sql
 \ir check/tables.sql
 \ir check/policies.sql
@@ -41,8 +42,13 @@ set local search_path = pg_catalog, pg_temp;
 \ir check/detours.sql
 \ir check/side_doors.sql
 \ir check/own.sql
+\ir check/owned.sql
+\ir check/hidden.sql
+\ir check/expressions.sql
+\ir check/kept.sql
 \ir check.sql
 \ir harden.sql
 \ir adopt.sql
+\ir release.sql
 
 commit;

@@ -48,6 +48,12 @@ begin
     drop event trigger if exists multigres_guard_drop;
     drop event trigger if exists multigres_guard_start;
     drop event trigger if exists multigres_guard_schema;
+    -- The functions of an older version would execute what stands in that table.
+    if to_regclass('public.multigres_hardening') is not null then
+        raise exception 'public.multigres_hardening is of an older version'
+            using errcode = 'object_not_in_prerequisite_state',
+                hint = 'Run setup.sql first: it moves what can be believed of it.';
+    end if;
     if to_regprocedure('public.multigres_unharden()') is not null then
         perform public.multigres_unharden();
     end if;

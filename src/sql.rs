@@ -43,6 +43,7 @@ const INCLUDED: &[(&str, &str)] = &files![
     "guard.sql",
     "upgrade.sql",
     "check/reach.sql",
+    "check/settings.sql",
     "check/role.sql",
     "check/tables.sql",
     "check/policies.sql",
@@ -50,9 +51,14 @@ const INCLUDED: &[(&str, &str)] = &files![
     "check/detours.sql",
     "check/side_doors.sql",
     "check/own.sql",
+    "check/owned.sql",
+    "check/hidden.sql",
+    "check/expressions.sql",
+    "check/kept.sql",
     "check.sql",
     "harden.sql",
     "adopt.sql",
+    "release.sql",
 ];
 
 #[cfg(test)]

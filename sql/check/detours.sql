@@ -17,6 +17,13 @@ as $$
                 where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped)
         union
         select i.relation from public.multigres_isolations() as i
+        union
+        -- Values of all tenants, and what Multigres keeps.
+        select c.oid from pg_class as c
+        where c.oid in ('pg_statistic'::regclass, 'pg_statistic_ext_data'::regclass,
+                'pg_largeobject'::regclass, 'pg_authid'::regclass, 'pg_shadow'::regclass,
+                to_regclass('public.multigres_seal_keys'))
+            or c.relnamespace = 'multigres'::regnamespace and c.relkind = 'r'
     ),
     reads(reader, relation) as (
         select r.ev_class, d.refobjid
@@ -25,9 +32,19 @@ as $$
             and d.refclassid = 'pg_class'::regclass and d.refobjid <> r.ev_class
         where r.ev_type = '1'
         union
+        -- No dependency on what PostgreSQL itself brings is recorded.
+        select r.ev_class, c.oid
+        from pg_rewrite as r
+        join pg_class as c on r.ev_action::text like '% :relid ' || c.oid || ' %'
+        where r.ev_type = '1' and r.ev_class >= 16384
+            and c.oid < 16384 and c.relname in ('pg_statistic', 'pg_statistic_ext_data',
+                'pg_largeobject', 'pg_authid', 'pg_shadow', 'pg_stats', 'pg_stats_ext',
+                'pg_stats_ext_exprs')
+        union
         select s.reader, d.refobjid
         from reads as s
         join pg_rewrite as r on r.ev_class = s.relation and r.ev_type = '1'
+            and s.relation >= 16384
         join pg_depend as d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid
             and d.refclassid = 'pg_class'::regclass and d.refobjid <> r.ev_class
     ),
@@ -39,7 +56,13 @@ as $$
             exists (select from holding as h where h.id = c.oid
                 union all
                 select from reads as s join holding as h on h.id = s.relation
-                where s.reader = c.oid) as holds,
+                where s.reader = c.oid
+                union all
+                -- They show what whoever reads them may see, except in a copy.
+                select from reads as s
+                where s.reader = c.oid and c.relkind = 'm' and s.relation in (
+                    'pg_stats'::regclass, 'pg_stats_ext'::regclass,
+                    to_regclass('pg_catalog.pg_stats_ext_exprs'))) as holds,
             -- A copy below it, or a table without policies that holds its reader.
             exists (
                 select from reads as s join pg_class as t on t.oid = s.relation

@@ -1,3 +1,36 @@
+-- The functions that setup.sql brought, and what each of them was.
+do $$
+begin
+    if to_regclass('multigres.release') is null then
+        create table multigres.release (
+            function text primary key,
+            definition text not null
+        );
+    end if;
+    alter table multigres.release owner to current_user;
+    perform multigres.withhold('multigres.release');
+end
+$$;
+
+
+-- Our functions as they are now; except those that multigres_seal() defines anew.
+create or replace function multigres.functions()
+returns table (function text, definition text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $$
+    select p.oid::regprocedure::text, md5(concat_ws('|', l.lanname, p.provolatile, p.prosecdef,
+        p.proleakproof, p.proretset, p.proargnames, p.proconfig, p.prosrc))
+    from pg_proc as p join pg_language as l on l.oid = p.prolang
+    where p.pronamespace = 'multigres'::regnamespace and p.proname <> 'context_1'
+        or p.pronamespace = 'public'::regnamespace and starts_with(p.proname::text, 'multigres_')
+            and p.proname not in ('multigres_context', 'multigres_own')
+$$;
+
+revoke all on function multigres.functions() from public;
+
+
 -- What has a name of Multigres' and is somebody else's: such a function would run as a part of
 -- Multigres, and with the rights of whoever calls that.
 create or replace function public.multigres_check_own()
@@ -31,12 +64,71 @@ as $$
                 then 'select public.multigres_unseal()'
                 else format('drop table %s', c.oid::regclass) end
         from pg_class as c
-        where c.oid in (to_regclass('multigres.seal_keys'),
-            to_regclass('public.multigres_seal_keys'), to_regclass('public.multigres_hardening'))
+        where c.oid in (to_regclass('public.multigres_seal_keys'),
+            to_regclass('public.multigres_hardening'))
+        union all
+        select 'schema multigres', n.nspowner,
+            format('alter schema multigres owner to %I', pg_get_userbyid(setup.owner))
+        from setup, pg_namespace as n where n.nspname = 'multigres'
+        union all
+        select i.type || ' ' || i.identity, o.owner,
+            format('drop %s %s', i.type, i.identity)
+        from (
+            select 'pg_class'::regclass, c.oid, c.relowner from pg_class as c
+            where c.relnamespace = 'multigres'::regnamespace
+                and c.relkind in ('r', 'p', 'v', 'm', 'f')
+            union all
+            select 'pg_proc'::regclass, p.oid, p.proowner from pg_proc as p
+            where p.pronamespace = 'multigres'::regnamespace
+        ) as o(class, id, owner), pg_identify_object(o.class, o.id, 0) as i
+    ),
+    granted as (
+        select 'table ' || c.oid::regclass::text as object, a.grantee,
+            format('select multigres.withhold(%L)', c.oid::regclass) as fix
+        from pg_class as c
+        cross join lateral (
+            select x.* from aclexplode(c.relacl) as x
+            union all
+            select x.* from pg_attribute as t, aclexplode(t.attacl) as x where t.attrelid = c.oid
+        ) as a
+        -- Of the seal's keys multigres_check_role() tells.
+        where c.relnamespace = 'multigres'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f')
+            and c.relname <> 'seal_keys' and a.grantee <> c.relowner
+        union all
+        select 'schema multigres', a.grantee,
+            format('revoke all on schema multigres from %s', case a.grantee when 0 then 'public'
+                else quote_ident(pg_get_userbyid(a.grantee)) end)
+        from pg_namespace as n, aclexplode(n.nspacl) as a
+        where n.nspname = 'multigres' and a.grantee <> n.nspowner
     )
     select 'error', o.object,
         format('has a name of Multigres'' and belongs to %I, who says what it does', r.rolname),
         o.fix
     from own as o join pg_roles as r on r.oid = o.owner, setup
     where r.oid <> setup.owner and not r.rolsuper
+    union all
+    select case when g.grantee in (select public.multigres_app_roles())
+            then 'error' else 'warning' end, g.object,
+        format('is Multigres'' own, and %s may use it', string_agg(distinct
+            case g.grantee when 0 then 'everybody' else quote_ident(pg_get_userbyid(g.grantee)) end,
+            ', ')),
+        string_agg(distinct g.fix, '; ')
+    from granted as g
+    group by 1, g.object
+    union all
+    select 'warning', 'function ' || f.function,
+        'has a name of Multigres'', and setup.sql did not bring it: of another release, or planted',
+        format('drop %s %s', case p.prokind when 'p' then 'procedure' when 'a' then 'aggregate'
+            else 'function' end, f.function)
+    from setup, multigres.functions() as f
+    join pg_proc as p on p.oid = f.function::regprocedure
+    join pg_roles as r on r.oid = p.proowner
+    where p.pronamespace = 'public'::regnamespace and (r.oid = setup.owner or r.rolsuper)
+        and f.function not in (select b.function from multigres.release as b)
+    union all
+    select 'error', 'function ' || b.function,
+        case when f.function is null then 'is gone' else 'is not as setup.sql made it' end,
+        'run setup.sql again'
+    from multigres.release as b left join multigres.functions() as f on f.function = b.function
+    where f.definition is distinct from b.definition
 $$;

@@ -4,10 +4,7 @@ returns table (severity text, object text, problem text, fix text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-    with variables(name) as materialized (
-        select lower(i.variable) from public.multigres_isolations() as i
-    ),
-    roles as (
+    with roles as (
         select r.*, r.rolname = 'app_user' as itself,
             (
                 select string_agg(format('revoke %I from app_user', g.rolname), '; ')
@@ -98,27 +95,8 @@ as $$
         where a.privilege_type = 'CREATE' and a.grantee <> d.datdba
             and a.grantee in (select public.multigres_app_roles()))
     union all
-    select case when c.name in (select v.name from variables as v)
-                or c.name in ('app.current_tenant_id', 'role') or c.name ~ '_seal$'
-            then 'error' else 'warning' end,
-        case when s.setrole = 0 then format('database %I', current_database())
-            else 'role app_user' end,
-        format('%I is set for every login', c.name),
-        concat_ws(' ', 'alter',
-            case when s.setrole <> 0 then 'role app_user' end,
-            case when s.setrole <> 0 and s.setdatabase <> 0 then 'in' end,
-            case when s.setdatabase <> 0 then format('database %I', current_database()) end,
-            'reset', (select string_agg(quote_ident(x.part), '.')
-                from unnest(string_to_array(c.name, '.')) as x(part)))
-    from pg_db_role_setting as s, unnest(s.setconfig) as x(setting),
-        lateral (select lower(split_part(x.setting, '=', 1)) as name) as c
-    where s.setrole in (0, to_regrole('app_user')::oid)
-        and s.setdatabase in (0, (select d.oid from pg_database as d
-            where d.datname = current_database()))
-        and (c.name in ('role', 'row_security', 'search_path', 'session_authorization',
-                'local_preload_libraries', 'session_preload_libraries')
-            or c.name ~ '_seal$' or c.name = 'app.current_tenant_id'
-            or c.name in (select v.name from variables as v))
+    select s.severity, s.object, format('%I is set for every login', s.name) || s.effect, s.fix
+    from multigres.login_settings() as s
     union all
     select 'info', format('default privileges of %I', pg_get_userbyid(d.defaclrole)),
         'app_user gets ' || string_agg(distinct a.privilege_type, ', ')

@@ -56,14 +56,46 @@ as $$
             and public.multigres_reached(c.oid, 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')
                 is not null
     ),
+    isolated as materialized (
+        select distinct i.relation from public.multigres_isolations() as i
+    ),
+    -- What stands in the body of a trigger on a protected table.
+    bodies as materialized (
+        select t.tgname, t.tgrelid::regclass as name, p.prosrc, p.proname,
+            regexp_split_to_array(lower(p.prosrc), '[^[:alnum:]_$]+') as words
+        from pg_trigger as t
+        join pg_proc as p on p.oid = t.tgfoid
+        where not t.tgisinternal and t.tgenabled <> 'D' and t.tgparentid = 0
+            and t.tgrelid in (select i.relation from isolated as i)
+    ),
+    fillers as (
+        select 'trigger ' || quote_ident(b.tgname) as filler, b.name, c.oid as id
+        from bodies as b join pg_class as c on lower(c.relname) = any (b.words)
+        where b.words && '{insert,update,merge,copy}'
+        union
+        select 'rule ' || quote_ident(r.rulename), r.ev_class::regclass, d.refobjid
+        from pg_rewrite as r
+        join pg_depend as d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid
+            and d.refclassid = 'pg_class'::regclass and d.refobjid <> r.ev_class
+        where r.ev_type <> '1' and r.ev_class in (select i.relation from isolated as i)
+    ),
+    filled as (
+        select c.oid as id, string_agg(distinct format('%s on %s', f.filler, f.name), ', ') as by
+        from fillers as f join pg_class as c on c.oid = f.id
+        where c.relkind in ('r', 'p') and c.oid not in (select i.relation from isolated as i)
+            and c.relpersistence <> 't' and c.relnamespace <> 'pg_catalog'::regnamespace
+            and public.multigres_reached(c.oid, 'SELECT') is not null
+        group by c.oid
+    ),
     published as (
         select p.pubname, i.relation::regclass as name, exists (
                 select from pg_publication_rel as r
                 where r.prpubid = p.oid and r.prrelid = i.relation) as alone
         from pg_publication_tables as t
         join pg_publication as p on p.pubname = t.pubname
-        join (select distinct i.relation from public.multigres_isolations() as i) as i
-            on i.relation = to_regclass(format('%I.%I', t.schemaname, t.tablename))
+        join pg_namespace as n on n.nspname = t.schemaname
+        join pg_class as c on c.relnamespace = n.oid and c.relname = t.tablename
+        join isolated as i on i.relation = c.oid
     )
     select case when l.unasked then 'error' else 'warning' end, 'extension dblink',
         'app_user may connect with it from inside the server, to this one as another role too'
@@ -139,4 +171,34 @@ as $$
             else format('drop publication %I', p.pubname) end
     from published as p
     group by p.pubname
+    union all
+    select case when bool_or(t.tablename ~ 'seal_keys|secrets') then 'error' else 'warning' end,
+        format('publication %I', t.pubname),
+        'sends what Multigres keeps to its subscribers: '
+            || string_agg(format('%I.%I', t.schemaname, t.tablename), ', ' order by t.tablename),
+        format('drop publication %I', t.pubname)
+    from pg_publication_tables as t
+    where t.schemaname = 'multigres'
+        or t.schemaname = 'public' and t.tablename = 'multigres_seal_keys'
+    group by t.pubname
+    union all
+    select 'error', 'table ' || f.id::regclass::text,
+        format('%s fills it with rows of all tenants, and app_user has SELECT on it', f.by),
+        public.multigres_revoke_table(f.id, 'SELECT')
+    from filled as f
+    union all
+    select 'warning', format('trigger %I on %s', b.tgname, b.name),
+        'sends NOTIFY, and every tenant''s session may LISTEN to what is in it',
+        format('alter table %s disable trigger %I', b.name, b.tgname)
+    from bodies as b
+    where b.prosrc ~* '\m(pg_notify\s*\(|notify\s)' or b.proname = 'triggered_change_notification'
+    union all
+    -- The next numbers collide with rows that are there, or are used up.
+    select 'warning', 'sequence ' || c.oid::regclass::text,
+        'app_user has UPDATE on it: a tenant may setval() it for all',
+        public.multigres_revoke('sequence ' || c.oid::regclass, c.relacl, '{UPDATE}')
+    from pg_class as c
+    where c.relkind = 'S' and c.relpersistence <> 't' and c.relacl is not null
+        and c.relnamespace <> 'multigres'::regnamespace
+        and public.multigres_reached(c.oid, 'UPDATE') is not null
 $$;

@@ -26,7 +26,7 @@ as $$
         select c.oid as id, c.oid::regclass::text as name, c.*, p.relation is not null as protected,
             p.numbers, p.columns, p.again, above.again as again_above,
             public.multigres_reached(c.oid, 'SELECT', 'INSERT', 'UPDATE', 'DELETE') as reached,
-            public.multigres_reached(c.oid, 'INSERT', 'UPDATE', 'DELETE') as written,
+            public.multigres_reached(c.oid, 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE') as written,
             (
                 select t.attname from pg_attribute as t
                 where t.attrelid = c.oid and t.attnum > 0 and not t.attisdropped
@@ -74,10 +74,11 @@ as $$
         'is not protected: all tenants ' || case when t.written is null then 'read the same rows'
             else 'write the same rows' end,
         case when t.written is null then public.multigres_revoke_table(t.id, 'SELECT')
-            else public.multigres_revoke_table(t.id, 'INSERT', 'UPDATE', 'DELETE') end
+            else public.multigres_revoke_table(t.id, 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE',
+                'REFERENCES', 'TRIGGER', 'MAINTAIN') end
     from tables as t
     where not t.protected and t.again_above is null and t.tenant_column is null
-        and t.reached is not null
+        and coalesce(t.reached, t.written) is not null
     union all
     select 'error', 'table ' || t.name,
         format('app_user can become its owner %I, who can switch row-level security off',

@@ -151,10 +151,65 @@ fn settings_that_each_login_would_start_with_are_found() {
     }
     not_found(
         &mut owner,
-        "alter role app_user set statement_timeout = '1min';
+        "alter role app_user set statement_timeout = '1min'; alter role app_user set work_mem = 64;
+         alter role app_user set timezone = 'UTC'; alter role app_user set jit = off;
+         alter role app_user set idle_in_transaction_session_timeout = 0;
+         alter database check_defaults set lock_timeout = '2s';
          alter role app_user in database postgres set row_security = off;
          alter role trust_user set app.current_tenant_id = 'acme'",
     );
+}
+
+#[test]
+fn settings_that_a_tenant_leaves_for_the_others_are_found_and_told_by_harden() {
+    let mut owner = clean("check_left");
+    for (setting, severity, effect) in [
+        ("statement_timeout = 1", "error", ": nobody may be able to log in"),
+        ("statement_timeout = '900 us'", "error", ": nobody may be able to log in"),
+        ("idle_in_transaction_session_timeout = 1", "error", ": nobody may be able to log in"),
+        ("lock_timeout = '5ms'", "warning", ": statements fail where they would wait"),
+        (
+            "default_transaction_read_only = on",
+            "warning",
+            ": transactions fail, or behave in another way",
+        ),
+        (
+            "default_transaction_isolation = serializable",
+            "warning",
+            ": transactions fail, or behave in another way",
+        ),
+        ("standard_conforming_strings = off", "warning", ": statements do something else"),
+        ("session_replication_role = replica", "warning", ": statements do something else"),
+        ("datestyle = 'German'", "warning", ": values are read or written in another way"),
+        ("client_min_messages = debug5", "warning", ": clients hear other messages"),
+        ("debug_print_plan = on", "warning", ": clients hear other messages"),
+        ("synchronous_commit = off", "info", ""),
+        ("app.theme = 'dark'", "info", ""),
+    ] {
+        let name = setting.split(' ').next().unwrap();
+        let shown = if name.contains('.') { format!("\"{name}\"") } else { name.to_owned() };
+        // The rest any tenant may do.
+        let privileged = ["session_replication_role", "app.theme"].contains(&name);
+        let by = if privileged { "" } else { "set role app_user;" };
+        for (object, by) in [("role app_user", by), ("database check_left", "")] {
+            let plant = format!("{by} alter {object} set {setting}; reset role");
+            let found = format!("{severity} | {object} | {shown} is set for every login{effect}");
+            found_and_mended(&mut owner, &plant, &[&found]);
+            owner.batch_execute(&format!("begin; {plant}")).unwrap();
+            let told: String = owner
+                .query_one(
+                    "select note from multigres_harden() where what = 'its own settings'",
+                    &[],
+                )
+                .unwrap()
+                .get(0);
+            assert!(told.contains(&format!("set now, and named by multigres_check(): {name}")));
+            owner.batch_execute("rollback").unwrap();
+        }
+    }
+    let all = "error | role all | statement_timeout is set for every login: nobody may be able to \
+               log in";
+    found_and_mended(&mut owner, "alter role all set statement_timeout = 1", &[all]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::check::{clean, findings, version};
 use crate::support::{Cluster, DEADLINE, Daemon, SETUP, cluster, count, sqlstate};
 
 /// Statements of one tenant's session; PID is the backend of another tenant's.
-const ATTACKS: [(&str, &str); 15] = [
+const ATTACKS: [(&str, &str); 20] = [
     ("signals to other sessions", "select pg_cancel_backend(PID)"),
     ("watching other sessions", "select query from pg_stat_activity where pid = PID"),
     ("watching other sessions", "select query from pg_stat_get_activity(PID)"),
@@ -19,6 +19,15 @@ const ATTACKS: [(&str, &str); 15] = [
     ("watching other sessions", "select * from pg_locks"),
     ("watching other sessions", "select pg_blocking_pids(PID)"),
     ("watching other sessions", "select * from pg_prepared_xacts"),
+    ("counts of rows", "select n_live_tup from pg_stat_user_tables"),
+    ("counts of rows", "select seq_tup_read from pg_stat_xact_user_tables"),
+    ("counts of rows", "select pg_stat_get_xact_tuples_returned('contacts'::regclass)"),
+    ("counts of rows", "select heap_blks_read from pg_statio_user_tables"),
+    (
+        "triggers on tables",
+        "create function pg_temp.spy() returns trigger language plpgsql as 'begin return new; end';
+         create trigger spying before insert on news for each row execute function pg_temp.spy()",
+    ),
     ("large objects", "select lo_create(0)"),
     ("large objects", "select lo_creat(-1)"),
     ("large objects", "select lo_from_bytea(0, 'x')"),
@@ -35,7 +44,8 @@ fn what_is_closed_works_before_and_again_after_unharden() {
     owner
         .batch_execute(
             "create schema open; grant usage, create on schema open to app_user;
-             grant create on database harden_attacks to tenant_tables",
+             grant create on database harden_attacks to tenant_tables;
+             create table news (line text); grant all on news to app_user",
         )
         .unwrap();
     let mut victim = app_user("harden_attacks");
@@ -136,7 +146,7 @@ fn each_right_is_given_back_as_it_was() {
     assert_eq!(harden(&mut owner, "multigres_harden()"), first, "after a second setup");
     unharden(&mut owner);
     assert_eq!(rights(&mut owner), before);
-    let left = "select to_regclass('public.multigres_hardening') is null
+    let left = "select not exists (select from multigres.hardening)
                 and not exists (
                     select from pg_event_trigger where evtname = 'multigres_keep_owned')";
     assert!(owner.query_one(left, &[]).unwrap().get::<_, bool>(0));
@@ -283,7 +293,10 @@ fn an_owner_who_is_no_superuser_closes_what_is_his_and_is_told_the_rest() {
     let creates = "error | database kept | app_user may create schemas in it, which other tenants' \
                    search_path would find";
     assert_eq!(findings(&mut owner), [creates]);
-    assert_eq!(closed(&harden(&mut owner, "multigres_harden()")), ["creating objects"]);
+    assert_eq!(
+        closed(&harden(&mut owner, "multigres_harden()")),
+        ["triggers on tables", "creating objects"]
+    );
     assert_eq!(findings(&mut owner), [""; 0]);
     let mut client = cluster.direct("app_user", "kept").connect(NoTls).unwrap();
     client.batch_execute("select lo_create(0)").unwrap();
@@ -291,7 +304,7 @@ fn an_owner_who_is_no_superuser_closes_what_is_his_and_is_told_the_rest() {
     assert_eq!(sqlstate(&error), "42501");
 
     // A superuser closes the rest; then the owner can undo his part alone, and set up again.
-    assert_eq!(closed(&harden(&mut superuser, "multigres_harden()")).len(), 6);
+    assert_eq!(closed(&harden(&mut superuser, "multigres_harden()")).len(), 8);
     owner.batch_execute(&SETUP).unwrap();
     let undo = "select bool_and(done) from multigres_unharden() where what = $1";
     let undone: bool = owner.query_one(undo, &[&"creating objects"]).unwrap().get(0);

@@ -5,6 +5,9 @@
 mod addresses;
 mod check;
 mod check_detours;
+mod check_hidden;
+mod check_kept;
+mod check_owned;
 mod check_side_doors;
 mod encodings;
 mod event_guard;
@@ -12,6 +15,7 @@ mod failures;
 mod growth;
 mod guard;
 mod harden;
+mod harden_record;
 mod harness;
 mod isolation;
 mod limits;

@@ -3,7 +3,7 @@
 
 use postgres::{Client, NoTls};
 
-use crate::check::{clean, findings, mend};
+use crate::check::{clean, findings, found_and_mended, mend};
 use crate::sealed::{start, with_key};
 use crate::support::{
     Daemon, Run, SEAL_KEY, SETUP, TEARDOWN, cluster, count, empty_database, sqlstate,
@@ -55,7 +55,10 @@ fn a_planted_table_of_changes_is_not_undone() {
          values ('x', 'event trigger', 'nothing; create table public.trapped ()', '', '', false,
              true)";
     as_squatter(&mut owner, table);
-    for call in ["select multigres_unharden()", "select multigres_harden()", TEARDOWN, &SETUP] {
+    // Nothing but setup.sql looks into a table of that name any more.
+    owner.batch_execute("select multigres_harden(); select multigres_unharden()").unwrap();
+    assert_eq!(count(&mut owner, "pg_class where relname = 'trapped'"), 0);
+    for call in [TEARDOWN, &SETUP] {
         let error = owner.batch_execute(call).unwrap_err();
         assert_eq!(sqlstate(&error), "55000", "{call}");
         owner.batch_execute("rollback").unwrap();
@@ -108,6 +111,72 @@ fn what_belongs_to_another_role_is_found_and_mended() {
         assert_eq!(findings(&mut owner), [""; 0]);
     }
     owner.batch_execute(&SETUP).unwrap();
+}
+
+#[test]
+fn functions_that_setup_did_not_bring_are_found() {
+    let mut owner = clean("planted_release");
+    let unknown = "has a name of Multigres', and setup.sql did not bring it: of another release, \
+                   or planted";
+    found_and_mended(
+        &mut owner,
+        "create function multigres_protect(text) returns int language sql as 'select 1'",
+        &[&format!("warning | function public.multigres_protect(text) | {unknown}")],
+    );
+    let run = "run setup.sql again";
+    for (plant, problem) in [
+        (
+            "create or replace function multigres_role_problems(role_id oid) returns text
+                 language sql as 'select null::text'",
+            "error | function public.multigres_role_problems(oid) | is not as setup.sql made it",
+        ),
+        (
+            "alter function multigres_harden(text[]) reset search_path",
+            "error | function public.multigres_harden(text[]) | is not as setup.sql made it",
+        ),
+        (
+            "drop function multigres_status()",
+            "error | function public.multigres_status() | is gone",
+        ),
+    ] {
+        owner.batch_execute(plant).unwrap();
+        assert_eq!(findings(&mut owner), [problem]);
+        let fix: String = owner.query_one("select fix from multigres_check()", &[]).unwrap().get(0);
+        assert_eq!(fix, run);
+        owner.batch_execute(&SETUP).unwrap();
+        assert_eq!(findings(&mut owner), [""; 0]);
+    }
+    owner.batch_execute(&format!("select multigres_seal('{SEAL_KEY}')")).unwrap();
+    assert_eq!(findings(&mut owner), [""; 0], "sealed");
+}
+
+#[test]
+fn what_multigres_keeps_is_nobody_elses() {
+    let mut owner = clean("planted_kept");
+    let used = "is Multigres' own, and app_user may use it";
+    for grant in ["select", "insert", "trigger", "select (item)"] {
+        found_and_mended(
+            &mut owner,
+            &format!("grant {grant} on multigres.hardening to app_user"),
+            &[&format!("error | table multigres.hardening | {used}")],
+        );
+    }
+    found_and_mended(
+        &mut owner,
+        "grant usage on schema multigres to app_user",
+        &[&format!("error | schema multigres | {used}")],
+    );
+    found_and_mended(
+        &mut owner,
+        "grant select on multigres.hardening to trust_user",
+        &["warning | table multigres.hardening | is Multigres' own, and trust_user may use it"],
+    );
+    let theirs = "has a name of Multigres' and belongs to trust_user, who says what it does";
+    found_and_mended(
+        &mut owner,
+        "create table multigres.mine (); alter table multigres.mine owner to trust_user",
+        &[&format!("error | table multigres.mine | {theirs}")],
+    );
 }
 
 #[test]
