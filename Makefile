@@ -20,6 +20,7 @@ test: ## Formatting, lints, docs, all tests on a private PostgreSQL (installed i
 	cargo test --workspace --locked --lib --bins --tests --no-run
 	$(SIMULATOR) ci --against "$${CARGO_TARGET_DIR:-target}/debug/multigres-sim"
 	PG_BINDIR="$$(scripts/postgresql)" PSYCOPG_PYTHON="$$(scripts/psycopg)" \
+		SCHEMA_TOOLS="$$(scripts/schema-tools)" \
 		cargo test --workspace --locked --lib --bins --tests
 
 sim: ## Simulate seeds that nobody has run yet, for a minute (MINUTES=30: longer)

@@ -24,6 +24,7 @@ mod pipe;
 mod planted;
 mod protect;
 mod refusals;
+mod schema_tools;
 mod seal;
 mod seal_keys;
 mod sealed;
