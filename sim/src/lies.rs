@@ -55,7 +55,8 @@ fn plan(mode: AuthMode, auth: Auth, pooler: bool, private: bool) -> Plan {
         Fate::Impatient,
         Fate::BadSignature,
     ];
-    let fates: Vec<Fate> = lies.into_iter().chain(others).collect();
+    let again = [Fate::Lie(Lie::GuardOpen); 6];
+    let fates: Vec<Fate> = lies.into_iter().chain(others).chain(again).collect();
     let conducts: Vec<Conduct> =
         BadStart::ALL.map(Conduct::Bad).into_iter().chain([Conduct::QueryForPassword]).collect();
     let passwords = [Password::Right, Password::Wrong, Password::Empty];
@@ -65,6 +66,7 @@ fn plan(mode: AuthMode, auth: Auth, pooler: bool, private: bool) -> Plan {
     plan.daemon.variables = 2;
     plan.faults.private_peers = private;
     let bind = if pooler { SealBind::None } else { SealBind::Address };
+    plan.daemon.verify_ttl_ms = if private { 0 } else { 60_000 };
     plan.daemon.seal = private.then_some(bind);
     let mut sessions = plan.sessions.iter_mut();
     let mut next = || sessions.next().expect("as many as were asked for");

@@ -5,8 +5,8 @@ use postgres::{Client, NoTls};
 
 use crate::check::findings;
 use crate::support::{
-    SEAL_KEY, SETUP, SealedLogin, TEARDOWN, TENANT_VARIABLE, UNGUARD, cluster, count,
-    sealed_options, set_up_database, sqlstate,
+    SEAL_KEY, SETUP, SealedLogin, TEARDOWN, TENANT_VARIABLE, cluster, count, sealed_options,
+    set_up_database, sqlstate,
 };
 
 /// The first version: one function, policies that call it for every row and remember nothing,
@@ -115,6 +115,11 @@ const RECORDED_IN_COMMENTS: &str = r#"
     end
     $$"#;
 
+/// No older version had event triggers.
+const NO_GUARD: &str =
+    "drop event trigger multigres_guard; drop event trigger multigres_guard_drop;
+    drop event trigger multigres_guard_start; drop event trigger multigres_guard_schema;";
+
 #[test]
 fn an_older_setup_becomes_what_a_new_one_is() {
     let seal = format!("select multigres_seal('{SEAL_KEY}', 'none')");
@@ -139,7 +144,7 @@ fn an_older_setup_becomes_what_a_new_one_is() {
         if sealed {
             owner.batch_execute(&seal).unwrap();
         }
-        owner.batch_execute(&format!("{UNGUARD} {older}")).unwrap();
+        owner.batch_execute(&format!("{NO_GUARD} {older}")).unwrap();
         for _ in 0..2 {
             owner.batch_execute(&SETUP).unwrap();
         }
