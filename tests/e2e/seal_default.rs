@@ -1,5 +1,5 @@
-//! The default that protecting gives to a tenant column: the setting as it is, so that a bulk insert
-//! verifies its seal once, by the policy.
+//! The default that protecting gives to a tenant column: the setting as it is, so that a bulk
+//! insert verifies its seal once, by the policy.
 
 use postgres::{Client, NoTls};
 
