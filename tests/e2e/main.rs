@@ -24,6 +24,7 @@ mod planted;
 mod protect;
 mod refusals;
 mod seal;
+mod seal_attacks;
 mod seal_default;
 mod seal_keys;
 mod seal_logs;
