@@ -1,4 +1,4 @@
-//! More of what a tenant may try against a sealed context, and against the functions that verify it.
+//! More of what a tenant may try against a sealed context and the functions that verify it.
 
 use postgres::{Client, NoTls};
 
@@ -149,8 +149,8 @@ fn no_setting_of_the_session_makes_the_seal_count_for_less_or_more() {
 #[test]
 fn the_sealed_context_names_everything_that_it_uses_with_its_schema() {
     // What PostgreSQL does not look for; no IN, NULLIF, LIKE or DISTINCT FROM, which look for "=".
-    const WORDS: &str = " 1 as begin case collate declare end from if into is k not null own return \
-         s select session_user then true value variable when where ";
+    const WORDS: &str = " 1 as begin case collate declare end from if into is k not null own \
+         return s select session_user then true value variable when where ";
     const OURS: [&str; 4] = [
         "multigres.seal_keys",
         "multigres.sealed",
