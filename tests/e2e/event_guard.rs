@@ -440,6 +440,8 @@ fn the_record_is_nobodys_but_its_owners() {
 fn a_dump_restores_and_what_it_restores_is_guarded() {
     let mut owner = guarded("guard_dump");
     let Some(tools) = dump_tools(version(&mut owner)) else { return };
+    let alone = "create table app.alone (tenant_id text); select multigres_protect('app.alone')";
+    owner.batch_execute(alone).unwrap();
     let cluster = cluster();
     let port = cluster.port().to_string();
     let run = |tool: &str, arguments: &[&str]| {
@@ -455,10 +457,10 @@ fn a_dump_restores_and_what_it_restores_is_guarded() {
     let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (all, one) = (file("all"), file("one"));
     assert_eq!(run("pg_dump", &["-Fc", "-f", &all, "guard_dump"]), "");
-    assert_eq!(run("pg_dump", &["-Fc", "-t", "app.t", "-f", &one, "guard_dump"]), "");
+    assert_eq!(run("pg_dump", &["-Fc", "-t", "app.alone", "-f", &one, "guard_dump"]), "");
     let is_guarded = |client: &mut Client| {
         assert_eq!(verdict(client, "app_user"), None);
-        for table in ["app.t", "app.part1"] {
+        for table in ["app.t", "app.part1", "app.alone"] {
             let sql = format!("alter table {table} disable row level security");
             assert_eq!(sqlstate(&client.batch_execute(&sql).unwrap_err()), "55000", "{table}");
         }

@@ -220,7 +220,7 @@ fn what_the_comments_of_policies_remembered_moves_into_the_record() {
         owner.query(sql, &[]).unwrap().iter().map(|row| row.get(0)).collect()
     };
     let before = record(&mut owner);
-    owner.batch_execute(RECORDED_IN_COMMENTS).unwrap();
+    owner.batch_execute(&format!("{NO_GUARD} {RECORDED_IN_COMMENTS}")).unwrap();
     owner.batch_execute("drop policy multigres_isolation_user_id on lost").unwrap();
     owner.batch_execute(&SETUP).unwrap();
     let after: Vec<String> = record(&mut owner);
