@@ -174,10 +174,8 @@ fn policies_that_were_changed_are_found() {
     found_and_mended(
         &mut owner,
         "alter policy multigres_access on contacts using (true)",
-        &[
-            "error | policy multigres_access on public.contacts | does not say what the restrictive \
-           policy says",
-        ],
+        &["error | policy multigres_access on public.contacts | does not say what the \
+           restrictive policy says"],
     );
 }
 

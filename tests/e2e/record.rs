@@ -224,7 +224,8 @@ fn a_table_that_is_restored_without_its_record_is_read_from_its_policy() {
     let mut owner = cluster().superuser(&database);
     owner
         .batch_execute(&format!(
-            "create table notes (gone int, tenant_id uuid, user_id int); alter table notes drop gone;
+            "create table notes (gone int, tenant_id uuid, user_id int);
+             alter table notes drop gone;
              select multigres_protect('notes', 'user_id', 'app.current_user_id');
              select multigres_protect('notes'); {SEAL}"
         ))

@@ -14,6 +14,7 @@ use crate::support::{
 /// The table as the release before made it, with the keys of the present one, and its function,
 /// which knew seals of version 1 alone.
 const OLDER: &str = "
+    select public.multigres_front(t.relation, false) from multigres.tables as t;
     create table public.multigres_seal_keys (
         id int generated always as identity primary key,
         inner_pad bytea not null unique,

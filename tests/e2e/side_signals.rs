@@ -173,7 +173,8 @@ fn rows(client: &mut Client, sql: &str) -> Vec<String> {
 /// A table and a partitioned one: a row of acme's, then a row of globex's.
 fn tables(owner: &mut Client, number: usize, (kind, acme, globex): &(&str, &str, &str)) {
     let values = format!(
-        "values ('{acme}', 1, 'mine', null::bool, 900, null), ('{globex}', 1, 'secret', true, 5, '')"
+        "values ('{acme}', 1, 'mine', null::bool, 900, null),
+             ('{globex}', 1, 'secret', true, 5, '')"
     );
     let columns =
         format!("(tenant_id {kind}, k int, body text, flag bool, n int, note text, void text)");

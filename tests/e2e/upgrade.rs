@@ -83,7 +83,8 @@ const RECORDED_IN_COMMENTS: &str = r#"
             end if;
             predicate := case when known.variable = 'app.current_tenant_id'
                 then '( SELECT public.current_tenant_id() AS current_tenant_id)'
-                else format('( SELECT public.multigres_context(%L::text) AS c)', known.variable) end;
+                else format('( SELECT public.multigres_context(%L::text) AS c)',
+                    known.variable) end;
             predicate := case when known.kind = 'text'
                 then format('(%I = %s)', known.column_name, predicate)
                 when known.kind = 'citext'
