@@ -25,6 +25,7 @@ fn main() {
     let version: String = variants[0].client.query_one("show server_version", &[]).unwrap().get(0);
     println!("PostgreSQL {version}, {rows} rows, {rounds} rounds of each, interleaved");
     report("point query", &times(&mut variants, rounds, QUERIES, Variant::point));
+    report("point query, simple", &times(&mut variants, rounds, QUERIES, Variant::simple));
     report("scan of all rows", &times(&mut variants, rounds.div_ceil(10), 1, |it, _| it.scan()));
 }
 
@@ -33,6 +34,8 @@ struct Variant {
     client: Client,
     point: Statement,
     scan: Statement,
+    /// What `own` is in the statements above.
+    own: &'static str,
 }
 
 impl Variant {
@@ -85,7 +88,13 @@ impl Variant {
         let point = format!("select amount from items where id = $1 and {own}");
         let scan = format!("select sum(amount) from items where {own}");
         let (point, scan) = (client.prepare(&point).unwrap(), client.prepare(&scan).unwrap());
-        Variant { client, point, scan }
+        Variant { client, point, scan, own }
+    }
+
+    fn simple(&mut self, round: usize) {
+        let id = 1 + (round as i64 * 7_919) % 1_000;
+        let query = format!("select amount from items where id = {id} and {}", self.own);
+        self.client.simple_query(&query).unwrap();
     }
 
     fn point(&mut self, round: usize) {

@@ -125,6 +125,22 @@ end
 $$;
 
 
+-- The recorded tables for which exposed() has an answer.
+create or replace function multigres.exposures(role oid) returns oid[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return array(
+        select distinct c.oid
+        from multigres.protected as p join pg_class as c on c.oid = p.relation
+        where pg_has_role(role, c.relowner, 'member')
+            or has_table_privilege(role, c.oid, 'truncate, references, trigger')
+            or has_any_column_privilege(role, c.oid, 'references'));
+end
+$$;
+
+
 create or replace function multigres.reaches(role oid, relation oid) returns boolean
 language plpgsql stable cost 1000
 set search_path = pg_catalog, pg_temp
@@ -474,7 +490,6 @@ as $$
 declare
     changed oid[];
     object text;
-    fault text;
 begin
     if tg_tag ~ '(FUNCTION|ROUTINE|VIEW)$' then
         select w.name into object
@@ -491,15 +506,14 @@ begin
             end if;
         end if;
     elsif tg_tag = 'GRANT' then
-        select p.relation::regclass::text, multigres.exposed(p.relation, to_regrole('app_user'))
-        into object, fault
-        from multigres.protected as p
-        where multigres.exposed(p.relation, to_regrole('app_user')) is not null
-            and p.relation::oid <> all (
-                coalesce(nullif(current_setting('multigres.exposed', true), ''), '{}')::oid[])
+        select e::regclass::text into object
+        from unnest(multigres.exposures(to_regrole('app_user'))) as e
+        where e <> all (
+            coalesce(nullif(current_setting('multigres.exposed', true), ''), '{}')::oid[])
         limit 1;
         if object is not null then
-            perform multigres.refuse(tg_tag, object, fault);
+            perform multigres.refuse(tg_tag, object,
+                multigres.exposed(to_regclass(object), to_regrole('app_user')));
         end if;
         perform multigres.cover(tg_tag);
     elsif tg_tag in ('ALTER TABLE', 'CREATE POLICY', 'ALTER POLICY', 'ALTER SCHEMA',
@@ -612,10 +626,8 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    perform set_config('multigres.exposed', coalesce((
-        select array_agg(p.relation::oid)
-        from multigres.protected as p
-        where multigres.exposed(p.relation, to_regrole('app_user')) is not null)::text, '{}'), true);
+    perform set_config('multigres.exposed',
+        multigres.exposures(to_regrole('app_user'))::text, true);
 end
 $$;
 
@@ -728,7 +740,7 @@ begin
     for function in
         select p.oid::regprocedure from pg_proc as p
         where p.pronamespace = 'multigres'::regnamespace and p.proname in ('version', 'intact',
-                'switched_off', 'altered', 'judge', 'exposed', 'reaches', 'uncovered', 'part_id', 'content', 'forget_context',
+                'switched_off', 'altered', 'judge', 'exposed', 'exposures', 'reaches', 'uncovered', 'part_id', 'content', 'forget_context',
                 'remember_context', 'context_faults', 'forget', 'remember', 'refuse', 'refuse_context', 'follow',
                 'cover', 'guard', 'guard_drop', 'guard_start', 'faults')
             or p.pronamespace = 'public'::regnamespace

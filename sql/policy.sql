@@ -600,11 +600,12 @@ declare
     type_name text;
     canonical text;
 begin
-    foreach type_name in array '{uuid,smallint,integer,bigint}'::text[] loop
-        continue when not exists (
+    for type_name in
+        select k from unnest('{uuid,smallint,integer,bigint}'::text[]) as k
+        where exists (
             select from multigres.dimensions as d join pg_class as c on c.oid = d.relation
-            where d.variable = lower(multigres_spelling.variable collate "C")
-                and d.kind = type_name);
+            where d.variable = lower(multigres_spelling.variable collate "C") and d.kind = k)
+    loop
         continue when value is null or (case
             when type_name = 'uuid' then value collate "C"
                 ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'

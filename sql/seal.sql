@@ -1,16 +1,5 @@
--- Seals the context: from now on a variable counts only with a seal beside it, in the setting
--- `<variable>_seal`, that Multigres made with this key (seal_key_file) for this login: for its
--- database, its role and, where bind is 'address', for the address and port that it comes from.
--- `multigres seal-key` prints a key: 64 hexadecimal digits.
---
--- Two keys are good at a time. To change the key: call this with the new one, give it to
--- Multigres, and when all sessions of the old one have ended, call multigres_unseal() and this
--- again, or leave the old one until the next change drives it out.
---
--- Who owns this function reads the keys, and so does whoever reads a dump of the database, or a
--- log of its statements.
-create or replace function public.multigres_seal(key_hex text, bind text default 'address')
-returns void
+-- Adds a key, which counts from now on.
+create or replace function multigres.add_key(key_hex text, bind text) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
@@ -24,7 +13,8 @@ begin
     if (key_hex ~ '^[0-9a-f]{64}$') is not true then
         raise exception 'a seal key is 64 hexadecimal digits in lower case'
             using errcode = 'invalid_parameter_value',
-                hint = 'multigres seal-key prints a fresh one.';
+                hint = 'multigres seal-key prints a fresh one. Give it in the setting '
+                    'multigres.seal_key.';
     end if;
     if (bind in ('address', 'none')) is not true then
         raise exception 'a seal is bound to ''address'' or to ''none'''
@@ -58,10 +48,71 @@ begin
             where same.inner_pad = new_inner_pad)
         and k.number <> (select max(newest.number) from multigres.seal_keys as newest);
     insert into multigres.seal_keys as k (number, inner_pad, outer_pad, bind)
-    select coalesce(max(newest.number), 0) + 1, new_inner_pad, new_outer_pad, multigres_seal.bind
+    select coalesce(max(newest.number), 0) + 1, new_inner_pad, new_outer_pad, add_key.bind
     from multigres.seal_keys as newest
     on conflict on constraint seal_keys_once do update set bind = excluded.bind;
     perform multigres.renew_policies();
+end
+$$;
+
+revoke all on function multigres.add_key(text, text) from public;
+
+
+-- Seals the context: from now on a variable counts only with a seal beside it, in the setting
+-- `<variable>_seal`, that Multigres made with this key (seal_key_file) for this login: for its
+-- database, its role and, where bind is 'address', for the address and port that it comes from.
+-- `multigres seal-key` prints a key: 64 hexadecimal digits.
+--
+--     PGOPTIONS="-c multigres.seal_key=$(cat seal.key)" psql -d DB -c 'select multigres_seal()'
+--
+-- The key is taken from that setting, so that it stands in no statement: PostgreSQL writes a
+-- statement that fails into its log. A driver may pass it as a bound parameter. Where it stands in
+-- the statement all the same, this function keeps that out of the log if it may (superusers); for
+-- others a failure is told as INFO, and is no ERROR. What fails before it runs is logged.
+--
+-- Two keys are good at a time. To change the key: call this with the new one, give it to
+-- Multigres, and when all sessions of the old one have ended, call multigres_unseal() and this
+-- again, or leave the old one until the next change drives it out.
+--
+-- Who owns this function reads the keys, and so does whoever reads a dump of the database.
+create or replace function public.multigres_seal(
+    key_hex text default null, bind text default 'address')
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    key text := coalesce(key_hex, current_setting('multigres.seal_key', true), '');
+    is_hidden boolean := true;
+begin
+    if key = '' or strpos(current_query(), key) = 0 then
+        perform multigres.add_key(key, bind);
+    else
+        -- Until the transaction ends: what follows in the same string would be logged with it.
+        begin
+            perform set_config('log_min_error_statement', 'panic', true);
+            -- A block that calls this would be in the CONTEXT of the error.
+            perform set_config('log_error_verbosity', 'terse', true);
+        exception when insufficient_privilege then
+            is_hidden := false;
+        end;
+        if is_hidden then
+            perform multigres.add_key(key, bind);
+        else
+            begin
+                perform multigres.add_key(key, bind);
+            exception when others or query_canceled then
+                -- What every client is told, and what is not logged.
+                raise info 'NOT SEALED: the database does not take the key: %', sqlerrm
+                    using hint = 'This is no error, because PostgreSQL would log the statement, '
+                        'and the key stands in it. Give it in the setting multigres.seal_key: '
+                        'PGOPTIONS="-c multigres.seal_key=$(cat seal.key)" psql ...';
+            end;
+        end if;
+    end if;
+    if key_hex is null then
+        perform set_config('multigres.seal_key', '', false);
+    end if;
 end
 $$;
 

@@ -106,7 +106,12 @@ begin
         loop
             as_made := false;
             perform multigres.note(each.relation, lost.column_name::name, lost.variable,
-                coalesce(shared, '{}'), '{}');
+                coalesce(shared, '{}'), (
+                    select case when count(*) > 0 then '{"default": true}' else '{}' end::jsonb
+                    from pg_attrdef as f
+                    join pg_attribute as a on a.attrelid = f.adrelid and a.attnum = f.adnum
+                    where f.adrelid = each.relation and a.attname = lost.column_name
+                        and multigres.is_context_default(pg_get_expr(f.adbin, f.adrelid))));
         end loop;
         update multigres.tables as t
         set undo = coalesce(shared, '{}')

@@ -108,6 +108,7 @@ fn plan(mode: AuthMode, auth: Auth, cuts: Vec<(Side, Option<Cut>)>) -> Plan {
             variables: 1,
             lookup: None,
             seal: None,
+            verify_ttl_ms: 0,
             limits: Limits::default(),
         },
         sessions: cuts.into_iter().enumerate().map(session).collect(),

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::pipe::Report;
-use crate::plan::{Plan, Session};
+use crate::plan::{Fate, Lie, Plan, Session};
 
 /// What both peers of all sessions have seen.
 #[derive(Clone)]
@@ -154,6 +154,14 @@ pub fn role(session: &Session) -> String {
     match session.client.user {
         crate::plan::User::Tenant(tenant) => format!("app_{}", tenant % 3),
         crate::plan::User::Bypass => "postgres".into(),
+    }
+}
+
+/// The database that a session asks for: one of two, in one of which a table is open.
+pub fn database(session: &Session) -> &'static str {
+    match session.script.fate {
+        Fate::Lie(Lie::GuardOpen) => "open",
+        _ => "crm",
     }
 }
 

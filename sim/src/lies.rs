@@ -59,12 +59,13 @@ fn plan(mode: AuthMode, auth: Auth, pooler: bool, private: bool) -> Plan {
     let conducts: Vec<Conduct> =
         BadStart::ALL.map(Conduct::Bad).into_iter().chain([Conduct::QueryForPassword]).collect();
     let passwords = [Password::Right, Password::Wrong, Password::Empty];
-    let logins = fates.len() + conducts.len() + passwords.len() + 1;
+    let logins = fates.len() + conducts.len() + passwords.len() + 1 + GUARDED;
     let mut plan = exhaust::honest(mode, auth, logins);
     plan.daemon.pooler = pooler;
     plan.daemon.variables = 2;
     plan.faults.private_peers = private;
     let bind = if pooler { SealBind::None } else { SealBind::Address };
+    plan.daemon.verify_ttl_ms = if private { 0 } else { 60_000 };
     plan.daemon.seal = private.then_some(bind);
     let mut sessions = plan.sessions.iter_mut();
     let mut next = || sessions.next().expect("as many as were asked for");
@@ -78,6 +79,12 @@ fn plan(mode: AuthMode, auth: Auth, pooler: bool, private: bool) -> Plan {
         set(next(), |_, client| client.password = password);
     }
     set(next(), |_, client| client.user = User::Bypass);
+    // Behind the others, by whose verdicts they must not be served.
+    for at in 0..GUARDED {
+        let session = next();
+        set(session, |script, _| script.fate = Fate::Lie(Lie::GuardOpen));
+        session.start_ms = 3_000 + 300 * at as u64;
+    }
     plan
 }
 
@@ -86,3 +93,6 @@ fn set(session: &mut Session, set: impl FnOnce(&mut Script, &mut Client)) {
     // Something to get through too early.
     session.pipe.early = 20;
 }
+
+/// Twice for each of the roles.
+const GUARDED: usize = 6;

@@ -260,7 +260,7 @@ pub fn settings(plan: &Plan, upstream: Address) -> proxy::Settings {
         superuser_bypass: vec!["postgres".into()],
         upstream_pooler: if daemon.pooler { Pooler::Session } else { Pooler::None },
         seal: daemon.seal.map(|bind| sealed(bind.into())),
-        guard: GuardDemand::Off,
+        guard: GuardDemand::Require,
     };
     let auth = match daemon.auth {
         AuthMode::Auto => Auth::Auto,
@@ -286,7 +286,7 @@ pub fn settings(plan: &Plan, upstream: Address) -> proxy::Settings {
         login_timeout: Duration::from_millis(daemon.login_timeout_ms),
         upstream_connect_timeout: Duration::from_millis(daemon.connect_timeout_ms),
         idle_timeout: daemon.idle_timeout_ms.map(Duration::from_millis),
-        verify_ttl: Duration::ZERO,
+        verify_ttl: Duration::from_millis(daemon.verify_ttl_ms),
         connections_max: daemon.connections_max,
         limits: plan.daemon.limits.into(),
     }

@@ -242,8 +242,8 @@ impl<S: crate::net::Stream> Connection<S> {
 }
 
 /// What an operator does about a refusal by the guard.
-const CALL: &str = "select multigres_protect(TABLE) to protect it again, multigres_unprotect(TABLE) \
-    to open it, multigres_forget(NAME) for a name that is another table's now";
+const CALL: &str = "select multigres_protect(TABLE) to protect it again, \
+    multigres_unprotect(TABLE) to open it, multigres_forget(NAME) for a name of another table now";
 
 fn name(leg: Leg) -> &'static str {
     match leg {

@@ -252,8 +252,8 @@ impl Injecting {
         Ok(())
     }
 
-    /// With a key, PostgreSQL must see the tenant through the seals, and the role must not reach the
-    /// keys; without, it must not ask for any. Answers whether it asks, where there is a key.
+    /// With a key, PostgreSQL must see the tenant through the seals, and the role must not reach
+    /// the keys; without, it must not ask for any. Answers whether it asks, where there is a key.
     fn check_seal(
         &self,
         columns: &[Option<&[u8]>],
@@ -461,8 +461,8 @@ fn is_not_sealed() -> Refusal {
     not_bound("multigres_context() answers for a variable that has no seal")
         .detail("The database is not sealed, and \"seal = require\".")
         .hint(
-            "Run select multigres_seal(KEY) in the database, with the key in \"seal_key_file\"; \
-             with \"seal = prefer\" it is served as it is.",
+            "Run select multigres_seal() in the database, with the key of \"seal_key_file\" in the \
+             setting multigres.seal_key; with \"seal = prefer\" it is served as it is.",
         )
 }
 
@@ -519,7 +519,7 @@ const SEAL_KEYS_COLUMN: &str = "(SELECT pg_catalog.count(*) \
 /// How the session's role reaches the keys of the seal: what is granted to it, to PUBLIC or to a
 /// role that it can become, on their table or on a column of it; NULL when nothing is. USAGE on the
 /// schema is not asked for, which may be granted at any time. In schema public, where an older
-/// `setup.sql` has the table and others may create one, only the one of the function's owner counts.
+/// `setup.sql` has the table and others may create one, that of the function's owner alone counts.
 const KEYS_REACHED_COLUMN: &str = "(SELECT pg_catalog.string_agg(way.words, ', ') \
     FROM pg_catalog.pg_class AS c, pg_catalog.pg_namespace AS n, LATERAL ( \
     SELECT 'it can act as the owner' AS words, c.relowner AS role \

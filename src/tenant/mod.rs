@@ -411,4 +411,4 @@ const VALUE_BYTES_MAX: usize = 128;
 
 /// How to do without the address of Multigres' end of the upstream leg.
 pub const SEAL_BIND_HINT: &str = "Where a unix socket, NAT or a pooler stands between Multigres \
-    and PostgreSQL, set \"seal_bind = none\" and seal with multigres_seal(KEY, 'none').";
+    and PostgreSQL, set \"seal_bind = none\" and seal with multigres_seal(bind => 'none').";

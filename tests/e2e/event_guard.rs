@@ -1,10 +1,13 @@
 //! Statements upon protected tables: refused by the event triggers, or let through, and then what
 //! the verdict says of them at the next login.
 
+use std::path::PathBuf;
+use std::process::Command;
+
 use postgres::Client;
 
 use crate::check::version;
-use crate::support::{SETUP, UNGUARD, cluster, count, set_up_database, sqlstate};
+use crate::support::{SETUP, UNGUARD, cluster, count, set_up_database, shortened, sqlstate};
 
 /// What becomes of a statement.
 enum Fate {
@@ -431,4 +434,66 @@ fn the_record_is_nobodys_but_its_owners() {
         .unwrap();
     let row = owner.query_one("select public.multigres_verdict()", &[]).unwrap();
     assert_eq!(row.get::<_, Option<&str>>(0), Some("app.t: row-level security is off"));
+}
+
+#[test]
+fn a_dump_restores_and_what_it_restores_is_guarded() {
+    let mut owner = guarded("guard_dump");
+    let Some(tools) = dump_tools(version(&mut owner)) else { return };
+    let alone = "create table app.alone (tenant_id text); select multigres_protect('app.alone')";
+    owner.batch_execute(alone).unwrap();
+    let cluster = cluster();
+    let port = cluster.port().to_string();
+    let run = |tool: &str, arguments: &[&str]| {
+        let output = Command::new(tools.join(tool))
+            .args(["-h", "127.0.0.1", "-p", &port, "-U", "postgres"])
+            .args(arguments)
+            .env("LC_ALL", "C")
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (all, one) = (file("all"), file("one"));
+    assert_eq!(run("pg_dump", &["-Fc", "-f", &all, "guard_dump"]), "");
+    assert_eq!(run("pg_dump", &["-Fc", "-t", "app.alone", "-f", &one, "guard_dump"]), "");
+    let is_guarded = |client: &mut Client| {
+        assert_eq!(verdict(client, "app_user"), None);
+        for table in ["app.t", "app.part1", "app.alone"] {
+            let sql = format!("alter table {table} disable row level security");
+            assert_eq!(sqlstate(&client.batch_execute(&sql).unwrap_err()), "55000", "{table}");
+        }
+    };
+
+    let restored = crate::support::empty_database("guard_restored");
+    assert_eq!(run("pg_restore", &["-d", &restored, &all]), "");
+    is_guarded(&mut cluster.superuser(&restored));
+    for more in [&[][..], &["-1"], &["-1", "--if-exists"]] {
+        let arguments = [&["--clean", "-d", "guard_dump"], more, &[&all]].concat();
+        assert_eq!(run("pg_restore", &arguments), "", "{more:?}");
+        is_guarded(&mut owner);
+    }
+    let said = run("pg_restore", &["--clean", "-d", "guard_dump", &one]);
+    assert_eq!(said.matches("would take the protection").count(), 2, "{said}");
+    assert!(said.contains("errors ignored on restore: 2"), "{said}");
+    is_guarded(&mut owner);
+}
+
+/// The folder with a pg_dump of this server's version.
+fn dump_tools(major: i32) -> Option<PathBuf> {
+    let own = std::env::var_os("PG_BINDIR").map(PathBuf::from);
+    let packaged = PathBuf::from(format!("/usr/lib/postgresql/{major}/bin"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = own.into_iter().chain([packaged]).chain(std::env::split_paths(&path));
+    let is_of_this = |folder: &PathBuf| {
+        let asked = Command::new(folder.join("pg_dump")).arg("--version").output();
+        let says = format!("(PostgreSQL) {major}.");
+        asked.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(&says))
+    };
+    let found = folders.into_iter().find(is_of_this);
+    if found.is_none() {
+        shortened("no pg_dump of the server's version on this machine");
+    }
+    found
 }

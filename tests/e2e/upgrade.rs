@@ -5,8 +5,8 @@ use postgres::{Client, NoTls};
 
 use crate::check::findings;
 use crate::support::{
-    SEAL_KEY, SETUP, SealedLogin, TEARDOWN, TENANT_VARIABLE, UNGUARD, cluster, count,
-    sealed_options, set_up_database, sqlstate,
+    SEAL_KEY, SETUP, SealedLogin, TEARDOWN, TENANT_VARIABLE, cluster, count, sealed_options,
+    set_up_database, sqlstate,
 };
 
 /// The first version: one function, policies that call it for every row and remember nothing,
@@ -83,7 +83,8 @@ const RECORDED_IN_COMMENTS: &str = r#"
             end if;
             predicate := case when known.variable = 'app.current_tenant_id'
                 then '( SELECT public.current_tenant_id() AS current_tenant_id)'
-                else format('( SELECT public.multigres_context(%L::text) AS c)', known.variable) end;
+                else format('( SELECT public.multigres_context(%L::text) AS c)',
+                    known.variable) end;
             predicate := case when known.kind = 'text'
                 then format('(%I = %s)', known.column_name, predicate)
                 when known.kind = 'citext'
@@ -115,6 +116,11 @@ const RECORDED_IN_COMMENTS: &str = r#"
     end
     $$"#;
 
+/// No older version had event triggers.
+const NO_GUARD: &str =
+    "drop event trigger multigres_guard; drop event trigger multigres_guard_drop;
+    drop event trigger multigres_guard_start; drop event trigger multigres_guard_schema;";
+
 #[test]
 fn an_older_setup_becomes_what_a_new_one_is() {
     let seal = format!("select multigres_seal('{SEAL_KEY}', 'none')");
@@ -139,7 +145,7 @@ fn an_older_setup_becomes_what_a_new_one_is() {
         if sealed {
             owner.batch_execute(&seal).unwrap();
         }
-        owner.batch_execute(&format!("{UNGUARD} {older}")).unwrap();
+        owner.batch_execute(&format!("{NO_GUARD} {older}")).unwrap();
         for _ in 0..2 {
             owner.batch_execute(&SETUP).unwrap();
         }
@@ -184,4 +190,60 @@ fn functions(client: &mut Client) -> Vec<String> {
                    proconfig::text, md5(prosrc))
                from pg_proc where pronamespace = 'public'::regnamespace order by 1";
     client.query(sql, &[]).unwrap().iter().map(|row| row.get(0)).collect()
+}
+
+#[test]
+fn what_the_comments_of_policies_remembered_moves_into_the_record() {
+    let database = set_up_database("upgrade_comments");
+    let mut owner = cluster().superuser(&database);
+    owner
+        .batch_execute(
+            "create extension citext;
+             create table notes (tenant_id uuid, user_id citext, body text);
+             grant trigger on notes to app_user;
+             select multigres_protect('notes');
+             select multigres_protect('notes', 'user_id', 'app.current_user_id');
+             create table parts (tenant_id text, k int) partition by list (k);
+             create table part partition of parts for values in (1);
+             select multigres_protect('parts');
+             create table own (tenant_id text, k int); create policy mine on own using (k > 0);
+             select multigres_protect('own');
+             create table lost (tenant_id text, user_id text);
+             select multigres_protect('lost');
+             select multigres_protect('lost', 'user_id', 'app.current_user_id')",
+        )
+        .unwrap();
+    let record = |owner: &mut Client| -> Vec<String> {
+        let sql = "select concat_ws(' ', d.relation, place, column_name, variable, kind, d.undo,
+                       t.undo - 'policies')
+                   from multigres.dimensions as d join multigres.tables as t using (relation)
+                   order by 1";
+        owner.query(sql, &[]).unwrap().iter().map(|row| row.get(0)).collect()
+    };
+    let before = record(&mut owner);
+    owner.batch_execute(&format!("{NO_GUARD} {RECORDED_IN_COMMENTS}")).unwrap();
+    owner.batch_execute("drop policy multigres_isolation_user_id on lost").unwrap();
+    owner.batch_execute(&SETUP).unwrap();
+    let after: Vec<String> = record(&mut owner);
+    let same = |line: &&String| !line.starts_with("lost 2");
+    assert!(before.iter().filter(same).eq(after.iter().filter(same)), "{before:?} {after:?}");
+    assert_eq!(after.len(), before.len(), "what was dropped by hand is still asked for");
+    let changed = "error | policy multigres_isolation on public.lost | does not compare each \
+                   tenant column with the context, and nothing else";
+    assert_eq!(findings(&mut owner), [changed], "and is not closed again without being told");
+    owner.batch_execute("select multigres_protect('lost')").unwrap();
+    assert_eq!(findings(&mut owner), [""; 0]);
+    assert_eq!(count(&mut owner, "multigres_status() where protected = 'no'"), 0);
+    let comments = "pg_policy where obj_description(oid, 'pg_policy') is not null";
+    assert_eq!(count(&mut owner, comments), 0);
+    owner
+        .batch_execute(
+            "select multigres_unprotect(name::regclass) from
+        unnest('{notes, parts, own, lost}'::text[]) as name",
+        )
+        .unwrap();
+    assert_eq!(count(&mut owner, "pg_policy"), 1, "its own");
+    let left = "pg_class where oid = 'notes'::regclass
+        and not relrowsecurity and relacl::text ~ 'app_user=t/'";
+    assert_eq!(count(&mut owner, left), 1, "the privilege that was taken is given back");
 }

@@ -9,8 +9,8 @@ use crate::{acme, answer, contains, error, key, ok, ready, row, start};
 
 /// By openssl(1), for acme in crm as app_user from 127.0.0.1:54321, then from nowhere:
 /// `multigres-seal-2`, `address` or `none`, `app.current_tenant_id`, `acme`, `crm` and `app_user`,
-/// each with the byte 01 behind it, then in the first one the bytes 02 20 00 04 7f 00 00 01 00 00 d4
-/// 31, go into `openssl dgst -sha256 -mac HMAC -macopt hexkey:000102…1f`.
+/// each with the byte 01 behind it, then in the first one the bytes 02 20 00 04 7f 00 00 01 00 00
+/// d4 31, go into `openssl dgst -sha256 -mac HMAC -macopt hexkey:000102…1f`.
 const AT_54321: &str = "bcd55d67bf8ab52f9fdba60d9970937a1d6d520d7c96fbc6e6d08381c6e63b11";
 const ANYWHERE: &str = "70d654506798780ae2663edd909ffb1fa5c27ee622ae1a5ebdd2553dba21c83d";
 

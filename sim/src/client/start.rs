@@ -2,6 +2,7 @@
 //! Knows nothing of what is answered.
 
 use super::Login;
+use crate::ledger::database;
 use crate::plan::BadStart;
 use crate::wire;
 
@@ -9,7 +10,11 @@ impl Login<'_> {
     pub(super) fn startup(&self, user: &str, more: &[(&str, &str)]) -> Vec<u8> {
         let mut body = wire::PROTOCOL_3_0.to_be_bytes().to_vec();
         let application = format!("sim-{}", self.session.number);
-        let own = [("user", user), ("database", "crm"), ("application_name", &application)];
+        let own = [
+            ("user", user),
+            ("database", database(self.session)),
+            ("application_name", &application),
+        ];
         for (name, value) in own.iter().chain(more) {
             body.extend(wire::text(name));
             body.extend(wire::text(value));

@@ -21,6 +21,7 @@ impl Plan {
         let faults = faults(&mut rng, profile);
         let mut daemon = daemon(&mut rng, profile);
         daemon.seal = seal(&mut Rng::fork(seed, "seal"), daemon.pooler);
+        daemon.verify_ttl_ms = Rng::fork(seed, "verify_ttl").pick(&[0, 60_000]);
         let network = network(&mut rng, profile);
         let sessions = Vec::new();
         let mut plan =
@@ -347,6 +348,8 @@ fn daemon(rng: &mut Rng, profile: Profile) -> Daemon {
         lookup,
         // A stream of random numbers of its own decides.
         seal: None,
+        // As the seal.
+        verify_ttl_ms: 0,
         // As the timeouts.
         limits: Limits::default(),
     }

@@ -173,6 +173,9 @@ pub struct Daemon {
     /// The database is sealed, and this is `seal_bind` on both sides.
     #[serde(default)]
     pub seal: Option<SealBind>,
+    /// `verify_ttl`
+    #[serde(default)]
+    pub verify_ttl_ms: u64,
     /// Sizes of its buffers and turns.
     #[serde(default)]
     pub limits: Limits,

@@ -130,11 +130,13 @@ pub enum Lie {
     /// The database is sealed with another key, with one that the role can read, or with one where
     /// the daemon has none.
     OtherKey,
+    /// A table of the database is open; its neighbour's are not.
+    GuardOpen,
 }
 
 impl Lie {
     /// All of them.
-    pub const ALL: [Lie; 31] = [
+    pub const ALL: [Lie; 32] = [
         Lie::Error,
         Lie::EmptyQuery,
         Lie::CopyIn,
@@ -166,6 +168,7 @@ impl Lie {
         Lie::Notification,
         Lie::AnswerTwice,
         Lie::OtherKey,
+        Lie::GuardOpen,
     ];
 
     /// The SQLSTATE of its refusal.
@@ -178,6 +181,7 @@ impl Lie {
             | Lie::OkTwice
             | Lie::EarlyRow
             | Lie::Flood => "08P01",
+            Lie::GuardOpen => "55000",
             _ => "08004",
         }
     }

@@ -13,11 +13,14 @@ impl Backend<'_> {
         let mut tags = Vec::new();
         let mut binds = Vec::new();
         let (mut verified, mut asked, mut reached) = (0, 0, 0);
+        let (mut verdicts, mut spellings) = (0, 0);
         loop {
             let (tag, body) = self.talk.hear().await?;
             tags.push(tag);
             if tag == b'P' {
                 let sql = String::from_utf8_lossy(&body);
+                verdicts += sql.matches("public.multigres_verdict()").count();
+                spellings += sql.matches("public.multigres_misspelt()").count();
                 verified += sql.matches("public.multigres_context($").count();
                 asked += sql.matches("'multigres_seal_keys'").count();
                 reached += sql.matches("aclexplode(c.relacl)").count();
@@ -39,6 +42,12 @@ impl Backend<'_> {
             self.is_wrong(&format!(
                 "asking for {verified} contexts, {asked} times for keys, {reached} for their rights"
             ));
+        }
+        self.asks_verdict = verdicts > 0;
+        // A verdict that was good may be kept, and the spelling of a tenant not.
+        let may_be_kept = self.plan.daemon.verify_ttl_ms > 0;
+        if spellings != 1 || verdicts > 1 || verdicts == 0 && !may_be_kept {
+            self.is_wrong(&format!("asking for {verdicts} verdicts, {spellings} spellings"));
         }
         let (names, pairs) = self.names_and_pairs();
         let (expected_tags, expected): (&[u8], _) = if self.plan.daemon.pooler {
@@ -138,6 +147,10 @@ impl Backend<'_> {
                 row.push(is_read.then(|| "SELECT is granted to PUBLIC".into()));
             }
         }
+        let is_open = self.asks_verdict && lie == Some(Lie::GuardOpen);
+        row.push(Some(
+            if is_open { "open: public.t: row-level security is off" } else { "held" }.into(),
+        ));
         if lie == Some(Lie::ExtraColumn) {
             row.push(Some("more".into()));
         }
@@ -199,6 +212,8 @@ fn is_parse_of_a_qualified_select(body: &[u8]) -> bool {
             || name.starts_with("pg_catalog.")
             || is_operator
             || name == "public.multigres_context"
+            || name == "public.multigres_verdict"
+            || name == "public.multigres_misspelt"
     })
 }
 

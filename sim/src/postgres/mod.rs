@@ -13,7 +13,7 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use crate::carrier::Listener;
-use crate::ledger::{Ledger, role};
+use crate::ledger::{Ledger, database, role};
 use crate::pipe::{self, Side, Way};
 use crate::plan::{End, Fate, Lie, Plan, Session, User};
 use crate::record::{self, applied, violate};
@@ -42,6 +42,8 @@ struct Backend<'a> {
     key: [u8; 4],
     /// What is to be bound, with the seals.
     context: Vec<(String, String)>,
+    /// The batch asks for the guard's verdict.
+    asks_verdict: bool,
 }
 
 /// Listens and serves until the host stops.
@@ -106,6 +108,7 @@ async fn serve(sock: Sock, shared: Shared) {
         pid,
         key,
         context,
+        asks_verdict: false,
     };
     shared.ledger.entry(session.number).upstream.started = true;
     record::line(format_args!("upstream {} started", session.number));
@@ -171,7 +174,7 @@ fn check_identity(
     let role = role(session);
     let mut expected = vec![
         ("user".to_owned(), role.clone()),
-        ("database".to_owned(), "crm".to_owned()),
+        ("database".to_owned(), database(session).to_owned()),
         ("application_name".to_owned(), format!("sim-{number}")),
     ];
     if session.client.user != User::Bypass && !plan.daemon.pooler {

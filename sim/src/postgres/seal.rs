@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use sha2::{Digest, Sha256};
 
-use crate::ledger::{role, values, variables};
+use crate::ledger::{database, role, values, variables};
 use crate::plan::{Plan, SealBind, Session};
 
 /// The key that daemon and database share, as it stands in its file.
@@ -23,7 +23,7 @@ pub(super) fn context(
     for (name, value) in variables(count).into_iter().zip(values(session, count)) {
         let seal = plan.daemon.seal.map(|bind| {
             let place = peer.filter(|_| bind == SealBind::Address);
-            (format!("{name}_seal"), seal(&name, &value, &role(session), place))
+            (format!("{name}_seal"), seal(&name, &value, session, place))
         });
         context.push((name, value));
         context.extend(seal);
@@ -31,10 +31,11 @@ pub(super) fn context(
     context
 }
 
-fn seal(name: &str, value: &str, role: &str, place: Option<SocketAddr>) -> String {
+fn seal(name: &str, value: &str, session: &Session, place: Option<SocketAddr>) -> String {
     let bind = if place.is_some() { "address" } else { "none" };
     let mut message = Vec::new();
-    for field in ["multigres-seal-2", bind, name, value, "crm", role] {
+    let role = role(session);
+    for field in ["multigres-seal-2", bind, name, value, database(session), &role] {
         message.extend(format!("{field}\x01").bytes());
     }
     if let Some(place) = place {
