@@ -81,6 +81,7 @@ create or replace function multigres.closable()
 returns table (item text, kind text, id oid, object text, privilege text, keepers text[])
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $$
     with setup as (
         select pg_get_userbyid(p.proowner)::text as owner from pg_proc as p
@@ -444,31 +445,32 @@ as $$
 #variable_conflict use_column
 declare
     change record;
-    target record;
 begin
     perform multigres.hold_hardening();
-    for change in select h.* from multigres.hardening as h order by h.position desc loop
+    for change in
+        select h.*, c.id, c.object as target,
+            h.grantee = 'public' or r.oid is not null as has_grantee
+        from multigres.hardening as h
+        left join multigres.closable() as c on c.item = h.item and c.kind = h.kind
+            and c.privilege = h.privilege and (c.object = h.object or c.kind = 'database')
+        left join pg_roles as r on r.rolname = h.grantee
+        order by h.position desc
+    loop
         what := change.item;
         done := true;
         note := '';
-        select c.* into target from multigres.closable() as c
-        where c.item = change.item and c.kind = change.kind and c.privilege = change.privilege
-            and (c.object = change.object or c.kind = 'database');
         if change.kind = 'event trigger' then
             begin
                 drop event trigger if exists multigres_keep_owned;
             exception when insufficient_privilege then
                 done := false;
             end;
-        elsif target.id is null
-            or change.grantee <> 'public'
-                and not exists (select from pg_roles as r where r.rolname = change.grantee)
-        then
+        elsif change.id is null or not change.has_grantee then
             note := format('%s %s: not there any more, or nothing that multigres_harden() takes',
                 change.kind, change.object);
         else
-            done := multigres.set_right(not change.granted, target.kind, target.id, target.object,
-                target.privilege, change.grantee, change.grantable);
+            done := multigres.set_right(not change.granted, change.kind, change.id, change.target,
+                change.privilege, change.grantee, change.grantable);
         end if;
         if done then
             delete from multigres.hardening as h where h.position = change.position;
@@ -548,10 +550,14 @@ begin
     if to_regclass('public.multigres_hardening') is not null then
         perform multigres.move_hardening();
     end if;
-    drop function if exists public.multigres_acl(text, text),
-        public.multigres_has(text, text, text, text),
-        public.multigres_close(text, text, text, text, text[]),
-        public.multigres_hold_hardening(), public.multigres_open();
+    for function in
+        select p.oid::regprocedure from pg_proc as p
+        where p.pronamespace = 'public'::regnamespace
+            and p.proname in ('multigres_acl', 'multigres_has', 'multigres_close',
+                'multigres_hold_hardening', 'multigres_open')
+    loop
+        execute format('drop function %s', function);
+    end loop;
     for function in
         select p.oid::regprocedure from pg_proc as p
         where p.pronamespace = 'public'::regnamespace

@@ -16,6 +16,7 @@ create or replace function multigres.functions()
 returns table (function text, definition text)
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $$
     select p.oid::regprocedure::text, md5(concat_ws('|', l.lanname, p.provolatile, p.prosecdef,
         p.proleakproof, p.proretset, p.proargnames, p.proconfig, p.prosrc))

@@ -219,6 +219,7 @@ pub(crate) fn tenant(database: &str, sql: &str) -> String {
     config.options("-c app.current_tenant_id=acme");
     config.notice_callback(move |notice| notices.lock().unwrap().push_str(notice.message()));
     let mut client = config.connect(NoTls).unwrap();
+    let pid: i32 = client.query_one("select pg_backend_pid()", &[]).unwrap().get(0);
     let mut seen = String::new();
     match client.simple_query(sql) {
         Ok(messages) => {
@@ -231,6 +232,9 @@ pub(crate) fn tenant(database: &str, sql: &str) -> String {
         Err(error) => seen.push_str(&format!("{} {error:?}", sqlstate(&error))),
     }
     seen.push_str(&heard.lock().unwrap());
+    drop(client);
+    // Its temporary tables go with it, and nobody drops what they need before.
+    cluster().wait_until_gone(pid);
     seen
 }
 

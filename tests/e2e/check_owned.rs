@@ -19,7 +19,9 @@ fn a_tenants_trigger_on_a_shared_table_runs_in_other_sessions_until_it_is_found(
     )
     .unwrap();
     owner.batch_execute("insert into news values ('x'); drop table trapped").unwrap();
+    let pid: i32 = spy.query_one("select pg_backend_pid()", &[]).unwrap().get(0);
     drop(spy);
+    cluster().wait_until_gone(pid);
     let found = findings(&mut owner);
     assert_eq!(
         found,
