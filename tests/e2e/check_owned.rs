@@ -49,10 +49,8 @@ fn a_tenants_trigger_on_a_shared_table_runs_in_other_sessions_until_it_is_found(
     found_and_mended(
         &mut owner,
         "create view one as select 1 as a; grant trigger on one to tenant_tables",
-        &[
-            "error | view public.one | app_user has TRIGGER on it: a tenant's trigger runs in every \
-           session that writes it",
-        ],
+        &["error | view public.one | app_user has TRIGGER on it: a tenant's trigger runs in \
+           every session that writes it"],
     );
 }
 
