@@ -14,16 +14,18 @@
 -- ever executed: a row counts only where it names something that multigres.closable() lists.
 do $$
 begin
-    create table if not exists multigres.hardening (
-        position bigint generated always as identity primary key,
-        item text not null,
-        kind text not null,
-        object text not null,
-        privilege text not null,
-        grantee name not null,
-        grantable boolean not null,
-        granted boolean not null
-    );
+    if to_regclass('multigres.hardening') is null then
+        create table multigres.hardening (
+            position bigint generated always as identity primary key,
+            item text not null,
+            kind text not null,
+            object text not null,
+            privilege text not null,
+            grantee name not null,
+            grantable boolean not null,
+            granted boolean not null
+        );
+    end if;
     if exists (
         select from pg_class as c join pg_roles as r on r.oid = c.relowner
         where c.oid = 'multigres.hardening'::regclass
@@ -183,11 +185,11 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    found record;
+    entry record;
     closed boolean := true;
     revoked boolean := false;
 begin
-    for found in
+    for entry in
         select g.name, bool_or(g.grantable) as grantable, g.grantee = g.owner as is_owner
         from multigres.grants(kind, id) as g
         where g.privilege = close.privilege
@@ -195,8 +197,8 @@ begin
         group by g.name, is_owner
     loop
         -- An owner takes it back at will.
-        if found.is_owner
-            or not multigres.set_right(false, kind, id, object, privilege, found.name, false)
+        if entry.is_owner
+            or not multigres.set_right(false, kind, id, object, privilege, entry.name, false)
         then
             closed := false;
             continue;
@@ -204,10 +206,10 @@ begin
         revoked := true;
         insert into multigres.hardening
             (item, kind, object, privilege, grantee, grantable, granted)
-        values (item, kind, object, privilege, found.name, found.grantable, false);
+        values (item, kind, object, privilege, entry.name, entry.grantable, false);
     end loop;
     if revoked then
-        for found in
+        for entry in
             select distinct r.rolname as name
             from unnest(keepers) as k(name) join pg_roles as r on r.rolname = k.name
             where not r.rolsuper and r.oid not in (select public.multigres_app_roles())
@@ -215,10 +217,10 @@ begin
                     select from multigres.grants(kind, id) as g
                     where g.grantee = r.oid and g.privilege = close.privilege)
         loop
-            perform multigres.set_right(true, kind, id, object, privilege, found.name, false);
+            perform multigres.set_right(true, kind, id, object, privilege, entry.name, false);
             insert into multigres.hardening
                 (item, kind, object, privilege, grantee, grantable, granted)
-            values (item, kind, object, privilege, found.name, false, true);
+            values (item, kind, object, privilege, entry.name, false, true);
         end loop;
     end if;
     return closed;
@@ -312,7 +314,7 @@ as $$
 declare
     unknown text;
     problems text := public.multigres_role_problems(to_regrole('app_user'));
-    found record;
+    entry record;
     object record;
     any_object boolean;
 begin
@@ -332,22 +334,22 @@ begin
             'what is closed here does not hold it: it ' || problems;
     end if;
 
-    for found in
+    for entry in
         select h.* from multigres.hardenings() as h where h.item <> all (keep) order by h.place
     loop
-        what := found.item;
+        what := entry.item;
         done := true;
         any_object := false;
-        for object in select c.* from multigres.closable() as c where c.item = found.item loop
+        for object in select c.* from multigres.closable() as c where c.item = entry.item loop
             any_object := true;
             done := multigres.close(object.item, object.kind, object.id, object.object,
                 object.privilege, object.keepers) and done;
         end loop;
-        if found.item = 'DROP OWNED' then
+        if entry.item = 'DROP OWNED' then
             done := multigres.refuse_drop_owned();
         end if;
-        note := case when done then found.note else multigres.why_open(found.item) end;
-        if any_object or found.item <> 'statistics of statements' then
+        note := case when done then entry.note else multigres.why_open(entry.item) end;
+        if any_object or entry.item <> 'statistics of statements' then
             return next;
         end if;
     end loop;

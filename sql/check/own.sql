@@ -1,10 +1,12 @@
 -- The functions that setup.sql brought, and what each of them was.
 do $$
 begin
-    create table if not exists multigres.release (
-        function text primary key,
-        definition text not null
-    );
+    if to_regclass('multigres.release') is null then
+        create table multigres.release (
+            function text primary key,
+            definition text not null
+        );
+    end if;
     alter table multigres.release owner to current_user;
     perform multigres.withhold('multigres.release');
 end
