@@ -36,7 +36,7 @@ begin
                 hint = 'Run this as its owner; or drop it, if it was not made by setup.sql.';
     end if;
     alter table multigres.hardening owner to current_user;
-    perform multigres.withhold('multigres.hardening');
+    perform multigres.withhold('multigres.hardening'::regclass);
 end
 $$;
 
