@@ -134,9 +134,8 @@ fn report(what: &str, medians: &[Duration]) {
 /// For app_user in this database, wherever it comes from.
 fn seal(database: &str, variable: &str, value: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(&KEY).unwrap();
-    mac.update(b"multigres-seal-1 ");
-    for field in [variable, value, database, "app_user"] {
-        mac.update(format!("{}:{field}", field.len()).as_bytes());
+    for field in ["multigres-seal-2", "none", variable, value, database, "app_user"] {
+        mac.update(format!("{field}\x01").as_bytes());
     }
     hex(&mac.finalize().into_bytes())
 }

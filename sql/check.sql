@@ -56,7 +56,7 @@ begin
         where p.pronamespace = 'public'::regnamespace
             and (p.proname ~ '^multigres_check' or p.proname in ('multigres_app_roles',
                 'multigres_reached', 'multigres_revoke', 'multigres_revoke_table',
-                'multigres_isolations', 'multigres_noise'))
+                'multigres_isolations'))
     loop
         execute format('alter function %s owner to current_user', function);
         execute format('revoke all on function %s from public', function);

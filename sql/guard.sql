@@ -1,18 +1,743 @@
--- The record of what is protected, and the guard upon it.
-create or replace function multigres.remember(table_name regclass) returns void
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
+-- The record of what is protected, and the guard upon it: event triggers that refuse statements
+-- which would take the isolation of a table away, and a verdict that Multigres asks for at login.
+--
+-- A schema tool that does not know the policies drops them. multigres_unprotect() is the way to
+-- take them away: it takes the table out of the record first. No setting and no marker lets
+-- anything else pass.
+--
+-- The owner of a table can get around the triggers: by what DDL does not show, and by functions of
+-- their own that run inside it. The verdict is the second look.
+
+
+-- protected: one row for each name that a protected table has, or has had: another table that takes
+-- the name must be protected too, before a tenant reaches it. relation is NULL once the table is
+-- dropped; it is a regclass, so that a dump holds its name. version says which state of the policies
+-- was judged intact, so that whoever asks later compares and need not judge. A partition or an heir
+-- (part) loses its names with its table: it is protected with its parent again.
+--
+-- context_parts: the functions and views that policies take the tenant from, and what they say. A
+-- view's text depends on the major version of PostgreSQL, and is judged by the same one only.
+do $$
 begin
+    if to_regclass('multigres.protected') is null then
+        create table multigres.protected (
+            schema_name name not null,
+            table_name name not null,
+            relation regclass,
+            version text,
+            part boolean not null,
+            primary key (schema_name, table_name)
+        );
+        create index protected_relation on multigres.protected (relation);
+    end if;
+    if to_regclass('multigres.context_parts') is null then
+        create table multigres.context_parts (
+            kind text not null check (kind in ('function', 'view')),
+            name text not null,
+            content bytea not null,
+            version int not null,
+            primary key (kind, name)
+        );
+    end if;
+    alter table multigres.protected owner to current_user;
+    alter table multigres.context_parts owner to current_user;
+    perform multigres.withhold('multigres.protected'), multigres.withhold('multigres.context_parts');
 end
 $$;
 
+
+-- Which state the policies of a table are in: it differs after whatever was done to one of them.
+-- xmin alone would not: what one transaction changes twice has one.
+create or replace function multigres.version(relation oid) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (
+        select string_agg(concat(p.polname, p.xmin, p.ctid), ' ' order by p.polname)
+        from pg_policy as p
+        where p.polrelid = version.relation and starts_with(p.polname::text, 'multigres_'));
+end
+$$;
+
+
+-- What is wrong with a recorded table, apart from its policies; NULL if nothing.
+create or replace function multigres.switched_off(relation oid) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (
+        select case
+            when c.relkind not in ('r', 'p') then 'it is no table any more'
+            when not c.relrowsecurity then 'row-level security is off'
+            when not c.relforcerowsecurity
+                -- multigres_maintain() forces it again at the end of this transaction.
+                and not exists (
+                    select from multigres.maintained as m
+                    where m.relation = c.oid
+                        and m.transaction = pg_current_xact_id_if_assigned())
+            then 'row-level security is not forced upon the owner'
+        end
+        from pg_class as c where c.oid = switched_off.relation);
+end
+$$;
+
+
+-- What is wrong with its policies, of which this version was intact; NULL if nothing.
+create or replace function multigres.altered(relation oid, version text) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if multigres.version(relation) = version then
+        return null;
+    elsif not multigres.intact(relation) then
+        return 'its policies are gone, or were changed';
+    elsif not exists (
+        select from pg_policy as p where p.polrelid = altered.relation and p.polpermissive)
+    then
+        return 'no permissive policy is left, and nobody sees a row';
+    end if;
+    return null;
+end
+$$;
+
+
+-- How this role gets past the policies of a protected table; NULL if it does not.
+create or replace function multigres.exposed(relation oid, role oid) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (
+        select case
+            when pg_has_role(exposed.role, c.relowner, 'member')
+            then format('%I owns it, and can switch row-level security off',
+                pg_get_userbyid(exposed.role))
+            when has_table_privilege(exposed.role, c.oid, 'truncate, references, trigger')
+                or has_any_column_privilege(exposed.role, c.oid, 'references')
+            then format('%I may TRUNCATE it, or put a trigger or a reference on it',
+                pg_get_userbyid(exposed.role))
+        end
+        from pg_class as c where c.oid = exposed.relation);
+end
+$$;
+
+
+create or replace function multigres.reaches(role oid, relation oid) returns boolean
+language plpgsql stable cost 1000
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return has_any_column_privilege(role, relation, 'select, insert, update')
+        or has_table_privilege(role, relation, 'delete');
+end
+$$;
+
+
+-- Partitions and heirs of recorded tables, at any depth, that are not recorded: each can be read by
+-- its own name, past the policies of its table.
+create or replace function multigres.uncovered()
+returns table (relation oid, parent oid)
+language plpgsql stable rows 10
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return query
+        with recursive heirs(relation, parent) as (
+            select i.inhrelid, i.inhparent
+            from pg_inherits as i
+            where exists (select from multigres.protected as p where p.relation = i.inhparent)
+                and not exists (select from multigres.protected as p where p.relation = i.inhrelid)
+            union
+            select i.inhrelid, heirs.parent
+            from heirs join pg_inherits as i on i.inhparent = heirs.relation
+            where not exists (select from multigres.protected as p where p.relation = i.inhrelid)
+        )
+        select heirs.relation, heirs.parent from heirs;
+end
+$$;
+
+
+-- The oid of a part of the context; NULL once it is gone.
+create or replace function multigres.part_id(kind text, name text) returns oid
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return case kind when 'function' then to_regprocedure(name)::oid
+        when 'view' then to_regclass(name)::oid end;
+end
+$$;
+
+
+-- What a function or view says, in bytes that a dump and a restore leave as they are.
+create or replace function multigres.content(kind text, name text) returns bytea
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return case kind
+        when 'function' then (
+            select sha256(convert_to(concat_ws(e'\x01', l.lanname, p.prosecdef, p.provolatile,
+                p.proparallel, p.proleakproof, p.proisstrict, p.prokind, p.prorettype::regtype,
+                p.proretset, p.proconfig, p.prosrc), 'SQL_ASCII'))
+            from pg_proc as p join pg_language as l on l.oid = p.prolang
+            where p.oid = multigres.part_id(kind, content.name))
+        when 'view' then (
+            select sha256(convert_to(concat_ws(e'\x01', c.reloptions, pg_get_viewdef(c.oid)),
+                'SQL_ASCII'))
+            from pg_class as c
+            where c.oid = multigres.part_id(kind, content.name) and c.relkind = 'v')
+    end;
+end
+$$;
+
+
+create or replace function multigres.forget_context() returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as 'delete from multigres.context_parts';
+
+
+-- Records what the context is made of now: functions that policies of Multigres call and that
+-- belong to Multigres, and the views of schema multigres.
+create or replace function multigres.remember_context() returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $$
+begin
+    delete from multigres.context_parts;
+    insert into multigres.context_parts (kind, name, content, version)
+    select found.kind, found.name, multigres.content(found.kind, found.name),
+        current_setting('server_version_num')::int / 10000
+    from (
+        select 'function' as kind, p.oid::regprocedure::text as name
+        from pg_proc as p
+        where p.oid in (to_regprocedure('public.current_tenant_id()'),
+                to_regprocedure('public.multigres_context(text)'),
+                to_regprocedure('multigres.context_1(text)'))
+            or p.pronamespace = 'public'::regnamespace and p.proname = 'multigres_own'
+        union all
+        select 'view', c.oid::regclass::text
+        from pg_class as c
+        where c.relnamespace = 'multigres'::regnamespace and c.relkind = 'v'
+    ) as found;
+end
+$$;
+
+
+-- What is not as it was among them, and whether this role could change one.
+create or replace function multigres.context_faults(role oid)
+returns table (name text, problem text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return query
+        select found.name, found.problem
+        from (
+            select w.name, case
+                when now.content is null then 'it is gone'
+                when now.content <> w.content
+                    and (w.kind = 'function'
+                        or w.version = current_setting('server_version_num')::int / 10000)
+                then 'it was changed, and policies take the tenant from it'
+                when pg_has_role(role, coalesce(p.proowner, c.relowner), 'member')
+                then format('%I owns it, and policies take the tenant from it',
+                    pg_get_userbyid(role))
+                end as problem
+            from multigres.context_parts as w
+            cross join lateral (
+                select multigres.content(w.kind, w.name) offset 0
+            ) as now(content)
+            cross join lateral (
+                select multigres.part_id(w.kind, w.name) offset 0
+            ) as part(id)
+            left join pg_proc as p on w.kind = 'function' and p.oid = part.id
+            left join pg_class as c on w.kind = 'view' and c.oid = part.id
+        ) as found
+        where found.problem is not null;
+end
+$$;
+
+
+-- Out of the record with a table, its partitions and its heirs, and with all their names.
 create or replace function multigres.forget(table_name regclass) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+    delete from multigres.protected as p
+    using public.multigres_family(forget.table_name) as f
+    join pg_class as c on c.oid = f
+    join pg_namespace as n on n.oid = c.relnamespace
+    where p.relation = f or p.schema_name = n.nspname and p.table_name = c.relname;
 end
 $$;
 
-revoke all on function multigres.remember(regclass), multigres.forget(regclass) from public;
+
+-- Into the record with a table, its partitions and its heirs, as far as they are protected now.
+create or replace function multigres.remember(table_name regclass) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    insert into multigres.protected (schema_name, table_name, relation, version, part)
+    select n.nspname, c.relname, c.oid, multigres.version(c.oid),
+        exists (select from pg_inherits as i where i.inhrelid = c.oid)
+    from public.multigres_family(remember.table_name) as f
+    join pg_class as c on c.oid = f
+    join pg_namespace as n on n.oid = c.relnamespace
+    where c.relrowsecurity and c.relforcerowsecurity and multigres.intact(c.oid)
+    on conflict on constraint protected_pkey do update
+        set relation = excluded.relation, version = excluded.version, part = excluded.part;
+end
+$$;
+
+
+-- For a table that was dropped or renamed on purpose: another one may have its name, and need not
+-- be protected.
+create or replace function public.multigres_forget(table_name text) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    names text[] := parse_ident(table_name);
+    standing regclass;
+begin
+    if array_length(names, 1) is distinct from 2 then
+        raise exception 'multigres_forget needs a name with its schema'
+            using errcode = 'invalid_parameter_value',
+                hint = 'For example: SELECT multigres_forget(''public.contacts'').';
+    end if;
+    delete from multigres.protected as p
+    where p.schema_name = names[1] and p.table_name = names[2]
+        and not exists (
+            select from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+            where c.oid = p.relation and n.nspname = names[1] and c.relname = names[2]);
+    if not found then
+        select p.relation into standing from multigres.protected as p
+        where p.schema_name = names[1] and p.table_name = names[2];
+        if standing is null then
+            raise exception '% is not in the record of protected tables', table_name
+                using errcode = 'object_not_in_prerequisite_state';
+        end if;
+        raise exception '% is protected', table_name
+            using errcode = 'object_not_in_prerequisite_state',
+                hint = format('SELECT multigres_unprotect(%L) takes the protection away.',
+                    table_name);
+    end if;
+end
+$$;
+
+
+-- Ends a statement that would take the protection of a table away.
+create or replace function multigres.refuse(tag text, object text, problem text) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    raise exception '% would take the protection of tenants from %', tag, object
+        using errcode = 'object_not_in_prerequisite_state',
+            detail = format('After it, %s.', problem),
+            hint = format('To take it away on purpose: SELECT multigres_unprotect(%L). A schema '
+                'tool does this to policies that it does not know: declare them in its schema, as '
+                'docs/schema-tools.md of Multigres shows.', object);
+end
+$$;
+
+
+create or replace function multigres.refuse_context(tag text, object text) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    raise exception '% would change %, from which policies take the tenant', tag, object
+        using errcode = 'object_not_in_prerequisite_state',
+            hint = 'sql/setup.sql brings it up to date, and sql/teardown.sql takes Multigres out of '
+                'this database. Keep schema tools out of schema multigres, and from functions '
+                'whose names begin with multigres_.';
+end
+$$;
+
+
+-- Judges recorded tables that a statement has changed, by what a statement of this kind can take
+-- from them: what was wrong before must not stop the one that mends it.
+create or replace function multigres.judge(tag text, changed oid[], of_policies boolean)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $$
+declare
+    judged record;
+    problem text;
+begin
+    for judged in
+        select distinct on (p.relation) c.oid, c.relowner, p.version
+        from multigres.protected as p join pg_class as c on c.oid = p.relation
+        where p.relation::oid = any (changed)
+    loop
+        problem := case
+            when of_policies then multigres.altered(judged.oid, judged.version)
+            when pg_has_role(to_regrole('app_user'), judged.relowner, 'member')
+                then 'app_user owns it, and can switch row-level security off'
+            else multigres.switched_off(judged.oid) end;
+        if problem is not null then
+            perform multigres.refuse(tag, judged.oid::regclass::text, problem);
+        end if;
+    end loop;
+end
+$$;
+
+
+-- Lets the record follow a statement that has passed: new names, policies that were written anew.
+create or replace function multigres.follow(changed oid[]) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    update multigres.protected as p set version = multigres.version(p.relation)
+    where p.relation::oid = any (changed)
+        and p.version is distinct from multigres.version(p.relation)
+        and multigres.altered(p.relation, p.version) is null;
+    insert into multigres.protected as p (schema_name, table_name, relation, version, part)
+    select distinct n.nspname, c.relname, c.oid, known.version, known.part
+    from multigres.protected as known
+    join pg_class as c on c.oid = known.relation
+    join pg_namespace as n on n.oid = c.relnamespace
+    where c.oid = any (changed)
+    on conflict on constraint protected_pkey do update
+        set relation = excluded.relation, version = excluded.version
+        where p.relation is distinct from excluded.relation;
+
+    -- A table that was dropped and is made anew, with the policies of a dump.
+    update multigres.protected as p
+    set relation = c.oid, version = multigres.version(c.oid)
+    from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+    where c.oid = any (changed) and p.relation is null
+        and p.schema_name = n.nspname and p.table_name = c.relname
+        and c.relrowsecurity and c.relforcerowsecurity and multigres.intact(c.oid);
+end
+$$;
+
+
+-- Puts the policies of a table on a partition or an heir that somebody was granted a right on, by
+-- default privileges mostly, and that would show all its rows.
+create or replace function multigres.cover(tag text) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $$
+declare
+    part record;
+begin
+    if current_setting('multigres.covering', true) = 'on' then
+        return;
+    end if;
+    for part in
+        select u.relation::regclass as name, u.parent, c.relkind
+        from multigres.uncovered() as u join pg_class as c on c.oid = u.relation
+        where exists (
+            select from aclexplode(c.relacl) as a where a.grantee <> c.relowner)
+    loop
+        perform set_config('multigres.covering', 'on', true);
+        begin
+            if part.relkind not in ('r', 'p') then
+                raise insufficient_privilege;
+            end if;
+            perform multigres.note(part.name, p.column_name, p.variable, '{}', '{}')
+            from multigres.parts(part.parent) as p order by p.place;
+            perform multigres.isolate(part.name);
+        exception when insufficient_privilege then
+            raise exception '% would open % to other roles, past the policies of %', tag,
+                part.name, part.parent::regclass
+                using errcode = 'object_not_in_prerequisite_state',
+                    hint = format('Revoke what default privileges grant on it, attach it, and '
+                        'then call SELECT multigres_protect(%L).', part.parent::regclass);
+        end;
+        perform set_config('multigres.covering', '', true);
+        perform multigres.remember(part.name);
+    end loop;
+end
+$$;
+
+
+create or replace function multigres.guard() returns event_trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $$
+declare
+    changed oid[];
+    object text;
+    fault text;
+begin
+    if tg_tag ~ '(FUNCTION|ROUTINE|VIEW)$' then
+        select w.name into object
+        from pg_event_trigger_ddl_commands() as c
+        join multigres.context_parts as w
+            on c.objid = multigres.part_id(w.kind, w.name)
+        limit 1;
+        if object is not null then
+            if exists (
+                select from multigres.context_faults(to_regrole('app_user')) as f
+                where f.name = object)
+            then
+                perform multigres.refuse_context(tg_tag, object);
+            end if;
+        end if;
+    elsif tg_tag = 'GRANT' then
+        select p.relation::regclass::text, multigres.exposed(p.relation, to_regrole('app_user'))
+        into object, fault
+        from multigres.protected as p
+        where multigres.exposed(p.relation, to_regrole('app_user')) is not null
+            and p.relation::oid <> all (
+                coalesce(nullif(current_setting('multigres.exposed', true), ''), '{}')::oid[])
+        limit 1;
+        if object is not null then
+            perform multigres.refuse(tg_tag, object, fault);
+        end if;
+        perform multigres.cover(tg_tag);
+    elsif tg_tag in ('ALTER TABLE', 'CREATE POLICY', 'ALTER POLICY', 'ALTER SCHEMA',
+        'CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO')
+    then
+        changed := array(
+            select case c.classid
+                when 'pg_policy'::regclass then (
+                    select q.polrelid from pg_policy as q where q.oid = c.objid)
+                else c.objid end
+            from pg_event_trigger_ddl_commands() as c
+            where c.classid <> 'pg_namespace'::regclass
+            union all
+            select r.oid
+            from pg_event_trigger_ddl_commands() as c
+            join pg_class as r on r.relnamespace = c.objid
+            where c.classid = 'pg_namespace'::regclass);
+        perform multigres.judge(tg_tag, changed, tg_tag like '%POLICY');
+        perform multigres.follow(changed);
+        perform multigres.cover(tg_tag);
+    end if;
+end
+$$;
+
+
+create or replace function multigres.guard_drop() returns event_trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $$
+declare
+    object text;
+    changed oid[];
+begin
+    if to_regclass('multigres.protected') is null or to_regclass('multigres.tables') is null
+        or to_regclass('multigres.dimensions') is null
+        or to_regclass('multigres.context_parts') is null
+    then
+        raise exception '% would drop the record of what Multigres protects', tg_tag
+            using errcode = 'object_not_in_prerequisite_state',
+                hint = 'Keep schema tools out of schema multigres; sql/teardown.sql takes '
+                    'Multigres out of this database.';
+    end if;
+    delete from multigres.tables as t
+    where not exists (select from pg_class as c where c.oid = t.relation);
+    delete from multigres.dimensions as d
+    where not exists (select from pg_class as c where c.oid = d.relation);
+    -- A name waits for the next table that has it, a part of another table comes back with it.
+    delete from multigres.protected as p
+    where p.part and p.relation is not null
+        and not exists (select from pg_class as c where c.oid = p.relation);
+    update multigres.protected as p set relation = null, version = null
+    where p.relation is not null
+        and not exists (select from pg_class as c where c.oid = p.relation);
+
+    -- Without schema public there are no policies, and row-level security shows no row.
+    if tg_tag = 'DROP SCHEMA' then
+        select c.oid::regclass::text into object
+        from multigres.protected as p join pg_class as c on c.oid = p.relation
+        where not exists (
+                select from pg_policy as q where q.polrelid = c.oid and not q.polpermissive)
+            and exists (select from pg_policy as q where q.polrelid = c.oid)
+        limit 1;
+        if object is not null then
+            perform multigres.refuse(tg_tag, object, 'its policies are gone');
+        end if;
+        return;
+    end if;
+    changed := array(
+        select c.oid
+        from pg_event_trigger_dropped_objects() as d
+        join pg_namespace as n on n.nspname = d.address_names[1]
+        join pg_class as c on c.relnamespace = n.oid and c.relname = d.address_names[2]
+        where d.object_type = 'policy');
+    perform multigres.judge(tg_tag, changed, true);
+    perform multigres.follow(changed);
+    select w.name into object
+    from pg_event_trigger_dropped_objects() as d
+    join multigres.context_parts as w
+        on split_part(w.name, '(', 1) = split_part(d.object_identity, '(', 1)
+            and multigres.content(w.kind, w.name) is null
+    limit 1;
+    if object is not null then
+        perform multigres.refuse_context(tg_tag, object);
+    end if;
+end
+$$;
+
+
+-- DROP SCHEMA multigres CASCADE would drop the functions above, and the event triggers with them,
+-- before they run. This one stands elsewhere.
+create or replace function public.multigres_guard_schema() returns event_trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if not exists (select from pg_namespace as n where n.nspname = 'multigres') then
+        raise exception '% would drop the record of what Multigres protects', tg_tag
+            using errcode = 'object_not_in_prerequisite_state',
+                hint = 'Keep schema tools out of schema multigres; sql/teardown.sql takes '
+                    'Multigres out of this database.';
+    end if;
+end
+$$;
+
+
+-- What is exposed before a GRANT is not what it exposes.
+create or replace function multigres.guard_start() returns event_trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform set_config('multigres.exposed', coalesce((
+        select array_agg(p.relation::oid)
+        from multigres.protected as p
+        where multigres.exposed(p.relation, to_regrole('app_user')) is not null)::text, '{}'), true);
+end
+$$;
+
+
+-- What is recorded and no longer held, for a session of this role.
+create or replace function multigres.faults(role oid)
+returns table (name text, problem text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $$
+begin
+    return query
+        with suspects as materialized (
+            select distinct c.oid, p.version
+            from multigres.protected as p
+            join pg_class as c on c.oid = p.relation::oid
+            left join (
+                select q.polrelid,
+                    string_agg(concat(q.polname, q.xmin, q.ctid), ' ' order by q.polname)
+                        as version
+                from pg_policy as q where starts_with(q.polname::text, 'multigres_')
+                group by q.polrelid
+            ) as now on now.polrelid = c.oid
+            where (c.relkind in ('r', 'p') and c.relrowsecurity and c.relforcerowsecurity
+                and now.version = p.version
+                and not pg_has_role(role, c.relowner, 'member')
+                and not has_table_privilege(role, c.oid, 'truncate, references, trigger')
+                and not has_any_column_privilege(role, c.oid, 'references')
+            ) is not true
+        )
+        select s.oid::regclass::text, f.problem
+        from suspects as s
+        cross join lateral (
+            select coalesce(multigres.switched_off(s.oid), multigres.altered(s.oid, s.version),
+                multigres.exposed(s.oid, role))
+            offset 0
+        ) as f(problem)
+        where f.problem is not null
+        union all
+        -- Another table by a name that a protected one had.
+        select c.oid::regclass::text,
+            'it has the name of a table that was protected, and is not protected itself'
+        from multigres.protected as p
+        join pg_namespace as n on n.nspname = p.schema_name
+        join pg_class as c on c.relnamespace = n.oid and c.relname = p.table_name
+        where c.oid is distinct from p.relation::oid and c.relkind in ('r', 'p', 'v', 'm', 'f')
+            and not exists (
+                select from multigres.protected as same where same.relation = c.oid)
+            and multigres.reaches(role, c.oid)
+        union all
+        select u.relation::regclass::text,
+            format('it is a part of %s and can be read past its policies', u.parent::regclass)
+        from multigres.uncovered() as u
+        where multigres.reaches(role, u.relation)
+        union all
+        -- Restored without its record.
+        select distinct c.oid::regclass::text, 'row-level security is off'
+        from pg_policy as q join pg_class as c on c.oid = q.polrelid
+        where starts_with(q.polname::text, 'multigres_isolation') and not c.relrowsecurity
+            and not exists (select from multigres.protected as p where p.relation = c.oid)
+            and multigres.reaches(role, c.oid)
+        union all
+        select f.name, f.problem from multigres.context_faults(role) as f;
+end
+$$;
+
+
+-- For Multigres, at login: NULL where all that is protected is held for the role that has logged
+-- in, and else what is not. A role that no policy holds asks on behalf of app_user.
+create or replace function public.multigres_verdict() returns text
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    role oid := (
+        select case when r.rolsuper or r.rolbypassrls then to_regrole('app_user') else r.oid end
+        from pg_roles as r where r.rolname = session_user);
+begin
+    return (
+        select string_agg(format('%s: %s', f.name, f.problem), '; ' order by f.name)
+        from (select * from multigres.faults(role) as f order by f.name limit 5) as f);
+end
+$$;
+
+
+-- For Multigres, at login: NULL where each value that is bound is spelt as the database has it, and
+-- else how the first that is not must be.
+create or replace function public.multigres_misspelt() returns text
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (
+        select public.multigres_spelling(d.variable, current_setting(d.variable, true))
+        from (
+            select distinct k.variable from multigres.dimensions as k
+            where k.kind in ('uuid', 'smallint', 'integer', 'bigint')
+        ) as d
+        where public.multigres_spelling(d.variable, current_setting(d.variable, true)) is not null
+        limit 1);
+end
+$$;
+
+
+do $$
+declare
+    function regprocedure;
+begin
+    for function in
+        select p.oid::regprocedure from pg_proc as p
+        where p.pronamespace = 'multigres'::regnamespace and p.proname in ('version', 'intact',
+                'switched_off', 'altered', 'judge', 'exposed', 'reaches', 'uncovered', 'part_id', 'content', 'forget_context',
+                'remember_context', 'context_faults', 'forget', 'remember', 'refuse', 'refuse_context', 'follow',
+                'cover', 'guard', 'guard_drop', 'guard_start', 'faults')
+            or p.pronamespace = 'public'::regnamespace
+                and p.proname in ('multigres_forget', 'multigres_verdict', 'multigres_misspelt',
+                    'multigres_guard_schema')
+    loop
+        execute format('alter function %s owner to current_user', function);
+        execute format('revoke all on function %s from public', function);
+    end loop;
+    grant execute on function public.multigres_verdict(), public.multigres_misspelt() to public;
+end
+$$;

@@ -6,8 +6,9 @@ end
 $$;
 
 
--- Who may create in schema public could have laid something there for this to run or to read: a
--- function that fits a call better than the one that is made here, or a table of changes to undo.
+-- Who may create in schema public, or create schemas, could have laid something there for this to
+-- run or to read: a function that fits a call better than the one that is made here, or a table of
+-- keys.
 do $$
 declare
     found record;
@@ -23,6 +24,20 @@ begin
         select c.oid::regclass::text, c.relowner from pg_class as c
         where c.oid in (to_regclass('public.multigres_seal_keys'),
             to_regclass('public.multigres_hardening'))
+        union all
+        select 'schema multigres', n.nspowner from pg_namespace as n where n.nspname = 'multigres'
+        union all
+        select p.oid::regprocedure::text, p.proowner
+        from pg_proc as p where p.pronamespace = to_regnamespace('multigres')
+        union all
+        select c.oid::regclass::text, c.relowner
+        from pg_class as c where c.relnamespace = to_regnamespace('multigres')
+        union all
+        select t.oid::regtype::text, t.typowner
+        from pg_type as t where t.typnamespace = to_regnamespace('multigres')
+        union all
+        select x.oid::regoperator::text, x.oprowner
+        from pg_operator as x where x.oprnamespace = to_regnamespace('multigres')
     ) as o(name, owner)
     join pg_roles as r on r.oid = o.owner
     where r.rolname <> current_user and not r.rolsuper

@@ -1,29 +1,67 @@
--- What the policies of a table compare, written as PostgreSQL prints it, so that
--- multigres_status() can tell a policy that was changed. NULL where no comparison is safe: a
--- type not in the list, or a collation that takes two tenants' names for one. citext does that
--- too: its own comparison serves its index, and one as text beside it tells Acme from acme.
+-- What is protected: the record of tables and their dimensions, and the policies that follow from
+-- it.
 --
--- The cast stands on the function's side: an index on the column remains usable. The function is
--- in a subquery of its own: it runs once per query, and not for every row.
+-- multigres.tables has a line for each protected table, partition and heir; multigres.dimensions
+-- one for each of their dimensions. `undo` is what multigres_unprotect() takes back. Both go into
+-- a dump and come out of it by the names of the tables. A table that was restored without its
+-- lines is read from its policy, see multigres.parts().
+do $$
+declare
+    made text;
+begin
+    if to_regclass('multigres.tables') is null then
+        create table multigres.tables (
+            relation regclass primary key,
+            front boolean not null default true,
+            undo jsonb not null default '{}');
+    end if;
+    if to_regclass('multigres.dimensions') is null then
+        create table multigres.dimensions (
+            relation regclass not null,
+            place int not null,
+            column_name name not null,
+            column_number smallint not null,
+            variable text not null,
+            kind text not null,
+            undo jsonb not null default '{}',
+            primary key (relation, variable));
+        create index dimensions_kinds on multigres.dimensions (variable, kind);
+    end if;
+    foreach made in array '{multigres.tables, multigres.dimensions}'::text[] loop
+        execute format('alter table %s owner to current_user', made);
+        perform multigres.withhold(made::regclass);
+    end loop;
+    -- A number that a dropped table had may be another table's after a restore.
+    delete from multigres.tables as t
+    where not exists (select from pg_class as c where c.oid = t.relation);
+    delete from multigres.dimensions as d
+    where not exists (select from pg_class as c where c.oid = d.relation);
+end
+$$;
+
+
+-- The type of a tenant column beneath its domains, and the schema of citext where it is that. No
+-- row where no comparison is safe: a type not in the list, or a collation that takes two tenants'
+-- names for one.
 --
 -- This and what else is asked for each table is PL/pgSQL, which keeps its plans for the session.
 -- Before PostgreSQL 18, each statement that calls a function in SQL plans it anew, which took most
 -- of the time.
-create or replace function public.multigres_predicate(
-    table_name regclass, column_name name, variable text)
-returns text
-language plpgsql stable
+create or replace function multigres.kind(
+    table_name regclass, column_name name,
+    out kind text, out is_domain boolean, out citext_schema name)
+returns setof record
+language plpgsql stable rows 1
 set search_path = pg_catalog, pg_temp
-set quote_all_identifiers = off
 as $$
 begin
-    return (
+    return query
         with recursive types(id, base) as (
             select t.oid, t.typbasetype
             from pg_attribute as a
             join pg_type as t on t.oid = a.atttypid
             left join pg_collation as c on c.oid = a.attcollation
-            where a.attrelid = table_name and a.attname = column_name
+            where a.attrelid = table_name and a.attname = kind.column_name
                 and a.attnum > 0 and not a.attisdropped
                 and coalesce(c.collisdeterministic, true)
             union all
@@ -31,127 +69,308 @@ begin
             from types
             -- OFFSET 0: found by its index, and not in a hash of all types.
             cross join lateral (select * from pg_type where oid = types.base offset 0) as t
-        ),
-        base(id, is_domain, citext_schema) as materialized (
-            select types.id, (select count(*) from types) > 1,
-                (
-                    select n.nspname
-                    from pg_type as t
-                    join pg_namespace as n on n.oid = t.typnamespace
-                    join pg_depend as d on d.classid = 'pg_type'::regclass and d.objid = t.oid
-                        and d.deptype = 'e' and d.refclassid = 'pg_extension'::regclass
-                    join pg_extension as e on e.oid = d.refobjid
-                    where t.oid = types.id and t.typname = 'citext' and e.extname = 'citext'
-                )
-            from types where types.base = 0
-        ),
-        context(call) as materialized (
-            select case variable
-                when 'app.current_tenant_id'
-                then '( SELECT public.current_tenant_id() AS current_tenant_id)'
-                else format('( SELECT public.multigres_context(%L::text) AS multigres_context)',
-                    variable)
-            end
         )
-        select case
-            when base.id = 'text'::regtype and not base.is_domain
-            then format('(%I = %s)', column_name, context.call)
-            when base.id in ('text'::regtype, 'varchar'::regtype)
-            then format('((%I)::text = %s)', column_name, context.call)
-            else format(
-                case when base.citext_schema is null then '%s'
-                    else '(%s AND ((%I)::text = %s))' end,
-                format(case when base.is_domain then '((%1$I)::%2$s %3$s (%4$s)::%2$s)'
-                        else '(%1$I %3$s (%4$s)::%2$s)' end,
-                    column_name, format_type(base.id, null),
-                    case when base.citext_schema is null then '='
-                        else format('OPERATOR(%I.=)', base.citext_schema) end,
-                    context.call),
-                column_name, context.call)
-        end
-        from base, context
-        where base.citext_schema is not null
-            or base.id in ('text'::regtype, 'varchar'::regtype, 'uuid'::regtype,
-                'smallint'::regtype, 'integer'::regtype, 'bigint'::regtype));
+        select coalesce(c.name, types.id::regtype::text), (select count(*) from types) > 1,
+            c.schema
+        from types
+        left join lateral (
+            select 'citext', n.nspname
+            from pg_type as t
+            join pg_namespace as n on n.oid = t.typnamespace
+            join pg_depend as d on d.classid = 'pg_type'::regclass and d.objid = t.oid
+                and d.deptype = 'e' and d.refclassid = 'pg_extension'::regclass
+            join pg_extension as e on e.oid = d.refobjid
+            where t.oid = types.id and t.typname = 'citext' and e.extname = 'citext'
+        ) as c(name, schema) on true
+        where types.base = 0
+            and (c.name is not null or types.id in ('text'::regtype, 'varchar'::regtype,
+                'uuid'::regtype, 'smallint'::regtype, 'integer'::regtype, 'bigint'::regtype));
 end
 $$;
 
-alter function public.multigres_predicate(regclass, name, text) owner to current_user;
-revoke all on function public.multigres_predicate(regclass, name, text) from public;
+
+-- What a policy compares for one dimension, written as PostgreSQL prints it, so that
+-- multigres.form() can tell a policy that was changed; one text for each condition, none where no
+-- comparison is safe.
+--
+-- The function is in a subquery of its own, the cast with it: both run once per query, and an
+-- index on the column remains usable. citext is compared by its own operator, which serves its
+-- index, and as text besides, which tells Acme from acme.
+create or replace function multigres.comparisons(
+    table_name regclass, column_name name, variable text)
+returns text[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $$
+declare
+    tenant record;
+    label text := case variable when 'app.current_tenant_id'
+        then 'current_tenant_id' else 'multigres_context' end;
+    context text := case variable when 'app.current_tenant_id'
+        then 'public.current_tenant_id()'
+        else format('public.multigres_context(%L::text)', variable) end;
+    value text := format('( SELECT %s AS %s)', context, label);
+    bare text := quote_ident(column_name);
+begin
+    select * into tenant from multigres.kind(table_name, column_name);
+    if not found then
+        return '{}';
+    end if;
+    case
+        when tenant.kind = 'text' and not tenant.is_domain then
+            return array[format('(%s = %s)', bare, value)];
+        when tenant.kind in ('text', 'character varying') then
+            return array[format('((%s)::text = %s)', bare, value)];
+        when tenant.kind = 'citext' then
+            return array[
+                format('(%s OPERATOR(%I.=) ( SELECT (%s)::%I.citext AS %s))',
+                    case when tenant.is_domain
+                        then format('(%s)::%I.citext', bare, tenant.citext_schema) else bare end,
+                    tenant.citext_schema, context, tenant.citext_schema, label),
+                format('((%s)::text = %s)', bare, value)];
+        else
+            return array[format('(%s = ( SELECT (%s)::%s AS %s))',
+                case when tenant.is_domain then format('(%s)::%s', bare, tenant.kind) else bare end,
+                context, tenant.kind, label)];
+    end case;
+end
+$$;
 
 
--- What a policy's comment remembers; anybody's comment may say anything.
-create or replace function public.multigres_memory(comment text) returns jsonb
-language plpgsql immutable
+-- The condition in front of the comparison, where the database is sealed: it keeps a query's own
+-- conditions from other tenants' rows. PostgreSQL runs the conditions of a scan by what they cost,
+-- and puts leakproof ones of the query before the comparison; EXPLAIN ANALYZE, or a subquery that
+-- runs only when it is needed, then tells of whose rows they held. A subscript costs nothing, so
+-- no condition runs before the first one of the policy.
+--
+-- Where nothing free fits the type (everything in 13, uuid, bigint and smallint before 16), the
+-- comparison inside CASE costs half of an operator: conditions that cost nothing still run before
+-- it, all others do not.
+create or replace function multigres.front(table_name regclass, column_name name, variable text)
+returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $$
+declare
+    tenant record;
+    version int := current_setting('server_version_num')::int;
+    argument text := case variable when 'app.current_tenant_id'
+        then '' else format('%L::text', variable) end;
+    context text := case variable when 'app.current_tenant_id' then 'current_tenant_id'
+        else 'multigres_context' end;
+    value text;
+    bare text := quote_ident(column_name);
+begin
+    select * into tenant from multigres.kind(table_name, column_name);
+    if tenant.kind in ('text', 'character varying', 'citext', 'integer') and version >= 140000 then
+        return format('((( SELECT public.multigres_own(%s) AS multigres_own))[%s] IS NOT NULL)',
+            argument, bare);
+    end if;
+    value := format('public.%s(%s)', context, argument);
+    if tenant.kind in ('uuid', 'bigint', 'smallint') and version >= 160000 then
+        -- A key must not be NULL. Once more as text: 7 and 007 are one number.
+        return format(E'(\nCASE\n    WHEN (%1$s IS NOT NULL) THEN '
+            '(JSON_OBJECT(%1$s : NULL::text RETURNING jsonb))'
+            '[( SELECT ((%2$s)::%3$s)::text AS %4$s)]\n'
+            '    ELSE NULL::jsonb\nEND IS NOT NULL)', bare, value, tenant.kind, context);
+    end if;
+    if tenant.kind in ('uuid', 'bigint', 'smallint', 'integer') then
+        value := format('(%s)::%s', value, tenant.kind);
+    end if;
+    if tenant.is_domain or tenant.kind in ('character varying', 'citext') then
+        bare := format('(%s)::%s', bare, case when tenant.kind in ('character varying', 'citext')
+            then 'text' else tenant.kind end);
+    end if;
+    return format(E'(\nCASE\n    WHEN (%s = ANY (ARRAY[( SELECT %s AS %s)])) THEN true\n'
+        '    ELSE NULL::boolean\nEND IS NOT NULL)', bare, value, context);
+end
+$$;
+
+
+-- The dimensions of a relation: as recorded, or else as the policy that stands there has them. A
+-- column that was renamed since is found by its number, which is another one after a restore.
+create or replace function multigres.parts(
+    table_name regclass, out place int, out column_number smallint, out column_name name,
+    out variable text, out recorded boolean, out undo jsonb)
+returns setof record
+language plpgsql stable rows 1
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    return case when jsonb_typeof(comment::jsonb) = 'object' then comment::jsonb end;
-exception when invalid_text_representation then
-    return null;
+    return query
+        select d.place, a.attnum, coalesce(a.attname, d.column_name), d.variable, true, d.undo
+        from multigres.dimensions as d
+        left join lateral (
+            select c.attnum, c.attname from pg_attribute as c
+            where c.attrelid = d.relation and c.attnum > 0 and not c.attisdropped
+                and (c.attname = d.column_name or c.attnum = d.column_number)
+            order by c.attname = d.column_name desc limit 1
+        ) as a on true
+        where d.relation = table_name;
+    if found then
+        return;
+    end if;
+    return query
+        select p.at, p.attnum, p.attname, p.variable, false, '{}'::jsonb
+        from (
+            select strpos(e.given, (multigres.comparisons(table_name, a.attname, v.variable))[1])
+                as at, a.attnum, a.attname, v.variable
+            from pg_policy as p
+            cross join lateral (
+                select pg_get_expr(p.polwithcheck, p.polrelid) as given offset 0
+            ) as e
+            join pg_attribute as a on a.attrelid = p.polrelid and a.attnum > 0
+            cross join lateral (
+                select 'app.current_tenant_id' as variable
+                where strpos(e.given, 'public.current_tenant_id()') > 0
+                union
+                select x[1] from regexp_matches(e.given,
+                    'public[.]multigres_context[(]''([a-z0-9_.$]+)''::text[)]', 'g') as x
+            ) as v
+            where p.polrelid = table_name and p.polname = 'multigres_isolation'
+                and exists (
+                    select from pg_depend as d
+                    where d.classid = 'pg_policy'::regclass and d.objid = p.oid
+                        and d.refclassid = 'pg_class'::regclass and d.refobjid = p.polrelid
+                        and d.refobjsubid = a.attnum)
+        ) as p
+        where p.at > 0;
 end
 $$;
 
-alter function public.multigres_memory(text) owner to current_user;
-revoke all on function public.multigres_memory(text) from public;
+
+-- What the policies of a table must say; NULL where that cannot be said. WITH CHECK never has the
+-- fronts: it runs on the rows that the session itself writes.
+create or replace function multigres.condition(table_name regclass, fronted boolean)
+returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    part record;
+    piece text[];
+    fronts text[] := '{}';
+    comparisons text[] := '{}';
+begin
+    for part in select * from multigres.parts(table_name) as p order by p.place loop
+        piece := multigres.comparisons(table_name, part.column_name, part.variable);
+        if piece = '{}' then
+            return null;
+        end if;
+        comparisons := comparisons || piece;
+        if fronted then
+            fronts := fronts
+                || multigres.front(table_name, part.column_name, part.variable);
+        end if;
+    end loop;
+    comparisons := fronts || comparisons;
+    return case cardinality(comparisons) when 0 then null when 1 then comparisons[1]
+        else '(' || array_to_string(comparisons, ' AND ') || ')' end;
+end
+$$;
 
 
--- Every policy that isolates, of one relation or of all: one for each dimension of a table, its
--- partitions and its heirs.
---
--- Column and variable are read from what the policy says, and `intact` is whether that is what
--- multigres_protect() made it say. `memory` is what it has to undo: the policy's comment, so that
--- a dump holds it, and a table that is dropped takes it along. Who owns the table can write it,
--- hence it holds no SQL.
+create or replace function multigres.sealed() returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return to_regclass('multigres.seal_keys') is not null;
+end
+$$;
+
+
+-- The form that the policies of a table ought to have, see multigres.front().
+create or replace function multigres.wanted_form(table_name regclass) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return case when multigres.sealed() and coalesce(
+            (select t.front from multigres.tables as t where t.relation = table_name), true)
+        then 'fronted' else 'plain' end;
+end
+$$;
+
+
+-- The form that they have; NULL unless they are word for word what multigres_protect() makes. The
+-- permissive one may be absent: that opens nothing.
+create or replace function multigres.form(table_name regclass) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $$
+declare
+    plain text := multigres.condition(table_name, false);
+    isolation record;
+    access record;
+begin
+    select p.*, pg_get_expr(p.polqual, p.polrelid) as qual,
+        pg_get_expr(p.polwithcheck, p.polrelid) as given
+    into isolation from pg_policy as p
+    where p.polrelid = table_name and p.polname = 'multigres_isolation';
+    if isolation.polpermissive or isolation.polcmd <> '*' or isolation.polroles <> '{0}'
+        or isolation.given is distinct from plain or plain is null
+    then
+        return null;
+    end if;
+    select p.*, pg_get_expr(p.polqual, p.polrelid) as qual,
+        pg_get_expr(p.polwithcheck, p.polrelid) as given
+    into access from pg_policy as p
+    where p.polrelid = table_name and p.polname = 'multigres_access';
+    if found and (access.polpermissive and access.polcmd = '*' and access.qual = isolation.qual
+        and access.given = plain and access.polroles = array[to_regrole('app_user')::oid])
+        is not true
+    then
+        return null;
+    end if;
+    return case isolation.qual when plain then 'plain'
+        when multigres.condition(table_name, true) then 'fronted' end;
+end
+$$;
+
+
+-- Whether the policies of a table hold its tenants apart, as they are recorded. Both forms do.
+create or replace function multigres.intact(relation oid) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return multigres.form(relation) is not null;
+end
+$$;
+
+
+-- The dimensions of a protected relation, or of all: those that are recorded, and those of a
+-- relation that has a policy of Multigres without a record of it. `column_name` is NULL where
+-- such a policy does not tell it.
 create or replace function public.multigres_dimensions(table_name regclass default null)
 returns table (relation regclass, policy name, column_name name, variable text, intact boolean,
     memory jsonb)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
-set quote_all_identifiers = off
 as $$
 begin
     return query
-        select p.polrelid::regclass, p.polname,
-            coalesce(a.attname, (m.memory ->> 'column')::name), v.variable,
-            not p.polpermissive and p.polcmd = '*' and p.polroles = '{0}'
-                and coalesce(e.using_text = w.predicate and e.check_text = e.using_text, false),
-            m.memory
+        select r.id, 'multigres_isolation'::name, p.column_name, p.variable,
+            coalesce(r.intact, false), p.undo
         from (
-            -- Not one condition with OR, which would read every policy to find those of a relation.
-            select one.* from pg_policy as one where one.polrelid = table_name
-            union all
-            select each.* from pg_policy as each where table_name is null
-        ) as p
-        cross join lateral (
-            -- OFFSET 0: once for each policy, and not wherever the text is asked for.
-            select pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)
+            select known.id, multigres.intact(known.id) as intact
+            from (
+                select d.relation as id from multigres.dimensions as d
+                where table_name is null or d.relation = table_name
+                union
+                select p.polrelid::regclass from pg_policy as p
+                where (table_name is null or p.polrelid = table_name)
+                    and starts_with(p.polname::text, 'multigres_isolation')
+            ) as known
+            join pg_class as c on c.oid = known.id
             offset 0
-        ) as e(using_text, check_text)
-        cross join lateral (
-            select case
-                when strpos(e.using_text, 'public.current_tenant_id()') > 0
-                then 'app.current_tenant_id'
-                else substring(e.using_text
-                    from 'public[.]multigres_context[(]''([a-z0-9_.$]+)''::text[)]')
-            end
-        ) as v(variable)
-        cross join lateral (
-            select public.multigres_memory(obj_description(p.oid, 'pg_policy')) offset 0
-        ) as m(memory)
-        left join lateral (
-            select a.attname
-            from pg_depend as d
-            join pg_attribute as a on a.attrelid = p.polrelid and a.attnum = d.refobjsubid
-            where d.classid = 'pg_policy'::regclass and d.objid = p.oid
-                and d.refclassid = 'pg_class'::regclass and d.refobjid = p.polrelid
-                and d.refobjsubid > 0
-            order by a.attnum limit 1
-        ) as a on true
-        cross join lateral (
-            select public.multigres_predicate(p.polrelid::regclass, a.attname, v.variable)
-        ) as w(predicate)
-        where starts_with(p.polname::text, 'multigres_isolation');
+        ) as r
+        left join lateral multigres.parts(r.id) as p on true
+        order by r.id, p.place;
 end
 $$;
 
@@ -202,170 +421,86 @@ alter function public.multigres_sequences(regclass) owner to current_user;
 revoke all on function public.multigres_sequences(regclass) from public;
 
 
--- Dimensions, of one relation or of all, whose policy was dropped, and not by
--- multigres_unprotect(): the comment of each policy of a table has all dimensions in it, so that
--- those that stand know of one that is gone.
-create or replace function public.multigres_lost(table_name regclass default null)
-returns table (relation regclass, policy name, column_name name, variable text)
+
+-- Takes a table that was restored without its record into it, as its policies have it.
+create or replace function multigres.adopt(table_name regclass) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if not exists (select from multigres.dimensions as d where d.relation = table_name)
+        and multigres.intact(table_name)
+    then
+        insert into multigres.dimensions (relation, place, column_name, column_number, variable,
+            kind)
+        select table_name, p.place, p.column_name, p.column_number, p.variable, k.kind
+        from multigres.parts(table_name) as p
+        cross join multigres.kind(table_name, p.column_name) as k;
+        insert into multigres.tables (relation) values (table_name) on conflict do nothing;
+    end if;
+end
+$$;
+
+
+-- Whether some permissive policy lets app_user, or a role that it is a member of, do this to the
+-- rows of a table: 'r', 'a', 'w' or 'd', as pg_policy.polcmd has it.
+create or replace function multigres.admits(table_name regclass, command "char")
+returns boolean
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    return query
-        select distinct p.polrelid::regclass, d.key::name, (d.value ->> 'column')::name,
-            d.value ->> 'variable'
-        from (
-            select one.* from pg_policy as one where one.polrelid = table_name
-            union all
-            select each.* from pg_policy as each where table_name is null
-        ) as p
-        cross join lateral (
-            select public.multigres_memory(obj_description(p.oid, 'pg_policy')) -> 'dimensions'
-            offset 0
-        ) as m(dimensions)
-        cross join lateral jsonb_each(
-            case when jsonb_typeof(m.dimensions) = 'object' then m.dimensions end) as d
-        where starts_with(p.polname::text, 'multigres_')
-            and d.value ->> 'column' is not null and d.value ->> 'variable' is not null
-            and d.key::name <> all (array(
-                select same.polname from pg_policy as same where same.polrelid = p.polrelid));
-end
-$$;
-
-alter function public.multigres_lost(regclass) owner to current_user;
-revoke all on function public.multigres_lost(regclass) from public;
-
-
--- Writes the dimensions of a table into the comments of its policies: those that stand, and of
--- those that are lost all but the `forgotten` ones.
-create or replace function public.multigres_record(
-    table_name regclass, forgotten name[] default '{}')
-returns void
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-    dimensions jsonb;
-    note record;
-begin
-    select jsonb_object_agg(d.policy,
-        jsonb_build_object('column', d.column_name, 'variable', d.variable))
-    into dimensions
-    from (
-        select d.relation, d.policy, d.column_name,
-            coalesce(d.variable, d.memory ->> 'variable') as variable
-        from public.multigres_dimensions(table_name) as d
-        union all
-        select * from public.multigres_lost(table_name) as l where l.policy <> all (forgotten)
-    ) as d;
-    for note in
-        select p.polname as policy, m.memory || jsonb_build_object('dimensions', dimensions) as new
-        from pg_policy as p
-        cross join lateral (
-            select coalesce(
-                public.multigres_memory(obj_description(p.oid, 'pg_policy')), '{}') as memory
-        ) as m
-        where p.polrelid = table_name and p.polname ~ '^multigres_(isolation|access$)'
-            and m.memory -> 'dimensions' is distinct from dimensions
-    loop
-        execute format('comment on policy %I on %s is %L', note.policy, table_name, note.new);
-    end loop;
-end
-$$;
-
-alter function public.multigres_record(regclass, name[]) owner to current_user;
-revoke all on function public.multigres_record(regclass, name[]) from public;
-
-
--- Restrictive policies alone let nobody in, hence a permissive one beside them, which says the
--- same as that of the tenant, or of the table's first dimension where none is the tenant, and so
--- does not open that one should its own policy be dropped. PostgreSQL leaves out a condition that
--- equals another one; had this one all dimensions in it, every query would ask for each context
--- twice. The policy of a further dimension that is dropped by hand leaves that dimension open,
--- and multigres_status() and multigres_check() say so.
---
--- A table with permissive policies of its own keeps them instead: they say who sees what inside a
--- tenant, and another one would overrule them.
-create or replace function public.multigres_admit(table_name regclass) returns void
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-    predicate text;
-begin
-    if exists (
+    return exists (
         select from pg_policy as p
-        where p.polrelid = table_name and p.polname = 'multigres_access')
-    then
-        execute format('drop policy multigres_access on %s', table_name);
-    end if;
-    if exists (select from pg_policy as p where p.polrelid = table_name and p.polpermissive) then
-        return;
-    end if;
-    select pg_get_expr(p.polqual, p.polrelid) into predicate
-    from public.multigres_dimensions(table_name) as d
-    join pg_policy as p on p.polrelid = table_name and p.polname = d.policy
-    order by d.variable is distinct from 'app.current_tenant_id', p.polname limit 1;
-    if predicate is not null then
-        execute format(
-            'create policy multigres_access on %s to public using (%s) with check (%s)',
-            table_name, predicate, predicate);
-        perform public.multigres_record(table_name);
-    end if;
+        where p.polrelid = table_name and p.polpermissive and p.polcmd in ('*', command)
+            and coalesce(case when command = 'a'
+                then pg_get_expr(p.polwithcheck, p.polrelid) end,
+                pg_get_expr(p.polqual, p.polrelid), 'true') <> 'false'
+            and exists (
+                select from unnest(p.polroles) as role
+                where role = 0 or pg_has_role(to_regrole('app_user'), role, 'usage')));
 end
 $$;
 
-alter function public.multigres_admit(regclass) owner to current_user;
-revoke all on function public.multigres_admit(regclass) from public;
 
-
--- Puts the policies on one table. The restrictive one of each dimension is the isolation: whatever
--- other policies a table has or gets, a row must satisfy this one too.
-create or replace function public.multigres_isolate(
-    table_name regclass, column_name name, variable text, memory jsonb)
-returns void
+-- Writes the policies of one table as they are recorded. The restrictive one is the isolation:
+-- whatever other policies a table has or gets, a row must satisfy this one too. Restrictive
+-- policies alone let nobody in, hence a permissive one for app_user, which says the same:
+-- PostgreSQL leaves out a condition that equals another one.
+--
+-- A table with permissive policies of its own for app_user keeps them instead: they say who sees
+-- what inside a tenant, and another one would overrule them.
+create or replace function multigres.isolate(table_name regclass) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    predicate text := public.multigres_predicate(table_name, column_name, variable);
-    found record;
-    policy_name name := 'multigres_isolation';
-    replaced name[] := '{}';
+    condition text := multigres.condition(table_name,
+        multigres.wanted_form(table_name) = 'fronted');
+    given text := multigres.condition(table_name, false);
+    old name;
 begin
-    if predicate is null then
-        raise exception 'column "%" of % cannot hold tenants', column_name, table_name
-            using errcode = 'datatype_mismatch',
-                detail = 'A tenant column is text, varchar, citext, uuid, smallint, integer, '
-                    'bigint or a domain over one of them, and its collation tells all strings '
-                    'apart.';
+    if condition is null then
+        raise exception 'the policies of % cannot be written: a column of its record is gone',
+            table_name
+            using errcode = 'object_not_in_prerequisite_state',
+                hint = 'Call multigres_unprotect() with that column.';
     end if;
-
-    for found in
-        select d.policy, d.column_name = multigres_isolate.column_name as same, true as stands
-        from public.multigres_dimensions(table_name) as d
-        union all
-        select l.policy, l.column_name = multigres_isolate.column_name, false
-        from public.multigres_lost(table_name) as l
+    for old in
+        select p.polname from pg_policy as p
+        where p.polrelid = table_name and (p.polname = 'multigres_access'
+            or starts_with(p.polname::text, 'multigres_isolation'))
     loop
-        -- One whose column cannot be told was changed beyond that, and isolates nothing.
-        if found.same is not false then
-            if found.stands then
-                execute format('drop policy %I on %s', found.policy, table_name);
-            end if;
-            replaced := replaced || found.policy;
-        elsif found.policy = policy_name then
-            policy_name := 'multigres_isolation_' || case
-                when octet_length(column_name) > 43 then md5(column_name) else column_name end;
-        end if;
+        execute format('drop policy %I on %s', old, table_name);
     end loop;
-    execute format(
-        'create policy %I on %s as restrictive to public using (%s) with check (%s)',
-        policy_name, table_name, predicate, predicate);
-    execute format('comment on policy %I on %s is %L', policy_name, table_name, memory);
-    -- First, for it may be that the permissive policy alone has them.
-    perform public.multigres_record(table_name, replaced);
-    perform public.multigres_admit(table_name);
+    execute format('create policy multigres_isolation on %s as restrictive to public '
+        'using (%s) with check (%s)', table_name, condition, given);
+    if not exists (
+        select from unnest('{r,a,w,d}'::"char"[]) as c where multigres.admits(table_name, c))
+    then
+        execute format('create policy multigres_access on %s to app_user '
+            'using (%s) with check (%s)', table_name, condition, given);
+    end if;
     execute format('alter table %s enable row level security, force row level security',
         table_name);
 
@@ -382,17 +517,131 @@ begin
 end
 $$;
 
-alter function public.multigres_isolate(regclass, name, text, jsonb) owner to current_user;
-revoke all on function public.multigres_isolate(regclass, name, text, jsonb) from public;
 
-
--- Rewrites the policies of every protected table in the form that the database has now.
+-- Rewrites the policies of every protected table in the form that the database wants now. Each is
+-- locked until the transaction ends. A table that is not the caller's, and one whose policies
+-- somebody has changed, is left as it is and named.
 create or replace function multigres.renew_policies() returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    each record;
+    form text;
 begin
+    for each in
+        select t.relation, pg_has_role(c.relowner, 'usage') as owned
+        from multigres.tables as t join pg_class as c on c.oid = t.relation
+        order by t.relation
+    loop
+        form := multigres.form(each.relation);
+        if form is null then
+            raise warning 'the policies of % were changed, and are left as they are',
+                each.relation
+                using hint = 'Call multigres_protect() again.';
+        elsif form <> multigres.wanted_form(each.relation) and not each.owned then
+            raise warning 'the policies of % are left in their % form: % does not own it',
+                each.relation, form, current_user
+                using hint = 'Let its owner, or a superuser, call multigres_protect() again.';
+        elsif form <> multigres.wanted_form(each.relation) then
+            perform multigres.forget(each.relation);
+            perform multigres.isolate(each.relation);
+            perform multigres.remember(each.relation);
+        end if;
+    end loop;
 end
 $$;
 
-revoke all on function multigres.renew_policies() from public;
+
+-- Whether the policies of a table, its partitions and heirs have a front in a sealed database, see
+-- multigres.front(). It costs 0.1 to 0.5 microseconds for each row that a query looks at: a table
+-- whose queries read millions of rows may do without. Then a tenant who writes their own SQL can
+-- find out what other tenants' rows hold, by guessing.
+create or replace function public.multigres_front(table_name regclass, wanted boolean)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    part regclass;
+begin
+    if table_name is null or wanted is null
+        or not exists (select from multigres.tables as t where t.relation = table_name)
+    then
+        raise exception '% is not protected', coalesce(table_name::text, 'NULL')
+            using errcode = 'object_not_in_prerequisite_state',
+                hint = 'Call multigres_protect() first.';
+    end if;
+    for part in select public.multigres_family(table_name) loop
+        update multigres.tables as t set front = wanted
+        where t.relation = part and t.front <> wanted;
+        if multigres.form(part) <> multigres.wanted_form(part) then
+            perform multigres.forget(part);
+            perform multigres.isolate(part);
+            perform multigres.remember(part);
+        end if;
+    end loop;
+end
+$$;
+
+alter function public.multigres_front(regclass, boolean) owner to current_user;
+revoke all on function public.multigres_front(regclass, boolean) from public;
+
+
+-- Whether a value names a tenant in the one way that every table has it: NULL if so, or else why
+-- not. PostgreSQL reads 007 and 7 as one integer, and a uuid in capitals as the same one: each
+-- would be another login of the same tenant. What is no value of the column's type fails at every
+-- query. Asked at login, hence with its owner's rights, and without a cast unless one is refused.
+create or replace function public.multigres_spelling(variable text, value text) returns text
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    type_name text;
+    canonical text;
+begin
+    foreach type_name in array '{uuid,smallint,integer,bigint}'::text[] loop
+        continue when not exists (
+            select from multigres.dimensions as d join pg_class as c on c.oid = d.relation
+            where d.variable = lower(multigres_spelling.variable collate "C")
+                and d.kind = type_name);
+        continue when value is null or (case
+            when type_name = 'uuid' then value collate "C"
+                ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
+            when value collate "C" ~ '^(0|-?[1-9][0-9]{0,18})$' then abs(value::numeric + 0.5)
+                < case type_name when 'smallint' then 32768 when 'integer' then 2147483648
+                    else 9223372036854775808 end
+            else false end);
+        begin
+            canonical := case type_name when 'uuid' then value::uuid::text
+                when 'smallint' then value::smallint::text
+                when 'integer' then value::integer::text else value::bigint::text end;
+        exception when data_exception then
+            return format('is not a value of type %s, which a column compared with %s has',
+                type_name, variable);
+        end;
+        return format('must be spelt "%s": a column compared with %s is of type %s',
+            canonical, variable, type_name);
+    end loop;
+    return null;
+end
+$$;
+
+alter function public.multigres_spelling(text, text) owner to current_user;
+grant execute on function public.multigres_spelling(text, text) to public;
+
+
+do $$
+declare
+    helper text;
+begin
+    foreach helper in array array['kind(regclass, name)', 'comparisons(regclass, name, text)',
+        'front(regclass, name, text)', 'parts(regclass)', 'condition(regclass, boolean)',
+        'sealed()', 'wanted_form(regclass)', 'form(regclass)', 'intact(oid)', 'adopt(regclass)',
+        'admits(regclass, "char")', 'isolate(regclass)', 'renew_policies()']
+    loop
+        execute format('alter function multigres.%s owner to current_user', helper);
+        execute format('revoke all on function multigres.%s from public', helper);
+    end loop;
+end
+$$;

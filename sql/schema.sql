@@ -2,14 +2,24 @@
 -- policy finds its functions by oid and needs no USAGE here; what the daemon or a role calls by
 -- name stands in schema public.
 do $$
+declare
+    grantee text;
 begin
     if to_regnamespace('multigres') is null then
         create schema multigres;
     end if;
+    alter schema multigres owner to current_user;
+    -- Default privileges may have granted it to anybody.
+    for grantee in
+        select distinct case a.grantee when 0 then 'public'
+            else quote_ident(pg_get_userbyid(a.grantee)) end
+        from pg_namespace as n, aclexplode(n.nspacl) as a
+        where n.nspname = 'multigres' and a.grantee <> n.nspowner
+    loop
+        execute format('revoke all on schema multigres from %s', grantee);
+    end loop;
 end
 $$;
-alter schema multigres owner to current_user;
-revoke all on schema multigres from public;
 
 
 -- Leaves a table or sequence of schema multigres, and the sequences of a table, to its owner

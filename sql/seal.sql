@@ -19,7 +19,7 @@ declare
     new_inner_pad bytea := decode(repeat('36', 64), 'hex');
     new_outer_pad bytea := decode(repeat('5c', 64), 'hex');
     byte int;
-    grantee text;
+    reached text;
 begin
     if (key_hex ~ '^[0-9a-f]{64}$') is not true then
         raise exception 'a seal key is 64 hexadecimal digits in lower case'
@@ -39,45 +39,29 @@ begin
     end loop;
 
     perform pg_advisory_xact_lock(hashtextextended('multigres setup.sql', 0));
-    if to_regclass('public.multigres_seal_keys') is null then
-        create table public.multigres_seal_keys (
-            id int generated always as identity primary key,
-            inner_pad bytea not null unique,
-            outer_pad bytea not null,
-            bind text not null check (bind in ('address', 'none')),
-            added timestamptz not null default now());
-        -- ALTER DEFAULT PRIVILEGES may have granted it to anybody.
-        for grantee in
-            select distinct case when a.grantee = 0 then 'public'
-                else format('%I', pg_get_userbyid(a.grantee)) end
-            from pg_class as c, aclexplode(c.relacl) as a
-            where c.oid = 'public.multigres_seal_keys'::regclass and a.grantee <> c.relowner
-        loop
-            execute format('revoke all on public.multigres_seal_keys from %s', grantee);
-        end loop;
-    end if;
+    perform multigres.make_keys();
+    perform multigres.forget_context();
     perform public.multigres_define_context();
-    if has_any_column_privilege('app_user', 'public.multigres_seal_keys',
-            'select, insert, update')
-        or has_table_privilege('app_user', 'public.multigres_seal_keys', 'delete, truncate')
-        or pg_has_role('app_user', current_user, 'member')
-    then
-        raise exception 'app_user would reach the seal keys'
+    perform multigres.remember_context();
+    reached := multigres.keys_reached();
+    if reached is not null then
+        raise exception '% would reach the seal keys', reached
             using errcode = 'object_not_in_prerequisite_state',
-                hint = 'Take it out of the roles that let it read or write this table: '
-                    'pg_read_all_data, pg_write_all_data, or the one that runs this.';
+                hint = 'Revoke that, or take the role out of those that let it read or write '
+                    'multigres.seal_keys.';
     end if;
 
     -- The older of two makes room; a key that is there already does not drive out the other.
-    delete from public.multigres_seal_keys as k
+    delete from multigres.seal_keys as k
     where not exists (
-            select from public.multigres_seal_keys as same
+            select from multigres.seal_keys as same
             where same.inner_pad = new_inner_pad)
-        and k.id <> (select max(newest.id) from public.multigres_seal_keys as newest);
-    insert into public.multigres_seal_keys as k (inner_pad, outer_pad, bind)
-    values (new_inner_pad, new_outer_pad, multigres_seal.bind)
-    on conflict on constraint multigres_seal_keys_inner_pad_key
-        do update set bind = excluded.bind;
+        and k.number <> (select max(newest.number) from multigres.seal_keys as newest);
+    insert into multigres.seal_keys as k (number, inner_pad, outer_pad, bind)
+    select coalesce(max(newest.number), 0) + 1, new_inner_pad, new_outer_pad, multigres_seal.bind
+    from multigres.seal_keys as newest
+    on conflict on constraint seal_keys_once do update set bind = excluded.bind;
+    perform multigres.renew_policies();
 end
 $$;
 
@@ -92,10 +76,16 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     perform pg_advisory_xact_lock(hashtextextended('multigres setup.sql', 0));
-    if to_regclass('public.multigres_seal_keys') is not null then
-        drop table public.multigres_seal_keys;
+    if to_regclass('multigres.seal_keys') is null then
+        return;
     end if;
+    perform multigres.forget_context();
+    -- The view first needs to go; the functions that read it are made anew.
+    perform multigres.define_plain();
+    drop table multigres.seal_keys;
     perform public.multigres_define_context();
+    perform multigres.remember_context();
+    perform multigres.renew_policies();
 end
 $$;
 

@@ -20,13 +20,16 @@ begin;
 set local search_path = pg_catalog, pg_temp;
 
 \ir origin.sql
+\ir unguard.sql
 \ir schema.sql
+\ir keys.sql
 \ir context.sql
 \ir seal.sql
 \ir role.sql
 \ir policy.sql
 \ir protect.sql
 \ir unprotect.sql
+\ir maintain.sql
 \ir status.sql
 \ir guard.sql
 \ir upgrade.sql
@@ -45,6 +48,7 @@ set local search_path = pg_catalog, pg_temp;
 \ir check/kept.sql
 \ir check.sql
 \ir harden.sql
+\ir adopt.sql
 \ir release.sql
 
 commit;

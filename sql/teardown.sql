@@ -32,6 +32,8 @@ begin
         select c.oid::regclass::text, c.relowner from pg_class as c
         where c.oid in (to_regclass('public.multigres_seal_keys'),
             to_regclass('public.multigres_hardening'))
+        union all
+        select 'schema multigres', n.nspowner from pg_namespace as n where n.nspname = 'multigres'
     ) as o(name, owner)
     join pg_roles as r on r.oid = o.owner
     where r.rolname <> current_user and not r.rolsuper
@@ -42,6 +44,10 @@ begin
                 hint = 'Run this as the role that ran setup.sql, or drop what is not its.';
     end if;
 
+    drop event trigger if exists multigres_guard;
+    drop event trigger if exists multigres_guard_drop;
+    drop event trigger if exists multigres_guard_start;
+    drop event trigger if exists multigres_guard_schema;
     -- The functions of an older version would execute what stands in that table.
     if to_regclass('public.multigres_hardening') is not null then
         raise exception 'public.multigres_hardening is of an older version'
@@ -85,6 +91,8 @@ begin
     loop
         execute 'drop function ' || name;
     end loop;
+    -- All of it is Multigres', and no NOTICE need list it.
+    set local client_min_messages = warning;
     drop schema if exists multigres cascade;
 end
 $$;

@@ -1,6 +1,6 @@
 -- Undoes what multigres_protect() did to a table and its family, for one column or for all of
--- them: what it added goes, what was there before stays, and what is not remembered (an older
--- version, a dump without comments) stays too. USAGE on the schema remains granted.
+-- them: what it added goes, what was there before stays, and what is not remembered (a table that
+-- was restored without its record) stays too. USAGE on the schema remains granted.
 create or replace function public.multigres_unprotect(
     table_name regclass, column_name name default null)
 returns void
@@ -9,10 +9,9 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     parent regclass;
+    family regclass[];
     part regclass;
     dimension record;
-    forgotten name[];
-    shared jsonb;
 begin
     if table_name is null then
         raise exception 'multigres_unprotect needs the name of a table'
@@ -29,39 +28,72 @@ begin
                 hint = 'Unprotect that table: its partitions and heirs go with it.';
     end if;
     execute format('lock table %s in access exclusive mode', table_name);
+    family := array(select public.multigres_family(table_name));
+    foreach part in array family loop
+        perform multigres.forget(part);
+        perform multigres.adopt(part);
+    end loop;
 
-    for part in select public.multigres_family(table_name) loop
-        shared := (
-            select d.memory -> 'table' from public.multigres_dimensions(part) as d
-            where d.memory -> 'table' is not null limit 1);
-        forgotten := array(
-            select l.policy from public.multigres_lost(part) as l
-            where multigres_unprotect.column_name is null
-                or l.column_name = multigres_unprotect.column_name);
+    foreach part in array family loop
         for dimension in
-            select * from public.multigres_dimensions(part) as d
-            where multigres_unprotect.column_name is null
-                or d.column_name = multigres_unprotect.column_name
+            select * from multigres.parts(part) as p
+            where p.recorded and (multigres_unprotect.column_name is null
+                or p.column_name = multigres_unprotect.column_name)
         loop
-            perform public.multigres_restore_column(part, dimension.column_name, dimension.memory);
-            execute format('drop policy %I on %s', dimension.policy, part);
-            forgotten := forgotten || dimension.policy;
-        end loop;
-        if forgotten <> '{}' then
-            perform public.multigres_record(part, forgotten);
-            if exists (select from public.multigres_dimensions(part)) then
-                perform public.multigres_admit(part);
-            elsif not exists (select from public.multigres_lost(part)) then
-                perform public.multigres_admit(part);
-                perform public.multigres_restore_table(part, shared);
+            if dimension.column_number is not null then
+                perform public.multigres_restore_column(part, dimension.column_name,
+                    dimension.undo);
             end if;
+            delete from multigres.dimensions as d
+            where d.relation = part and d.variable = dimension.variable;
+        end loop;
+        if exists (select from multigres.dimensions as d where d.relation = part) then
+            -- Of several columns that are gone, the last call writes the policies.
+            if multigres.condition(part, false) is not null then
+                perform multigres.isolate(part);
+            end if;
+        elsif multigres_unprotect.column_name is null
+            or exists (select from multigres.tables as t where t.relation = part)
+        then
+            perform multigres.release(part);
         end if;
+    end loop;
+    foreach part in array family loop
+        perform multigres.remember(part);
     end loop;
 end
 $$;
 
 alter function public.multigres_unprotect(regclass, name) owner to current_user;
 revoke all on function public.multigres_unprotect(regclass, name) from public;
+
+
+-- Takes the policies off a table that has no dimension left, and gives it back what it was.
+create or replace function multigres.release(table_name regclass) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    undo jsonb := (select t.undo from multigres.tables as t where t.relation = table_name);
+    policy name;
+    dropped boolean := false;
+begin
+    for policy in
+        select p.polname from pg_policy as p
+        where p.polrelid = table_name and (p.polname = 'multigres_access'
+            or starts_with(p.polname::text, 'multigres_isolation'))
+    loop
+        execute format('drop policy %I on %s', policy, table_name);
+        dropped := true;
+    end loop;
+    if dropped or undo is not null then
+        perform public.multigres_restore_table(table_name, undo);
+    end if;
+    delete from multigres.tables as t where t.relation = table_name;
+end
+$$;
+
+revoke all on function multigres.release(regclass) from public;
 
 
 create or replace function public.multigres_restore_column(
@@ -80,7 +112,7 @@ begin
         select from pg_attrdef as f
         join pg_attribute as a on a.attrelid = f.adrelid and a.attnum = f.adnum
         where f.adrelid = table_name and a.attname = column_name
-            and pg_get_expr(f.adbin, f.adrelid) ~ '^[(]*public[.]multigres_context[(]')
+            and multigres.is_context_default(pg_get_expr(f.adbin, f.adrelid)))
     then
         execute format('alter table only %s alter column %I drop default',
             table_name, column_name);
@@ -101,9 +133,9 @@ begin
         not_null := array(
             select f from public.multigres_family(table_name) as f
             join pg_attribute as a on a.attrelid = f
-            cross join lateral public.multigres_dimensions(f) as d
+            cross join lateral multigres.parts(f) as p
             where a.attname = multigres_restore_column.column_name and a.attnotnull
-                and d.column_name = a.attname and d.memory -> 'not_null' is null);
+                and p.column_name = a.attname and p.undo -> 'not_null' is null);
         begin
             execute format('alter table %s alter column %I drop not null',
                 table_name, column_name);
@@ -122,6 +154,8 @@ alter function public.multigres_restore_column(regclass, name, jsonb) owner to c
 revoke all on function public.multigres_restore_column(regclass, name, jsonb) from public;
 
 
+-- Row-level security stays on, and forced, under policies that somebody has added since the table
+-- was protected: switched off, they would hold nobody.
 create or replace function public.multigres_restore_table(table_name regclass, memory jsonb)
 returns void
 language plpgsql
@@ -130,15 +164,27 @@ as $$
 declare
     privilege text;
     sequence regclass;
+    others text := (
+        select string_agg(quote_ident(p.polname), ', ' order by p.polname)
+        from pg_policy as p
+        where p.polrelid = table_name
+            and not coalesce(memory -> 'policies' ? p.polname::text, false));
 begin
-    -- Policies of somebody else's making want row-level security on, if nothing is remembered.
-    if not coalesce(memory ->> 'enabled' = 'true',
-        exists (select from pg_policy as p where p.polrelid = table_name))
+    if others is not null
+        and not coalesce(memory ->> 'enabled' = 'true' and memory ->> 'forced' = 'true', false)
     then
-        execute format('alter table %s disable row level security', table_name);
-    end if;
-    if not coalesce(memory ->> 'forced' = 'true', false) then
-        execute format('alter table %s no force row level security', table_name);
+        raise warning 'row-level security stays on and forced on %: policies were added to it',
+            table_name
+            using detail = format('Not made by multigres_protect(): %s.', others),
+                hint = 'Drop them, or ALTER TABLE ... DISABLE ROW LEVEL SECURITY, NO FORCE ROW '
+                    'LEVEL SECURITY, if they are meant to hold nobody.';
+    else
+        if not coalesce(memory ->> 'enabled' = 'true', false) then
+            execute format('alter table %s disable row level security', table_name);
+        end if;
+        if not coalesce(memory ->> 'forced' = 'true', false) then
+            execute format('alter table %s no force row level security', table_name);
+        end if;
     end if;
     if to_regrole('app_user') is null then
         return;

@@ -1,50 +1,198 @@
--- Policies as an older version made them: they hold, but would run the function for every row,
--- take citext that differs in case for the same, or ask for each of several contexts twice.
+-- Brings tables that an older version protected up to date. It kept what it had to undo in the
+-- comments of its policies, of which each dimension had its own. They stand until those of today
+-- take their place in the same transaction.
+do $$
+declare
+    each record;
+    policy record;
+    lost record;
+    memory jsonb;
+    shared jsonb;
+    dimensions jsonb;
+    as_made boolean;
+    bare text;
+    call text;
+    -- What a type may put around such a comparison without changing it.
+    noise constant text := '\mSELECT\M|\mAS\M\s+"?\w+"?|[()\s]'
+        '|::(character varying|"?\w+"?(\."?\w+"?)?)(\(\d+\))?';
+begin
+    perform multigres.adopt(p.polrelid) from pg_policy as p
+    where p.polname = 'multigres_isolation' and obj_description(p.oid, 'pg_policy') is null;
+
+    for each in
+        select distinct c.oid::regclass as relation, pg_has_role(c.relowner, 'usage') as owned
+        from pg_policy as p join pg_class as c on c.oid = p.polrelid
+        where starts_with(p.polname::text, 'multigres_isolation')
+            and c.oid not in (select d.relation from multigres.dimensions as d)
+        order by 1
+    loop
+        as_made := true;
+        shared := null;
+        dimensions := '{}';
+        for policy in
+            select p.polname, obj_description(p.oid, 'pg_policy') as comment,
+                not p.polpermissive and p.polcmd = '*' and p.polroles = '{0}' as holds,
+                pg_get_expr(p.polqual, p.polrelid) as qual,
+                pg_get_expr(p.polwithcheck, p.polrelid) as given, a.attname
+            from pg_policy as p
+            left join lateral (
+                select t.attname from pg_depend as d
+                join pg_attribute as t on t.attrelid = p.polrelid and t.attnum = d.refobjsubid
+                where d.classid = 'pg_policy'::regclass and d.objid = p.oid
+                    and d.refclassid = 'pg_class'::regclass and d.refobjid = p.polrelid
+                    and d.refobjsubid > 0
+                order by t.attnum limit 1
+            ) as a on true
+            where p.polrelid = each.relation and starts_with(p.polname::text, 'multigres_')
+            order by p.polname
+        loop
+            begin
+                memory := policy.comment::jsonb;
+            exception when invalid_text_representation then
+                memory := null;
+            end;
+            memory := case when jsonb_typeof(memory) = 'object' then memory else '{}' end;
+            if jsonb_typeof(memory -> 'dimensions') = 'object' then
+                dimensions := dimensions || (memory -> 'dimensions');
+            end if;
+            continue when not starts_with(policy.polname::text, 'multigres_isolation');
+            if jsonb_typeof(memory -> 'table') = 'object' then
+                shared := coalesce(shared, memory -> 'table');
+            end if;
+            policy.attname := coalesce(policy.attname, (memory ->> 'column')::name);
+            call := case when strpos(policy.qual, 'public.current_tenant_id()') > 0
+                then 'app.current_tenant_id'
+                else coalesce(substring(policy.qual
+                    from 'public[.]multigres_context[(]''([a-z0-9_.$]+)''::text[)]'),
+                    memory ->> 'variable') end;
+            dimensions := dimensions - policy.polname::text;
+            if call is null or exists (
+                select from multigres.dimensions as d
+                where d.relation = each.relation and d.variable = call)
+            then
+                as_made := false;
+                continue;
+            end if;
+            perform multigres.note(each.relation, policy.attname, call, coalesce(shared, '{}'),
+                memory - '{column,variable,table,dimensions}'::text[]);
+            call := case call when 'app.current_tenant_id' then 'public.current_tenant_id'
+                else format('public.multigres_context''%s''', call) end;
+            bare := regexp_replace(quote_ident(policy.attname), noise, '', 'g');
+            as_made := as_made and policy.holds
+                and coalesce(policy.given, policy.qual) = policy.qual
+                and exists (
+                    select from multigres.kind(each.relation, policy.attname) as k
+                    cross join lateral (
+                        select regexp_replace(
+                                replace(policy.qual, coalesce(
+                                    format('::%s.citext', quote_ident(k.citext_schema)), ''), ''),
+                                noise, '', 'g') as text,
+                            bare || 'OPERATOR' || regexp_replace(quote_ident(k.citext_schema),
+                                noise, '', 'g') || '.=' || call as by_citext,
+                            bare || '=' || call as plainly
+                    ) as e
+                    where e.text in (e.plainly, e.by_citext, e.by_citext || 'AND' || e.plainly,
+                        e.plainly || 'AND' || e.plainly));
+        end loop;
+        -- Dropped by hand, and still in the comments of the others.
+        for lost in
+            select d.value ->> 'column' as column_name, d.value ->> 'variable' as variable
+            from jsonb_each(dimensions) as d
+            where d.value ->> 'column' is not null and d.value ->> 'variable' is not null
+                and not exists (
+                    select from multigres.parts(each.relation) as p
+                    where p.variable = d.value ->> 'variable'
+                        or p.column_name = d.value ->> 'column')
+        loop
+            as_made := false;
+            perform multigres.note(each.relation, lost.column_name::name, lost.variable,
+                coalesce(shared, '{}'), '{}');
+        end loop;
+        update multigres.tables as t
+        set undo = coalesce(shared, '{}')
+        where t.relation = each.relation;
+        if as_made and not each.owned then
+            raise notice '% has policies of an older version: % does not own it',
+                each.relation, current_user
+                using hint = 'Let its owner, or a superuser, call multigres_protect() once more.';
+        elsif as_made then
+            perform multigres.forget(each.relation);
+            perform multigres.isolate(each.relation);
+            perform multigres.remember(each.relation);
+        end if;
+    end loop;
+end
+$$;
+
+
+-- Defaults and indexes of an older version, and functions that are no more.
+do $$
+declare
+    each record;
+    old text;
+begin
+    for each in
+        select d.relation, p.column_name, d.variable, k.kind
+        from multigres.dimensions as d
+        join pg_class as c on c.oid = d.relation
+        join multigres.parts(d.relation) as p on p.variable = d.variable
+        join pg_attrdef as f on f.adrelid = d.relation and f.adnum = p.column_number
+        join multigres.kind(d.relation, p.column_name) as k on true
+        where d.undo ->> 'default' = 'true' and pg_has_role(c.relowner, 'usage')
+            and pg_get_expr(f.adbin, f.adrelid) ~ '^[(]*public[.]'
+            and multigres.is_context_default(pg_get_expr(f.adbin, f.adrelid))
+    loop
+        perform multigres.set_default(each.relation, each.column_name, each.variable);
+    end loop;
+
+    for each in
+        select i.indexrelid::regclass as index, i.indrelid::regclass as relation, a.attname
+        from pg_index as i
+        join pg_class as c on c.oid = i.indexrelid
+        join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
+        where c.relname ~ '^multigres_[0-9]+_[0-9]+$' and pg_has_role(c.relowner, 'usage')
+            and obj_description(c.oid, 'pg_class') = 'made by multigres_protect()'
+    loop
+        execute format('alter index %s rename to %I', each.index,
+            multigres.index_name(each.relation, each.attname));
+    end loop;
+
+    perform multigres.renew_policies();
+
+    foreach old in array array['public.multigres_predicate(regclass, name, text)',
+        'public.multigres_memory(text)', 'public.multigres_lost(regclass)',
+        'public.multigres_record(regclass, name[])',
+        'public.multigres_isolate(regclass, name, text, jsonb)',
+        'public.multigres_admit(regclass)', 'public.multigres_noise()']
+    loop
+        if to_regprocedure(old) is not null then
+            execute 'drop function ' || old;
+        end if;
+    end loop;
+end
+$$;
+
+
+-- Defaults as an older version made them, which verify a sealed context for every row.
 do $$
 declare
     old record;
 begin
     for old in
-        select d.relation, d.column_name, d.variable, d.memory,
-            pg_has_role(c.relowner, 'usage') as owned
+        select d.relation, d.column_name, d.variable,
+            case when t.typtype = 'd' then t.typbasetype else t.oid end as type
         from public.multigres_dimensions() as d
         join pg_class as c on c.oid = d.relation
-        left join pg_policy as p on p.polrelid = d.relation and p.polname = d.policy
-            and starts_with(
-                public.multigres_predicate(d.relation, d.column_name, d.variable),
-                '(' || pg_get_expr(p.polqual, p.polrelid) || ' AND ')
-            and pg_get_expr(p.polwithcheck, p.polrelid) = pg_get_expr(p.polqual, p.polrelid)
-            and not p.polpermissive and p.polcmd = '*' and p.polroles = '{0}'
-        where not d.intact and (d.memory is null or p.oid is not null)
-            and d.column_name is not null and d.variable is not null
+        join pg_attribute as a on a.attrelid = d.relation and a.attname = d.column_name
+        join pg_type as t on t.oid = a.atttypid
+        join pg_attrdef as f on f.adrelid = a.attrelid and f.adnum = a.attnum
+        where d.memory ->> 'default' = 'true' and pg_has_role(c.relowner, 'usage')
+            and pg_get_expr(f.adbin, f.adrelid)
+                ~ '^[(]*public[.](current_tenant_id|multigres_context)[(]'
     loop
-        if old.owned then
-            perform public.multigres_isolate(old.relation, old.column_name, old.variable,
-                old.memory);
-        else
-            raise notice '% has policies of an older version: % does not own it',
-                old.relation, current_user
-                using hint = 'Let its owner call multigres_protect() once more.';
-        end if;
+        execute format('alter table only %s alter column %I set default '
+                '(nullif(current_setting(%L, true), ''''))::%s',
+            old.relation, old.column_name, old.variable, format_type(old.type, null));
     end loop;
-
-    perform public.multigres_admit(access.polrelid::regclass)
-    from pg_policy as access
-    join pg_class as c on c.oid = access.polrelid
-    where access.polname = 'multigres_access' and pg_has_role(c.relowner, 'usage')
-        and pg_get_expr(access.polqual, access.polrelid) = (
-            select '(' || string_agg(pg_get_expr(p.polqual, p.polrelid), ' AND '
-                order by p.polname) || ')'
-            from public.multigres_dimensions(access.polrelid) as d
-            join pg_policy as p on p.polrelid = d.relation and p.polname = d.policy
-            having count(*) > 1);
-
-    perform public.multigres_record(unknown.relation)
-    from (
-        select distinct d.relation from public.multigres_dimensions() as d
-        where d.memory -> 'dimensions' -> d.policy::text is null
-    ) as unknown
-    join pg_class as c on c.oid = unknown.relation
-    where pg_has_role(c.relowner, 'usage');
 end
 $$;

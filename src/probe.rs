@@ -54,6 +54,8 @@ points! {
         ClientUnregistered,
         /// More connections than there is room for: one that is no session has to go.
         CrowdedOut,
+        /// More connections than there is room for, and none of them has to go.
+        NoRoom,
         /// `max_connections` is reached.
         Full,
         /// `login_timeout` is over.
@@ -152,6 +154,14 @@ points! {
         SealMisfits,
         /// The database is sealed, and there is no key.
         SealKeyMissing,
+        /// The role reaches the keys.
+        KeysReached,
+        /// The guard says that something is open.
+        GuardOpen,
+        /// The guard says that the tenant is another spelling of one.
+        TenantMisspelt,
+        /// A verdict that is kept serves a login.
+        VerdictKept,
     }
 }
 
@@ -174,10 +184,20 @@ points! {
         PrivilegesUnread,
         /// What PostgreSQL makes of the sealed context is not looked at.
         SealUnread,
+        /// Whether the role reaches the keys of the seal is not looked at.
+        ReachedUnread,
         /// A login gets the seal of the one before.
         SealOfPrevious,
         /// Without a key, a sealed database is not noticed.
         SealedUnnoticed,
+        /// What the guard says is not looked at.
+        GuardUnread,
+        /// A bad verdict of the guard is kept as if it were good.
+        BadVerdictKept,
+        /// The verdict of one database serves another.
+        VerdictOfAnyDatabase,
+        /// A verdict is kept beyond its time.
+        VerdictForEver,
         /// `is_superuser` is not looked at.
         SuperuserUnread,
         /// pg_backend_pid() is not compared.
@@ -274,6 +294,10 @@ points! {
         LateAnswerDials,
         /// Only the first address is tried.
         FirstAddressOnly,
+        /// A client that has still to take upstream's last words is closed for another.
+        LastWordsCrowdedOut,
+        /// Connections are accepted however many there are.
+        RoomIgnored,
         /// `max_connections` does not hold.
         NeverFull,
         /// A session that ends is still counted.

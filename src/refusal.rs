@@ -141,6 +141,8 @@ pub mod sqlstate {
     pub const INVALID_AUTHORIZATION: &str = "28000";
     /// `invalid_password`
     pub const INVALID_PASSWORD: &str = "28P01";
+    /// `object_not_in_prerequisite_state`
+    pub const OBJECT_NOT_IN_PREREQUISITE_STATE: &str = "55000";
     /// `too_many_connections`
     pub const TOO_MANY_CONNECTIONS: &str = "53300";
     /// `query_canceled`, with which PostgreSQL itself ends a login that takes too long

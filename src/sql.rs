@@ -29,13 +29,16 @@ macro_rules! files {
 
 const INCLUDED: &[(&str, &str)] = &files![
     "origin.sql",
+    "unguard.sql",
     "schema.sql",
+    "keys.sql",
     "context.sql",
     "seal.sql",
     "role.sql",
     "policy.sql",
     "protect.sql",
     "unprotect.sql",
+    "maintain.sql",
     "status.sql",
     "guard.sql",
     "upgrade.sql",
@@ -54,6 +57,7 @@ const INCLUDED: &[(&str, &str)] = &files![
     "check/kept.sql",
     "check.sql",
     "harden.sql",
+    "adopt.sql",
     "release.sql",
 ];
 

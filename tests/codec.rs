@@ -9,7 +9,7 @@ use multigres::protocol::{take_first_packet, take_message};
 use multigres::session::{
     Action, Auth, ClientPlace, ClientTls, Leg, Session, Settings, Stage, UpstreamTls,
 };
-use multigres::tenant::{Policy, Pooler};
+use multigres::tenant::{GuardDemand, Policy, Pooler};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -132,6 +132,7 @@ fn play(auth: Auth, client: &[u8], upstream: &[u8], cuts: &[usize]) -> Played {
         superuser_bypass: vec![],
         upstream_pooler: Pooler::None,
         seal: None,
+        guard: GuardDemand::Off,
     };
     let settings = Settings {
         policy,

@@ -42,6 +42,8 @@ pub struct ClientSide {
     pub connected: bool,
     /// When it began to connect.
     pub began: Duration,
+    /// When it had said who it is.
+    pub said: Option<Duration>,
     /// When it has heard of the end, or has ended it.
     pub ended: Duration,
     /// AuthenticationOk has come.
@@ -88,6 +90,8 @@ pub struct UpstreamSide {
     pub authenticated: bool,
     /// The last byte of the last ReadyForQuery has been sent, and all was right.
     pub confirmed: bool,
+    /// Bytes of its login up to that one, when it is sent.
+    pub login_end: Option<u64>,
     /// It has refused the password.
     pub wrong_password: bool,
     /// How the pipe went.

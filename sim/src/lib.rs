@@ -3,6 +3,7 @@
 
 pub mod carrier;
 pub mod client;
+pub mod commit;
 pub mod driver;
 pub mod exhaust;
 pub mod generate;

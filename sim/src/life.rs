@@ -29,7 +29,7 @@ pub struct Lives {
     /// Sessions whose clients say nothing before they are asked to: when one of them has ended, its
     /// login has.
     terse: BTreeSet<usize>,
-    /// Beyond which silent connections are crowded out.
+    /// As many connections as there is room for: then silent ones are crowded out.
     connections_max: usize,
 }
 
@@ -61,6 +61,8 @@ struct Life {
     hung_up: Option<Duration>,
     /// The same as long as it is true and no read has looked otherwise.
     ended: Option<Duration>,
+    /// Bytes that were read from the client, and from upstream.
+    read: [u64; 2],
     /// A byte has moved.
     moved: Duration,
     /// Something has gone to the client.
@@ -88,7 +90,7 @@ impl Lives {
         };
         let terse = plan.sessions.iter().filter(is_terse).map(|session| session.number).collect();
         let sessions_max = daemon.connections_max;
-        let connections_max = 2 * sessions_max + daemon.limits.spare_connections;
+        let connections_max = daemon.room();
         let (lives, told) = (BTreeMap::new(), Vec::new());
         Lives {
             times,
@@ -136,6 +138,7 @@ impl Lives {
                 (life.dialled, life.connected) = (Some(now), false);
                 // What was said of an earlier attempt does not count.
                 (life.hung_up, life.ended, life.upstream_ended) = (None, None, false);
+                life.read[1] = 0;
             }
             return;
         }
@@ -150,11 +153,18 @@ impl Lives {
             upstream_ended: false,
             hung_up: None,
             ended: None,
+            read: [0; 2],
             moved: now,
             told_client: now,
             active: now,
         };
         self.lives.insert(token.0 >> 1, life);
+        let open = self.lives.len();
+        if open > self.connections_max {
+            violate("S8", format!("{open} connections at once"));
+        } else if open == self.connections_max {
+            applied("S8 as many connections as may be");
+        }
     }
 
     /// The attempt to connect has succeeded, as far as the kernel knows.
@@ -204,8 +214,18 @@ impl Lives {
             (0, true, 1..) => life.told_client = now,
             (0, false, 0) => life.client_ended = true,
             (1, false, 0) => life.upstream_ended = true,
+            (leg, false, 1..) => life.read[leg] += count as u64,
             _ => {}
         }
+        let (peer, heard) = (life.peer, life.read[0]);
+        if token.0 & 1 == 0 && wrote && count > 0 && self.is_cancel(peer, heard) {
+            violate("S3", "a CancelRequest is answered");
+        }
+    }
+
+    /// Whether the daemon has read a whole CancelRequest from this peer, having read so much.
+    fn is_cancel(&self, peer: Option<SocketAddr>, heard: u64) -> bool {
+        self.session_of(peer).is_none() && heard >= CANCEL_BYTES
     }
 
     /// A call has told that the leg is broken.
@@ -243,31 +263,36 @@ impl Lives {
             }
             return;
         }
-        let open = self.lives.len();
+        let is_full = self.lives.len() >= self.connections_max;
         let Some(life) = self.lives.remove(&(token.0 >> 1)) else { return };
         if let Some(number) = self.session_of(life.peer) {
             let mut entry = self.ledger.entry(number);
             (entry.accepted, entry.closed) = (Some(life.accepted), Some(record::now()));
         }
-        let is_crowded = open >= self.connections_max;
-        if self.stopped || is_crowded || life.client_ended {
+        if self.is_cancel(life.peer, life.read[0]) {
+            applied("S3 no answer to a cancel");
+        }
+        if self.stopped || life.client_ended {
             return;
         }
         applied("L3 not before");
-        if let Some(text) = self.has_no_reason(&life) {
+        if let Some(text) = self.has_no_reason(&life, is_full) {
             violate("L3", text);
         }
     }
 
-    /// Why a connection whose client is still there may not be closed now.
-    fn has_no_reason(&self, life: &Life) -> Option<String> {
+    /// Why a connection whose client is still there may not be closed now. Only if `is_full` may it
+    /// have been for another.
+    fn has_no_reason(&self, life: &Life, is_full: bool) -> Option<String> {
         let now = record::now();
         let Some(number) = self.session_of(life.peer) else {
             // A CancelRequest.
             return None;
         };
         let entry = self.ledger.entry(number);
-        let is_in = entry.upstream.confirmed;
+        // Upstream has said the last of the login, and the daemon has read it: a reset can come in
+        // between, and then the login is refused.
+        let is_in = entry.upstream.login_end.is_some_and(|end| life.read[1] >= end);
         // A refused one has been told to go before it has taken all of that.
         let early = if is_in { Duration::ZERO } else { self.times.slack };
         let lingered = life.shut.is_some_and(|shut| now + early >= shut + LINGER);
@@ -279,6 +304,7 @@ impl Lives {
             (flushed, "L3 flush"),
             (idle && is_in, "L3 idle"),
             (untold, "L3 refusal not taken"),
+            (is_full && !is_in, "L3 crowded out"),
         ];
         if let Some((_, reason)) = reasons.into_iter().find(|(holds, _)| *holds) {
             applied(reason);
@@ -406,6 +432,8 @@ impl Lives {
     }
 }
 
+/// A CancelRequest with a key of the model PostgreSQL's.
+const CANCEL_BYTES: u64 = 16;
 /// How long a client may take to close its side.
 const LINGER: Duration = Duration::from_secs(2);
 /// How long a client may take nothing of upstream's last words.

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use multigres_sim::plan::{Plan, Profile};
-use multigres_sim::sweep::{Limits, Origin, Tally, Task, sweep};
-use multigres_sim::{mutants, probe, run, shrink};
+use multigres_sim::sweep::{Failure, Limits, Origin, Tally, Task, sweep};
+use multigres_sim::{commit, mutants, probe, run, shrink};
 
 fn main() -> ExitCode {
     let matches = match command().try_get_matches() {
@@ -86,7 +86,12 @@ fn command() -> Command {
                 jobs_arg(),
                 plans.clone(),
             ]),
-            command("ci", "All of it, in short").args([jobs_arg(), against_arg(), plans]),
+            command("ci", "All of it, in short").args([
+                jobs_arg(),
+                against_arg(),
+                plans,
+                commit_arg(),
+            ]),
         ])
 }
 
@@ -127,6 +132,11 @@ fn against_arg() -> Arg {
     against.help("another build, whose traces must be the same [this one]")
 }
 
+fn commit_arg() -> Arg {
+    let commit = Arg::new("from").long("from").value_name("COMMIT");
+    commit.help("run the seeds of this commit, by the name that was printed [this commit]")
+}
+
 fn run_seed(matches: &ArgMatches) -> Result<u8, String> {
     plant(matches)?;
     let plan = Plan::from_seed(*matches.get_one("seed").expect("required"), one_profile(matches));
@@ -163,8 +173,9 @@ fn sweep_seeds(matches: &ArgMatches) -> Result<u8, String> {
     let mutant: Option<&String> = matches.get_one("mutant");
     probe::plant(mutant.map(String::as_str))?;
     let begin = Instant::now();
-    let tally = sweep(seed_tasks(from, to, &profiles), limits, mutant.map(String::as_str));
-    report::failures(&tally, mutant.map(String::as_str));
+    let mutant = mutant.map(String::as_str);
+    let tell = |it: &Failure| report::failure(it, mutant);
+    let tally = sweep(seed_tasks(from, to, &profiles), limits, mutant, tell);
     report::rate(&tally, begin);
     report::missed(&tally);
     Ok(tally.exit_code())
@@ -271,8 +282,8 @@ fn exhaust_all(jobs: usize, mutant: Option<&str>) -> Tally {
     let begin = Instant::now();
     let limits = Limits { jobs, until: None, first: false };
     let tasks = [Task::lies(), Task::cuts(1)].concat();
-    let tally = sweep(|at| tasks.get(at).cloned(), limits, mutant);
-    report::failures(&tally, mutant);
+    let tell = |it: &Failure| report::failure(it, mutant);
+    let tally = sweep(|at| tasks.get(at).cloned(), limits, mutant, tell);
     let logins: usize = tasks.iter().flat_map(|task| &task.plan).map(|it| it.sessions.len()).sum();
     println!("exhaust: {logins} logins in {:.1?}", begin.elapsed());
     tally
@@ -308,16 +319,21 @@ fn ci(matches: &ArgMatches) -> Result<u8, String> {
     let plans = plan_tasks(matches)?;
     let mut codes = Vec::new();
     let begin = Instant::now();
-    let mut tally = sweep(|at| plans.get(at).cloned(), limits, None);
+    let tell = |it: &Failure| report::failure(it, None);
+    let mut tally = sweep(|at| plans.get(at).cloned(), limits, None, tell);
     println!("plans: {} runs", tally.runs);
-    tally.merge(sweep(seed_tasks(0, CI_SEEDS, &Profile::ALL), limits, None));
-    report::failures(&tally, None);
+    let commit = matches.get_one("from").cloned().map_or_else(commit::name, Ok)?;
+    let own = commit::first_seed(&commit);
+    println!("seeds: 0..{CI_SEEDS}, {own}..{} (ci --from {commit})", own + CI_OWN_SEEDS);
+    for (from, to) in [(0, CI_SEEDS), (own, own + CI_OWN_SEEDS)] {
+        tally.merge(sweep(seed_tasks(from, to, &Profile::ALL), limits, None, tell));
+    }
     report::rate(&tally, begin);
     tally.merge(exhaust_all(jobs, None));
     codes.push(tally.exit_code());
     codes.push(report::missed(&tally));
     codes.push(same_traces((0, CI_META_SEEDS), &Profile::ALL, matches.get_one("against"))?);
-    codes.push(mutants_are_found(probe::mutants(), 0, CI_SEEDS, &plans, jobs)?);
+    codes.push(mutants_are_found(probe::mutants(), 0, CI_MUTANT_SEEDS, &plans, jobs)?);
     println!("all of it in {:.1?}", begin.elapsed());
     Ok(codes.into_iter().find(|code| *code > 0).unwrap_or(0))
 }
@@ -369,6 +385,9 @@ fn profiles(matches: &ArgMatches) -> Vec<Profile> {
     Profile::ALL.into_iter().filter(|it| asked.is_none_or(|name| *name == it.to_string())).collect()
 }
 
-/// Each in all profiles.
-const CI_SEEDS: u64 = 300;
+/// Each in all profiles. Those of every commit reach all marks; those of its own are runs that
+/// nobody has had.
+const CI_SEEDS: u64 = 100;
+const CI_OWN_SEEDS: u64 = 200;
 const CI_META_SEEDS: u64 = 20;
+const CI_MUTANT_SEEDS: u64 = 300;

@@ -1,8 +1,8 @@
 //! What the command line prints of runs and sweeps.
 
-use std::process::Command;
 use std::time::Instant;
 
+use multigres_sim::commit;
 use multigres_sim::mutants::Verdict;
 use multigres_sim::plan::Plan;
 use multigres_sim::run::Ran;
@@ -25,21 +25,19 @@ pub fn one(ran: &Ran) -> u8 {
     ran.record.violations.first().map_or(0, |violation| violation.exit_code())
 }
 
-/// Each failure with the one command that shows it again.
-pub fn failures(tally: &Tally, mutant: Option<&str>) {
-    for Failure { origin, violation } in &tally.failures {
-        println!(
-            "FAIL {} invariant={} t={:.3}s commit={}: {}\n  repro: cargo run --profile sim -p \
-             multigres-sim{} -- {}",
-            name(origin),
-            violation.invariant,
-            violation.at.as_secs_f64(),
-            commit(),
-            violation.text,
-            if mutant.is_some() { " --features mutants" } else { "" },
-            repro(origin, mutant),
-        );
-    }
+/// A failure with the one command that shows it again.
+pub fn failure(Failure { origin, violation }: &Failure, mutant: Option<&str>) {
+    println!(
+        "FAIL {} invariant={} t={:.3}s commit={}: {}\n  repro: cargo run --profile sim -p \
+         multigres-sim{} -- {}",
+        name(origin),
+        violation.invariant,
+        violation.at.as_secs_f64(),
+        commit::described(),
+        violation.text,
+        if mutant.is_some() { " --features mutants" } else { "" },
+        repro(origin, mutant),
+    );
 }
 
 fn name(origin: &Origin) -> String {
@@ -110,14 +108,4 @@ pub fn mutants(verdicts: &[Verdict], begin: Instant) -> u8 {
     let (all, took) = (verdicts.len(), begin.elapsed());
     println!("mutants: {} of {all} survived {survivors:?}, {took:.1?}", survivors.len());
     if survivors.is_empty() { 0 } else { 5 }
-}
-
-/// Of the checkout, which `cargo run` builds.
-fn commit() -> String {
-    let told = Command::new("git")
-        .args(["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty"])
-        .output();
-    told.ok()
-        .filter(|told| told.status.success())
-        .map_or("unknown".into(), |told| String::from_utf8_lossy(&told.stdout).trim().into())
 }

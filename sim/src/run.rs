@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use multigres::net::Address;
 use multigres::proxy::{self, Control, Proxy, Upstream};
 use multigres::session::{self, Auth, ClientTls, UpstreamTls};
-use multigres::tenant::{Policy, Pooler, Seal, SealBind, SealDemand, SealKey};
+use multigres::tenant::{GuardDemand, Policy, Pooler, Seal, SealBind, SealDemand, SealKey};
 use turmoil::Sim;
 
 use crate::client::{self, DAEMON_PORT};
@@ -260,6 +260,7 @@ pub fn settings(plan: &Plan, upstream: Address) -> proxy::Settings {
         superuser_bypass: vec!["postgres".into()],
         upstream_pooler: if daemon.pooler { Pooler::Session } else { Pooler::None },
         seal: daemon.seal.map(|bind| sealed(bind.into())),
+        guard: GuardDemand::Off,
     };
     let auth = match daemon.auth {
         AuthMode::Auto => Auth::Auto,
@@ -285,6 +286,7 @@ pub fn settings(plan: &Plan, upstream: Address) -> proxy::Settings {
         login_timeout: Duration::from_millis(daemon.login_timeout_ms),
         upstream_connect_timeout: Duration::from_millis(daemon.connect_timeout_ms),
         idle_timeout: daemon.idle_timeout_ms.map(Duration::from_millis),
+        verify_ttl: Duration::ZERO,
         connections_max: daemon.connections_max,
         limits: plan.daemon.limits.into(),
     }

@@ -4,19 +4,19 @@ use crate::plan::{Cancel, Ending, Faults, Limits, Pace, Plan, Session};
 use crate::{probe, run};
 
 /// The smallest plan that was found, and how many runs it took; `None` if the plan does not fail.
-/// The same invariant stays broken in each step on the way to it. With a bug planted, the plan
+/// The same invariant stays broken in the same way in each step on the way to it. With a bug planted, the plan
 /// never fails without it.
 ///
 /// # Panics
 /// When there is no such bug in this build.
 pub fn shrink(mut plan: Plan, mutant: Option<&str>) -> Option<(Plan, usize)> {
-    let invariant = broken(&plan, mutant)?;
+    let how = broken(&plan, mutant)?;
     let mut runs = 1;
     loop {
         let smaller = candidates(&plan).into_iter().find(|candidate| {
             runs += 1;
             *candidate != plan
-                && broken(candidate, mutant) == Some(invariant)
+                && broken(candidate, mutant).as_ref() == Some(&how)
                 && (mutant.is_none() || broken(candidate, None).is_none())
         });
         match smaller {
@@ -26,9 +26,14 @@ pub fn shrink(mut plan: Plan, mutant: Option<&str>) -> Option<(Plan, usize)> {
     }
 }
 
-fn broken(plan: &Plan, mutant: Option<&str>) -> Option<&'static str> {
+/// The invariant and how it is broken: the text without numbers and without the details behind it.
+fn broken(plan: &Plan, mutant: Option<&str>) -> Option<(&'static str, String)> {
     probe::plant(mutant).expect("a mutant of this build");
-    run::run(plan, false).record.violations.first().map(|violation| violation.invariant)
+    let record = run::run(plan, false).record;
+    let violation = record.violations.first()?;
+    let text = violation.text.split(';').next().unwrap_or_default();
+    let text = text.chars().filter(|it| !it.is_ascii_digit()).collect();
+    Some((violation.invariant, text))
 }
 
 /// The plan with something less each, the largest things first.
@@ -84,8 +89,14 @@ fn remove_sessions(plan: &mut Plan, at: usize, count: usize) {
 type Less = fn(&mut Session);
 
 const LESS: [Less; 16] = [
-    |session| session.pipe.up /= 2,
-    |session| session.pipe.down /= 2,
+    |session| {
+        session.pipe.up /= 2;
+        session.pipe.early = session.pipe.early.min(session.pipe.up);
+    },
+    |session| {
+        session.pipe.down /= 2;
+        session.script.coalesced = session.script.coalesced.min(session.pipe.down);
+    },
     |session| session.pipe.early = 0,
     |session| session.pipe.pingpong = false,
     |session| session.pipe.cancel = Cancel::None,

@@ -101,7 +101,7 @@ impl Task {
 }
 
 /// Carries out tasks until there are no more, perhaps with a bug planted; `task` gives the one at
-/// a place.
+/// a place, and `tell` hears of each failure as soon as it is there.
 ///
 /// # Panics
 /// When there is no such bug in this build.
@@ -109,6 +109,7 @@ pub fn sweep(
     task: impl Fn(usize) -> Option<Task> + Sync,
     limits: Limits,
     mutant: Option<&str>,
+    tell: impl Fn(&Failure) + Sync,
 ) -> Tally {
     let next = AtomicUsize::new(0);
     let is_over = AtomicBool::new(false);
@@ -123,7 +124,9 @@ pub fn sweep(
                     && let Some(task) = task(next.fetch_add(1, Ordering::Relaxed))
                 {
                     probe::plant(mutant).expect("a mutant of this build");
-                    tally.add(task.run(), task.origin);
+                    if let Some(failure) = tally.add(task.run(), task.origin) {
+                        tell(failure);
+                    }
                     if limits.first && !tally.failures.is_empty() {
                         is_over.store(true, Ordering::Relaxed);
                     }
@@ -136,17 +139,18 @@ pub fn sweep(
 }
 
 impl Tally {
-    fn add(&mut self, ran: Ran, origin: Origin) {
+    /// Adds a run; its failure, if it is one.
+    fn add(&mut self, ran: Ran, origin: Origin) -> Option<&Failure> {
         self.runs += 1;
-        if let Some(violation) = ran.record.violations.into_iter().next() {
-            self.failures.push(Failure { origin, violation });
-        }
         for (invariant, count) in ran.record.applied {
             *self.applied.entry(invariant).or_default() += count;
         }
         for (mark, count) in probe::take_marks() {
             *self.marks.entry(mark).or_default() += count;
         }
+        let violation = ran.record.violations.into_iter().next()?;
+        self.failures.push(Failure { origin, violation });
+        self.failures.last()
     }
 
     /// Adds another tally.

@@ -97,8 +97,13 @@ as $$
         join pg_roles as o on o.oid = p.proowner
         where p.prosecdef and n.nspname not in ('pg_catalog', 'information_schema')
             and not (n.nspname = 'public'
-                and p.proname in ('current_tenant_id', 'multigres_context')
-                and p.proowner = (select f.proowner from pg_proc as f
+                and p.proname in ('current_tenant_id', 'multigres_context', 'multigres_own',
+                    'multigres_spelling', 'multigres_verdict', 'multigres_misspelt',
+                    'multigres_maintenance')
+                and p.proowner in (
+                    select s.nspowner from pg_namespace as s where s.nspname = 'multigres'
+                    union all
+                    select f.proowner from pg_proc as f
                     where f.oid = 'public.current_tenant_id()'::regprocedure))
             and not exists (
                 select from pg_depend as d

@@ -23,7 +23,7 @@ as $$
     select p.oid::regprocedure::text, md5(concat_ws('|', l.lanname, p.provolatile, p.prosecdef,
         p.proleakproof, p.proretset, p.proargnames, p.proconfig, p.prosrc))
     from pg_proc as p join pg_language as l on l.oid = p.prolang
-    where p.pronamespace = 'multigres'::regnamespace
+    where p.pronamespace = 'multigres'::regnamespace and p.proname <> 'context_1'
         or p.pronamespace = 'public'::regnamespace and starts_with(p.proname::text, 'multigres_')
             and p.proname not in ('multigres_context', 'multigres_own')
 $$;
@@ -45,7 +45,9 @@ as $$
     own as (
         select 'function ' || p.oid::regprocedure::text as object, p.proowner as owner,
             case when p.oid in ('public.current_tenant_id()'::regprocedure,
-                    'public.multigres_context(text)'::regprocedure)
+                    'public.multigres_context(text)'::regprocedure,
+                    'public.multigres_own()'::regprocedure,
+                    'public.multigres_own(text)'::regprocedure)
                 -- Policies need them. They are defined anew before anyone calls them.
                 then format('alter function %s owner to %I; ', p.oid::regprocedure,
                     pg_get_userbyid(setup.owner)) || 'select public.multigres_define_context()'
@@ -58,7 +60,7 @@ as $$
                 or starts_with(p.proname::text, 'multigres_'))
         union all
         select 'table ' || c.oid::regclass::text, c.relowner,
-            case when c.oid = to_regclass('public.multigres_seal_keys')
+            case when c.oid = to_regclass('multigres.seal_keys')
                 then 'select public.multigres_unseal()'
                 else format('drop table %s', c.oid::regclass) end
         from pg_class as c
@@ -89,8 +91,9 @@ as $$
             union all
             select x.* from pg_attribute as t, aclexplode(t.attacl) as x where t.attrelid = c.oid
         ) as a
+        -- Of the seal's keys multigres_check_role() tells.
         where c.relnamespace = 'multigres'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f')
-            and a.grantee <> c.relowner
+            and c.relname <> 'seal_keys' and a.grantee <> c.relowner
         union all
         select 'schema multigres', a.grantee,
             format('revoke all on schema multigres from %s', case a.grantee when 0 then 'public'

@@ -4,33 +4,39 @@ returns table (severity text, object text, problem text, fix text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-    with isolations as (
+    with recursive above(relation, top, depth) as (
+        select c.oid, c.oid, 0 from pg_class as c
+        where c.oid in (select i.relation from public.multigres_isolations() as i)
+        union all
+        select a.relation, i.inhparent, a.depth + 1
+        from above as a join pg_inherits as i on i.inhrelid = a.top
+    ),
+    isolations as materialized (
         select i.*, format('policy %I on %s', i.policy_name, i.relation::regclass) as object,
-            format('drop policy %I on %s; select public.multigres_protect(%L, %L%s)',
-                i.policy_name, i.relation::regclass, i.relation::regclass, t.attname,
-                case when x.variable <> 'app.current_tenant_id'
-                    then format(', %L', x.variable) else '' end) as again
+            i.relation::regclass::text as name, multigres.form(i.relation) as form,
+            multigres.wanted_form(i.relation) as wanted,
+            case when i.column_number is null and i.column_name is not null
+                then format('select public.multigres_unprotect(%L, %L)', w.whole, i.column_name)
+                else format('select public.multigres_protect(%L, %L%s)', w.whole, t.attname,
+                    case when i.variable <> 'app.current_tenant_id'
+                        then format(', %L', i.variable) else '' end) end as again
         from public.multigres_isolations() as i
         cross join lateral (
-            select public.multigres_memory(obj_description(i.policy, 'pg_policy'))
-        ) as m(memory)
-        cross join lateral (
-            select case when i.intact then i.variable
-                else coalesce(m.memory ->> 'variable', i.variable) end as variable
-        ) as x
+            select a.top::regclass from above as a where a.relation = i.relation
+            order by a.depth desc limit 1
+        ) as w(whole)
         left join lateral (
-            -- A changed policy need not name its column any more: its comment does, or the policy
-            -- beside it.
+            -- A changed policy without a record need not name its column any more: the policy
+            -- beside it does.
             select a.attname from pg_attribute as a
             where a.attrelid = i.relation and a.attnum > 0 and not a.attisdropped
-            order by coalesce(a.attname = i.column_name and i.intact, false) desc,
-                coalesce(a.attname = m.memory ->> 'column', false) desc,
+            order by coalesce(a.attname = i.column_name, false) desc,
                 exists (
                     select from pg_depend as d join pg_policy as p on p.oid = d.objid
-                    where p.polrelid = i.relation and p.polname = 'multigres_access'
+                    where p.polrelid = i.relation and p.polname ~ '^multigres_'
                         and d.classid = 'pg_policy'::regclass and d.refobjid = i.relation
                         and d.refclassid = 'pg_class'::regclass and d.refobjsubid = a.attnum) desc,
-                coalesce(a.attname = i.column_name, false) desc, a.attname = 'tenant_id' desc
+                a.attname = 'tenant_id' desc
             limit 1
         ) as t on true
     ),
@@ -49,25 +55,85 @@ as $$
             select from pg_depend as d
             where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
     )
-    select 'error', i.object,
+    select 'error', case when x.held then format('policy multigres_access on %s', i.name)
+            else i.object end,
         case
+            when x.held then 'does not say what the restrictive policy says'
             when p.polpermissive then 'is permissive: any other policy widens it'
             when p.polroles <> '{0}' then 'holds only the roles '
                 || (
                     select string_agg(quote_ident(r.rolname), ', ' order by r.rolname)
                     from pg_roles as r where r.oid = any (p.polroles))
             when p.polcmd <> '*' then 'does not hold every command'
-            else 'does not compare a column with the context, and nothing else'
+            else 'does not compare each tenant column with the context, and nothing else'
         end,
-        i.again
-    from isolations as i join pg_policy as p on p.oid = i.policy
+        min(i.again)
+    from isolations as i
+    join pg_policy as p on p.oid = i.policy
+    cross join lateral (
+        select not p.polpermissive and p.polroles = '{0}' and p.polcmd = '*'
+            and pg_get_expr(p.polwithcheck, p.polrelid) = multigres.condition(i.relation, false)
+            and pg_get_expr(p.polqual, p.polrelid) in (multigres.condition(i.relation, false),
+                multigres.condition(i.relation, true)) as held
+    ) as x
     where not i.intact
+    group by i.relation, i.object, i.name, x.held, p.oid, p.polpermissive, p.polroles, p.polcmd
     union all
-    select 'warning', i.object, 'has no WITH CHECK of its own',
-        format('alter policy %I on %s with check (%s)', i.policy_name, i.relation::regclass,
-            pg_get_expr(p.polqual, p.polrelid))
-    from isolations as i join pg_policy as p on p.oid = i.policy
-    where i.intact and p.polwithcheck is null
+    -- A column that was dropped took the policy along; without it, the others are held again.
+    select 'error', 'table ' || i.name,
+        format('the policy of column %I is gone, and nothing compares it with %s', i.column_name,
+            i.variable),
+        i.again
+    from isolations as i
+    where i.policy is null and (i.column_number is null or not exists (
+        select from isolations as j where j.relation = i.relation and j.column_number is null))
+    union all
+    select case when t.front is false then 'info' else 'warning' end, 'table ' || i.name,
+        case when t.front is false then 'has no front, by multigres_front()'
+            else 'has the policies of a database that is not sealed' end
+            || ': a tenant''s own SQL can find out what other tenants'' rows hold',
+        case when t.front is false then format('select public.multigres_front(%L, true)', i.name)
+            else min(i.again) end
+    from isolations as i left join multigres.tables as t on t.relation = i.relation
+    where i.form = 'plain' and multigres.sealed()
+    group by i.relation, i.name, t.front
+    union all
+    select 'info', 'table ' || i.name,
+        'has the policies of a sealed database, which cost more', min(i.again)
+    from isolations as i where i.form <> i.wanted and i.form = 'fronted'
+    group by i.relation, i.name
+    union all
+    select 'warning', 'table ' || i.name,
+        format('no permissive policy lets app_user use its privileges: %s', x.privileges),
+        case
+            when not exists (
+                select from unnest('{r,a,w,d}'::"char"[]) as c
+                where multigres.admits(i.relation, c))
+            then min(i.again)
+            else (
+                select string_agg(format('create policy %I on %s for %s to app_user %s',
+                    'app_user_' || c.command, i.name, c.command,
+                    case c.command when 'insert' then 'with check (true)' else 'using (true)' end),
+                    '; ')
+                from unnest(string_to_array(lower(x.privileges), ', ')) as c(command)
+            )
+        end
+    from isolations as i
+    cross join lateral multigres.shut_out(i.relation) as x(privileges)
+    where i.intact and x.privileges is not null
+    group by i.relation, i.name, x.privileges
+    union all
+    select 'warning', 'table ' || i.name,
+        format('role %I has privileges on it and sees no row: it is no member of app_user', x.role),
+        format('grant app_user to %I', x.role)
+    from isolations as i cross join lateral multigres.strangers(i.relation) as x(role)
+    where i.intact
+    union all
+    select 'warning', 'table ' || i.name,
+        format('column %I has lost its default: an INSERT that does not name it fails',
+            i.column_name),
+        i.again
+    from isolations as i where multigres.is_bare(i.relation, i.column_name)
     union all
     -- Where the restrictive policy is gone or changed, each permissive one is the whole of the
     -- isolation; but for that of multigres_protect() nothing is known about it.
@@ -101,34 +167,9 @@ as $$
         order by a.attnum limit 1
     ) as t on true
     where p.polname = 'multigres_access' and not p.protected
-        and p.polrelid not in (select l.relation from public.multigres_lost() as l)
-    union all
-    -- The policies that are left know of it, and do not hold what it held.
-    select 'error', format('table %s', l.relation),
-        format('the policy of column %I is gone, and nothing compares it with %s', l.column_name,
-            l.variable),
-        case
-            when exists (
-                select from pg_attribute as a
-                where a.attrelid = l.relation and a.attname = l.column_name)
-            then format('select public.multigres_protect(%L, %L, %L)', t.whole, l.column_name,
-                l.variable)
-            else format('select public.multigres_unprotect(%L, %L)', t.whole, l.column_name)
-        end
-    from public.multigres_lost() as l
-    cross join lateral (
-        with recursive above(id, depth) as (
-            select l.relation::oid, 0
-            union all
-            select i.inhparent, depth + 1
-            from pg_inherits as i join above on i.inhrelid = above.id
-        )
-        select above.id::regclass from above order by above.depth desc limit 1
-    ) as t(whole)
     union all
     -- A session may SET what it likes. Sealed, the whole point is that this does not help it.
-    select case when to_regclass('public.multigres_seal_keys') is null
-            then 'info' else 'error' end,
+    select case when multigres.sealed() then 'error' else 'info' end,
         p.object,
         'reads a setting that any session may SET',
         case when p.held then format('drop policy %I on %s', p.polname, p.polrelid::regclass)
@@ -153,12 +194,6 @@ as $$
                 and d.refclassid = 'pg_proc'::regclass
                 and f.prosrc ~* '\mcurrent_setting\M'
                 and not (f.pronamespace = 'public'::regnamespace
-                    and f.proname in ('current_tenant_id', 'multigres_context')))
-    union all
-    select 'info', 'table ' || i.relation::regclass::text,
-        'has no permissive policy: nobody sees a row',
-        i.again
-    from isolations as i
-    where i.intact and not exists (
-        select from pg_policy as p where p.polrelid = i.relation and p.polpermissive)
+                    and f.proname in ('current_tenant_id', 'multigres_context',
+                        'multigres_own')))
 $$;

@@ -77,64 +77,18 @@ as $$
 $$;
 
 
--- What PostgreSQL may put into the text of such a comparison without changing it.
-create or replace function public.multigres_noise() returns text
-language sql immutable
-as $$
-    select '\mSELECT\M|\mAS\M\s+"?\w+"?|[()\s]'
-        || '|::(character varying|"?\w+"?(\."?\w+"?)?)(\(\d+\))?'
-$$;
-
-
--- The restrictive policies of Multigres, one line for each column that they hold. `intact` says
--- that the policy does what multigres_protect() made it for: everyone, every command, and a
--- comparison of the column with the context and nothing else.
+-- The dimensions of protected relations, see multigres_dimensions(), with the policy that holds
+-- them; `policy` is NULL where it is gone.
 create or replace function public.multigres_isolations()
 returns table (policy oid, policy_name name, relation oid, column_number smallint,
     column_name name, variable text, intact boolean)
 language sql stable
 set search_path = pg_catalog, pg_temp
-set quote_all_identifiers = off
 as $$
-    select p.oid, p.polname, p.polrelid, a.attnum, a.attname, x.variable,
-        not p.polpermissive and p.polcmd = '*' and p.polroles = '{0}'
-            and coalesce(x.compares and y.compares, false)
-    from pg_policy as p
-    left join lateral (
-        -- Of several columns the first: then the policy is not intact, and is found so.
-        select t.attnum, t.attname
-        from pg_depend as d
-        join pg_attribute as t on t.attrelid = p.polrelid and t.attnum = d.refobjsubid
-        where d.classid = 'pg_policy'::regclass and d.objid = p.oid
-            and d.refclassid = 'pg_class'::regclass and d.refobjid = p.polrelid
-            and d.refobjsubid > 0
-        order by t.attnum limit 1
-    ) as a on true
-    cross join lateral (
-        -- OFFSET 0: once for each policy, and not wherever the text is asked for.
-        select pg_get_expr(p.polqual, p.polrelid) as qual offset 0
-    ) as q
-    cross join lateral (
-        select e.bare in (
-                e.name || '=public.current_tenant_id',
-                e.name || '=public.multigres_context''' || e.variable || '''')
-                -- As multigres_protect() writes it: citext is compared twice.
-                or e.qual = public.multigres_predicate(p.polrelid, a.attname, e.variable)
-                as compares,
-            e.variable
-        from (
-            -- Casts, parentheses and the wrapping in a subquery are as the type wants them.
-            select q.qual, regexp_replace(q.qual, r.noise, '', 'g') as bare,
-                regexp_replace(quote_ident(a.attname), r.noise, '', 'g') as name,
-                coalesce(
-                    substring(q.qual from 'multigres_context\(''([^'']+)'''),
-                    'app.current_tenant_id') as variable
-            from (values (public.multigres_noise())) as r(noise)
-        ) as e
-    ) as x
-    cross join lateral (
-        select p.polwithcheck is null
-            or pg_get_expr(p.polwithcheck, p.polrelid) = q.qual as compares
-    ) as y
-    where p.polname ~ '^multigres_isolation'
+    select p.oid, d.policy, d.relation::oid, a.attnum, d.column_name,
+        coalesce(d.variable, 'app.current_tenant_id'), d.intact
+    from public.multigres_dimensions() as d
+    left join pg_policy as p on p.polrelid = d.relation and p.polname = d.policy
+    left join pg_attribute as a on a.attrelid = d.relation and a.attname = d.column_name
+        and a.attnum > 0 and not a.attisdropped
 $$;

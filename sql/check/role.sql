@@ -45,7 +45,7 @@ as $$
     from roles as r, setup where r.oid = setup.owner and not r.itself
     union all
     select case when r.rolname = 'pg_read_all_data'
-            and to_regclass('public.multigres_seal_keys') is not null
+            and to_regclass('multigres.seal_keys') is not null
             then 'error' else 'warning' end,
         'role app_user',
         format('is a member of %I, which sees or does more than one tenant should', r.rolname),
@@ -55,17 +55,17 @@ as $$
         'pg_read_all_stats', 'pg_read_all_settings', 'pg_stat_scan_tables', 'pg_signal_backend',
         'pg_create_subscription', 'pg_checkpoint', 'pg_use_reserved_connections')
     union all
-    select 'error', 'table public.multigres_seal_keys', 'app_user may use the keys of the seal',
+    select 'error', 'table multigres.seal_keys', 'app_user may use the keys of the seal',
         coalesce(
             case when pg_has_role('app_user', c.relowner, 'member')
-                then format('alter table public.multigres_seal_keys owner to %I', current_user) end,
+                then format('alter table multigres.seal_keys owner to %I', current_user) end,
             public.multigres_revoke_table(c.oid, 'SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE',
                 'REFERENCES', 'TRIGGER'))
     from pg_class as c, setup
-    where c.oid = to_regclass('public.multigres_seal_keys')
+    where c.oid = to_regclass('multigres.seal_keys')
         and (c.relowner in (select r.oid from roles as r) and c.relowner <> setup.owner
-            or public.multigres_reached(c.oid, 'SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE',
-                'REFERENCES', 'TRIGGER') is not null)
+            -- Whatever it may do with the schema: the daemon refuses the login.
+            or multigres.reaches_keys(to_regrole('app_user'), c.oid) like '% is granted to %')
     union all
     -- Who may create where others look lays traps for them: what a tenant makes there runs in the
     -- sessions of the next one, with his rows.

@@ -42,8 +42,7 @@ as $$
             where f.relation = c.oid order by f.depth desc limit 1
         ) as above on true
         where c.relkind in ('r', 'p') and c.relpersistence <> 't'
-            and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast', 'multigres')
-            and c.oid is distinct from to_regclass('public.multigres_seal_keys')
+            and n.nspname not in ('multigres', 'pg_catalog', 'information_schema', 'pg_toast')
             and not exists (
                 select from pg_depend as d
                 where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')

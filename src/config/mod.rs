@@ -20,7 +20,7 @@ use log::LevelFilter;
 use crate::net::{Address, unix_socket};
 use crate::proxy::{self, Upstream};
 use crate::session::{self, Auth};
-use crate::tenant::{Policy, Pooler, Seal, SealBind, SealDemand, SealKey, seal_name};
+use crate::tenant::{GuardDemand, Policy, Pooler, Seal, SealBind, SealDemand, SealKey, seal_name};
 
 pub use key_file::fresh_seal_key;
 pub use settings::{SETTINGS, Setting};
@@ -119,6 +119,8 @@ pub struct Draft {
     seal_key: Option<SealKey>,
     seal_bind: SealBind,
     seal: SealDemand,
+    guard: GuardDemand,
+    verify_ttl: Duration,
     tls: TlsDraft,
     /// Where each setting that is not a default was set last.
     places: Vec<(&'static str, String)>,
@@ -147,6 +149,8 @@ impl Default for Draft {
             seal_key: None,
             seal_bind: SealBind::Address,
             seal: SealDemand::Prefer,
+            guard: GuardDemand::Prefer,
+            verify_ttl: Duration::ZERO,
             tls: TlsDraft::default(),
             places: Vec::new(),
             mistakes: Vec::new(),
@@ -291,6 +295,7 @@ impl Draft {
             superuser_bypass: self.superuser_bypass,
             upstream_pooler: self.upstream_pooler,
             seal: self.seal_key.map(|key| Seal { key, bind: self.seal_bind, demand: self.seal }),
+            guard: self.guard,
         };
         let session = session::Settings {
             policy,
@@ -310,6 +315,7 @@ impl Draft {
                 login_timeout: self.login_timeout,
                 upstream_connect_timeout: self.upstream_connect_timeout,
                 idle_timeout: self.idle_timeout,
+                verify_ttl: self.verify_ttl,
                 connections_max: self.max_connections,
                 limits: proxy::Limits::default(),
             },

@@ -10,7 +10,7 @@ use super::value::{
 };
 use super::{Draft, key_file};
 use crate::session::Auth;
-use crate::tenant::{Pooler, SealBind, SealDemand};
+use crate::tenant::{GuardDemand, Pooler, SealBind, SealDemand};
 
 /// One setting.
 pub struct Setting {
@@ -35,7 +35,7 @@ impl Setting {
 }
 
 /// Every setting there is.
-pub const SETTINGS: [Setting; 29] = [
+pub const SETTINGS: [Setting; 31] = [
     Setting {
         name: "port",
         environment: "MULTIGRES_PORT",
@@ -208,6 +208,29 @@ pub const SETTINGS: [Setting; 29] = [
             let demands = [("prefer", SealDemand::Prefer), ("require", SealDemand::Require)];
             set(&mut draft.seal, word(text, &demands))
         },
+    },
+    Setting {
+        name: "guard",
+        environment: "MULTIGRES_GUARD",
+        default: "prefer",
+        help: "off, prefer or require: whether the database is asked if its tables are protected",
+        value: "DEMAND",
+        parse: |draft, text| {
+            let demands = [
+                ("off", GuardDemand::Off),
+                ("prefer", GuardDemand::Prefer),
+                ("require", GuardDemand::Require),
+            ];
+            set(&mut draft.guard, word(text, &demands))
+        },
+    },
+    Setting {
+        name: "verify_ttl",
+        environment: "MULTIGRES_VERIFY_TTL",
+        default: "10s",
+        help: "how long a good answer to guard serves further logins of a role; 0 asks each time",
+        value: "TIME",
+        parse: |draft, text| set(&mut draft.verify_ttl, duration(text)),
     },
     Setting {
         name: "tls_cert",

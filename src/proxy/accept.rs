@@ -1,17 +1,27 @@
 //! Takes connections from the listeners, a bounded number a turn; outlives a lack of descriptors.
 //! Knows nothing of what becomes of them.
 
+use std::fmt;
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use log::warn;
 
-use super::Proxy;
 use super::connection::Connection;
 use super::token::{self, Key};
+use super::{Proxy, Settings, too_many};
 use crate::net::{Net, Peer};
 use crate::relay::Relay;
-use crate::session::{ClientPlace, Leg, Session};
+use crate::session::{ClientPlace, Leg, Session, Stage};
+
+/// Whether one more connection can be accepted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Room {
+    Free,
+    /// If this one is closed.
+    InPlaceOf(Key),
+    None,
+}
 
 /// The listeners and whether they are to be asked.
 pub(super) struct Acceptor<L> {
@@ -59,6 +69,13 @@ impl<L> Acceptor<L> {
     pub(super) fn resumes(&self) -> Option<Instant> {
         self.paused_until
     }
+
+    fn pause(&mut self, now: Instant, reason: &dyn fmt::Display) {
+        self.paused_until = Some(now + ACCEPT_PAUSE);
+        if !std::mem::replace(&mut self.warned, true) {
+            warn!("accepting paused: {reason}");
+        }
+    }
 }
 
 impl<N: Net> Proxy<N> {
@@ -74,14 +91,17 @@ impl<N: Net> Proxy<N> {
         let first = self.acceptor.first;
         for at in (0..listeners).map(|at| (first + at) % listeners) {
             while (left > 0 || mutant!(AcceptsUnbounded)) && self.acceptor.listeners[at].ready {
+                let room = self.room();
+                if room == Room::None {
+                    return self.wait_for_room(now);
+                }
                 left = left.saturating_sub(1);
                 let accepted = self.net.accept(&mut self.acceptor.listeners[at].listener);
                 match accepted {
                     Ok((stream, peer)) => {
                         self.acceptor.warned = false;
-                        if !self.has_room() {
-                            sometimes!(CrowdedOut);
-                            self.make_room(now);
+                        if let Room::InPlaceOf(key) = room {
+                            self.crowd_out(key, now);
                         }
                         self.admit(stream, peer, now);
                     }
@@ -95,16 +115,57 @@ impl<N: Net> Proxy<N> {
                             self.acceptor.listeners[at].ready = false;
                             return;
                         }
-                        self.acceptor.paused_until = Some(now + ACCEPT_PAUSE);
-                        if !std::mem::replace(&mut self.acceptor.warned, true) {
-                            warn!("accepting paused: {error}");
-                        }
-                        return;
+                        return self.acceptor.pause(now, &error);
                     }
                 }
             }
         }
         sometimes!(left == 0, AcceptsSpent);
+    }
+
+    /// Leaves whoever comes in the kernel's queue: nobody who is here may be closed for them. Those
+    /// who wait for their first turn soon can be; others end by themselves, of which no event tells.
+    fn wait_for_room(&mut self, now: Instant) {
+        sometimes!(NoRoom);
+        if self.run_queue.is_empty() {
+            self.acceptor.pause(now, &"there is no room for another connection");
+        }
+    }
+
+    /// Closes a connection that is no session, so that another one can take its place.
+    fn crowd_out(&mut self, key: Key, now: Instant) {
+        sometimes!(CrowdedOut);
+        let relay = &mut self.connections[key.slot].relay;
+        relay.session_mut().refuse(too_many().private("crowded out"));
+        relay.pump(&mut self.pool, self.settings.limits.turn_bytes);
+        self.close(key, None, now);
+    }
+
+    /// Room for one more connection, if only to refuse it or to pass a cancel request on. The
+    /// connection that is no session and whose time is over first has to make room, so that silent
+    /// clients, however many, do not keep others out. A cancel request on its way is the last to go:
+    /// while upstream is dialled its time is always the shortest.
+    fn room(&self) -> Room {
+        let Settings { connections_max, limits, .. } = &self.settings;
+        if self.connections.len() < 2 * connections_max + limits.spare_connections
+            || mutant!(RoomIgnored)
+        {
+            return Room::Free;
+        }
+        let mut room = Room::None;
+        for key in self.timers.keys() {
+            let connection = &self.connections[key.slot];
+            if !connection.may_be_crowded_out() {
+                continue;
+            }
+            if connection.relay.session().stage() != Stage::Cancelling {
+                return Room::InPlaceOf(key);
+            }
+            if room == Room::None {
+                room = Room::InPlaceOf(key);
+            }
+        }
+        room
     }
 
     fn admit(&mut self, mut stream: N::Stream, peer: Peer, now: Instant) {

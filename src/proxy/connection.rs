@@ -4,12 +4,13 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use log::{debug, info, warn};
+use log::{debug, error, info, warn};
 
+use super::verdicts::Asker;
 use crate::net::{Address, Peer};
 use crate::refusal::{Fault, Quoted};
 use crate::relay::{Ending, Phase, Relay};
-use crate::session::{Leg, Outcome};
+use crate::session::{Guard, Leg, Outcome, is_alarm};
 use crate::tenant::{Described, Policy};
 
 /// One client connection with its upstream connection.
@@ -23,6 +24,8 @@ pub(super) struct Connection<S> {
     /// Its entry among the timers.
     pub(super) deadline: Option<Instant>,
     pub(super) dial: Option<Dial>,
+    /// Whose verdict its batch asks for, and since when it may.
+    pub(super) asker: Option<(Asker, Instant)>,
     pub(super) last_active: Instant,
     /// The phase at the last look, and when it was entered or last came on.
     pub(super) phase: Phase,
@@ -89,6 +92,7 @@ impl<S: crate::net::Stream> Connection<S> {
             counted: false,
             deadline: None,
             dial: None,
+            asker: None,
             last_active: now,
             phase: Phase::Login,
             phase_since: now,
@@ -106,6 +110,13 @@ impl<S: crate::net::Stream> Connection<S> {
 
     pub(super) fn accepted(&self) -> Instant {
         self.accepted
+    }
+
+    /// It may be closed so that another one can be accepted. A session that has ended counts no
+    /// longer, but its client may still have to take upstream's last words: closing would reset
+    /// them if the client has said anything since.
+    pub(super) fn may_be_crowded_out(&self) -> bool {
+        !self.counted && (self.piped.is_none() || mutant!(LastWordsCrowdedOut))
     }
 
     /// Notes a change of phase, with a line in the log where a session comes up or is refused.
@@ -148,10 +159,15 @@ impl<S: crate::net::Stream> Connection<S> {
             Some(true) => " seal=on",
             Some(false) => " seal=off",
         };
+        let guard = match self.relay.session().guard() {
+            None => "",
+            Some(Guard::Kept | Guard::Held) => " guard=on",
+            Some(Guard::Absent) => " guard=off",
+        };
         let client_tls = self.tls_version(Leg::Client);
         let upstream_tls = self.tls_version(Leg::Upstream);
         info!(
-            "session={} up peer={}{}{seal}{client_tls}{upstream_tls} login={}ms",
+            "session={} up peer={}{}{seal}{client_tls}{upstream_tls} login={}ms{guard}",
             self.number,
             self.peer,
             self.described(policy),
@@ -162,6 +178,9 @@ impl<S: crate::net::Stream> Connection<S> {
     fn log_refused(&self, policy: &Policy) {
         let (number, peer, who) = (self.number, self.peer, self.described(policy));
         match self.relay.session().outcome() {
+            Some(Outcome::Refused(refusal)) if is_alarm(refusal) => {
+                error!("session={number} refused peer={peer}{who} {refusal} call={}", Quoted(CALL));
+            }
             Some(Outcome::Refused(refusal)) if refusal.fault == Fault::Upstream => {
                 warn!("session={number} refused peer={peer}{who} {refusal}");
             }
@@ -221,6 +240,10 @@ impl<S: crate::net::Stream> Connection<S> {
         Described(self.relay.session().login(), policy)
     }
 }
+
+/// What an operator does about a refusal by the guard.
+const CALL: &str = "select multigres_protect(TABLE) to protect it again, multigres_unprotect(TABLE) \
+    to open it, multigres_forget(NAME) for a name that is another table's now";
 
 fn name(leg: Leg) -> &'static str {
     match leg {

@@ -80,6 +80,7 @@ impl<N: Net> Proxy<N> {
             Ok(true) => {
                 connection.dial = None;
                 self.directory.prefer(&addresses[at]);
+                self.recall_verdict(key, &addresses[at], now);
             }
             Err(error) => {
                 sometimes!(ConnectRefused);

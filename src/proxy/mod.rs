@@ -15,6 +15,7 @@ mod dial;
 mod timers;
 mod token;
 mod upstream;
+mod verdicts;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -37,6 +38,7 @@ use connection::{Connection, Cut};
 use timers::Timers;
 use token::{Key, Target};
 use upstream::Directory;
+use verdicts::Verdicts;
 
 /// Settings of the loop.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +55,8 @@ pub struct Settings {
     pub upstream_connect_timeout: Duration,
     /// Without a byte in either direction; `None` for ever.
     pub idle_timeout: Option<Duration>,
+    /// How long a good verdict of a database's guard serves further logins of the role.
+    pub verify_ttl: Duration,
     /// Logins are refused while there are so many sessions, from the StartupMessage to the end of
     /// the pipe; cancel requests are not.
     pub connections_max: usize,
@@ -119,6 +123,7 @@ pub struct Proxy<N: Net> {
     run_queue: VecDeque<Key>,
     timers: Timers,
     directory: Directory,
+    verdicts: Verdicts,
     pool: BufferPool,
     generation: u32,
     /// Connections accepted so far.
@@ -141,6 +146,7 @@ impl<N: Net> Proxy<N> {
             run_queue: VecDeque::new(),
             timers: Timers::default(),
             directory: Directory::new(settings.upstream.clone()),
+            verdicts: Verdicts::default(),
             pool: BufferPool::new(settings.limits.buffer_bytes),
             generation: 0,
             accepted: 0,
@@ -311,6 +317,11 @@ impl<N: Net> Proxy<N> {
         let settings = &self.settings;
         let Some(connection) = self.connections.get_mut(key.slot) else { return };
         connection.note_phase(now, &settings.session.policy);
+        if connection.phase != Phase::Login && connection.asker.is_some() {
+            self.note_verdict(key, now);
+        }
+        let settings = &self.settings;
+        let Some(connection) = self.connections.get_mut(key.slot) else { return };
         if connection.phase == Phase::Lingering && !mutant!(RefusedCounted) {
             self.sessions -= usize::from(std::mem::take(&mut connection.counted));
         }
@@ -396,25 +407,6 @@ impl<N: Net> Proxy<N> {
         }
         let next = [self.timers.next(), self.acceptor.resumes()].into_iter().flatten().min()?;
         Some(next.saturating_duration_since(now))
-    }
-
-    /// Room for one more connection, if only to refuse it or to pass a cancel request on.
-    fn has_room(&self) -> bool {
-        let Settings { connections_max, limits, .. } = &self.settings;
-        self.connections.len() < 2 * connections_max + limits.spare_connections
-    }
-
-    /// Makes room by closing the connection that is no session and whose time is over first, so
-    /// that silent clients, however many, do not keep others out. Without effect before any of
-    /// them has a deadline.
-    fn make_room(&mut self, now: Instant) {
-        let connections = &self.connections;
-        let first = self.timers.keys().find(|key| !connections[key.slot].counted);
-        let Some(key) = first else { return };
-        let relay = &mut self.connections[key.slot].relay;
-        relay.session_mut().refuse(too_many().private("crowded out"));
-        relay.pump(&mut self.pool, self.settings.limits.turn_bytes);
-        self.close(key, None, now);
     }
 
     /// A connection wants to become a session. It counts as one until it ends or is refused.

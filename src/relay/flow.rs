@@ -18,6 +18,8 @@ pub(super) struct Flow {
     /// What has been read and not yet written. Nothing is read before it has gone.
     pending: Option<Buffer>,
     bytes: u64,
+    /// Bytes of the login's rest that have been written.
+    rest_bytes: u64,
     progress: Progress,
 }
 
@@ -42,12 +44,17 @@ pub(super) enum Moved {
 
 impl Flow {
     pub(super) fn new(from: Leg) -> Self {
-        Flow { from, pending: None, bytes: 0, progress: Progress::Open }
+        Flow { from, pending: None, bytes: 0, rest_bytes: 0, progress: Progress::Open }
     }
 
     /// Bytes written to the sink, without the login's rest.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Grows with whatever the sink takes.
+    pub(super) fn taken_bytes(&self) -> u64 {
+        self.bytes + self.rest_bytes
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -80,10 +87,12 @@ impl Flow {
         }
         if !rest.is_empty() {
             match write_rest(to, rest) {
-                Ok(true) => {}
-                Ok(false) => {
-                    sometimes!(RestBlocked);
-                    return Moved::Waiting;
+                Ok(written) => {
+                    self.rest_bytes += written as u64;
+                    if !rest.is_empty() {
+                        sometimes!(RestBlocked);
+                        return Moved::Waiting;
+                    }
                 }
                 Err(kind) => self.sink_failed(kind, pool, ending),
             }
@@ -206,17 +215,12 @@ impl Flow {
     }
 }
 
-/// Writes what the login has left; whether all of it has gone. Its memory is given back then.
-fn write_rest<S: Stream>(to: &mut Transport<S>, rest: &mut BytesMut) -> Result<bool, ErrorKind> {
-    match to.write(rest) {
-        Ok(written) => rest.advance(written),
-        Err(kind) => {
-            *rest = BytesMut::new();
-            return Err(kind);
-        }
+/// Writes what the login has left; how much of it has gone. Its memory is given back with the last.
+fn write_rest<S: Stream>(to: &mut Transport<S>, rest: &mut BytesMut) -> Result<usize, ErrorKind> {
+    let result = to.write(rest);
+    match result {
+        Ok(written) if written < rest.len() => rest.advance(written),
+        Ok(_) | Err(_) => *rest = BytesMut::new(),
     }
-    if rest.is_empty() {
-        *rest = BytesMut::new();
-    }
-    Ok(rest.is_empty())
+    result
 }

@@ -111,7 +111,7 @@ impl<S: Stream> Relay<S> {
 
     /// Grows with whatever the client takes.
     pub fn taken_bytes(&self) -> u64 {
-        self.down.bytes() + self.client.ciphertext_bytes()
+        self.down.taken_bytes() + self.client.ciphertext_bytes()
     }
 
     /// The TLS version of a leg, for the log; `None` without TLS.

@@ -5,11 +5,13 @@ use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Io, Outcome, Step};
+use super::{Guard, Io, Outcome, Step, guard};
 use crate::protocol::backend::{self, tag};
 use crate::protocol::{Message, frontend};
 use crate::refusal::{Fault, Refusal, sqlstate};
-use crate::tenant::{Context, Identity, Login, Policy, Pooler, SEAL_BIND_HINT, SealDemand, Tenant};
+use crate::tenant::{
+    Context, GuardDemand, Identity, Login, Policy, Pooler, SEAL_BIND_HINT, SealDemand, Tenant,
+};
 
 /// Holds back what upstream says until the injected batch has been answered exactly right.
 pub(super) struct Injecting {
@@ -104,7 +106,8 @@ impl Injecting {
             }
             tag::READY_FOR_QUERY => {
                 check_idle(message)?;
-                put_batch(&mut io.to_upstream, self.tenant(), &self.context, policy);
+                let guard = asks_guard(policy).then(|| guard::column(io.guard.is_some()));
+                put_batch(&mut io.to_upstream, self.tenant(), &self.context, policy, guard);
                 self.progress = Progress::Injected(match policy.upstream_pooler {
                     Pooler::None => &ANSWER,
                     Pooler::Session => &ANSWER[DEFAULTS_MESSAGES..],
@@ -196,9 +199,14 @@ impl Injecting {
                 let bound = self.context.parameters().len();
                 match row.split_at_checked(bound) {
                     Some((values, [current, session, privileged, pid, seal @ ..])) => {
+                        let (seal, verdict) = split_verdict(seal, asks_guard(policy))?;
                         let users = [current, session];
                         self.check_session(values, users, privileged, pid, policy)?;
                         io.sealed = self.check_seal(seal, policy)?;
+                        if let Some(verdict) = verdict {
+                            let kept = io.guard == Some(Guard::Kept);
+                            io.guard = Some(guard::judge(verdict, kept, policy)?);
+                        }
                         Ok(())
                     }
                     Some(_) | None => Err(not_bound("not the columns that were asked for")),
@@ -244,8 +252,8 @@ impl Injecting {
         Ok(())
     }
 
-    /// With a key, PostgreSQL must see the tenant through the seals; without, it must not ask for
-    /// any. Answers whether it asks, where there is a key.
+    /// With a key, PostgreSQL must see the tenant through the seals, and the role must not reach the
+    /// keys; without, it must not ask for any. Answers whether it asks, where there is a key.
     fn check_seal(
         &self,
         columns: &[Option<&[u8]>],
@@ -253,12 +261,18 @@ impl Injecting {
     ) -> Result<Option<bool>, Refusal> {
         let Some(seal) = &policy.seal else { return check_unsealed(columns).map(|()| None) };
         match columns {
-            [values @ .., asks] if values.len() == self.tenant().values().len() => {
+            [values @ .., asks, reached] if values.len() == self.tenant().values().len() => {
                 if !are(values, self.tenant().values()) && !mutant!(SealUnread) {
                     sometimes!(SealMisfits);
                     return Err(seal_misfits());
                 }
                 sometimes!(SealFits);
+                if let Some(how) = reached
+                    && !mutant!(ReachedUnread)
+                {
+                    sometimes!(KeysReached);
+                    return Err(reaches_keys(how));
+                }
                 match (*asks, seal.demand) {
                     (Some(b"t"), _) => Ok(Some(true)),
                     (Some(b"f"), SealDemand::Prefer) => Ok(Some(false)),
@@ -288,7 +302,13 @@ impl Expected {
 /// Three statements in one implicit transaction: read the defaults, bind, read the session back.
 /// Every name is qualified and every value a bound parameter, so that neither `search_path` nor
 /// what a client sent can change what is said.
-fn put_batch(out: &mut BytesMut, tenant: &Tenant, context: &Context, policy: &Policy) {
+fn put_batch(
+    out: &mut BytesMut,
+    tenant: &Tenant,
+    context: &Context,
+    policy: &Policy,
+    guard: Option<String>,
+) {
     let parameters = context.parameters();
     let names: Vec<&[u8]> = parameters.iter().map(|(name, _)| name.as_ref()).collect();
     if policy.upstream_pooler == Pooler::None {
@@ -307,13 +327,32 @@ fn put_batch(out: &mut BytesMut, tenant: &Tenant, context: &Context, policy: &Po
         // Each variable's seal stands behind it.
         Some(_) => {
             let values = columns("public.multigres_context", (1..=names.len()).step_by(2), "");
-            format!("{values}, {IS_SEALED_COLUMN}")
+            format!("{values}, {IS_SEALED_COLUMN}, {KEYS_REACHED_COLUMN}")
         }
     };
-    let session = format!("SELECT {}, {SESSION_COLUMNS}, {seal}", current_settings(names.len()));
+    let guard = guard.map(|column| format!(", {column}")).unwrap_or_default();
+    let session =
+        format!("SELECT {}, {SESSION_COLUMNS}, {seal}{guard}", current_settings(names.len()));
     put_statement(out, &session, &names);
     frontend::put_close_statement(out);
     frontend::put_sync(out);
+}
+
+/// Whether the batch has a column for the guard.
+fn asks_guard(policy: &Policy) -> bool {
+    policy.guard != GuardDemand::Off
+}
+
+/// The columns for the seal, and that for the guard if it was asked.
+fn split_verdict<'a, 'b>(
+    columns: &'a [Option<&'b [u8]>],
+    asked: bool,
+) -> Result<(&'a [Option<&'b [u8]>], Option<Option<&'b [u8]>>), Refusal> {
+    match columns {
+        _ if !asked => Ok((columns, None)),
+        [seal @ .., verdict] => Ok((seal, Some(*verdict))),
+        [] => Err(not_bound("not the columns that were asked for")),
+    }
 }
 
 fn put_statement(out: &mut BytesMut, sql: &str, parameters: &[&[u8]]) {
@@ -389,7 +428,7 @@ fn check_unsealed(columns: &[Option<&[u8]>]) -> Result<(), Refusal> {
         [_] if mutant!(SealedUnnoticed) => Ok(()),
         [_] => {
             sometimes!(SealKeyMissing);
-            Err(not_bound("public.multigres_seal_keys exists")
+            Err(not_bound("a table of seal keys exists")
                 .detail("The database is sealed, and Multigres has no key.")
                 .hint(
                     "Set \"seal_key_file\" to the key that multigres_seal() has stored, or run \
@@ -404,9 +443,18 @@ fn seal_misfits() -> Refusal {
     not_bound("multigres_context() answers with other values")
         .detail("The database does not accept the seal of the context.")
         .hint(format!(
-            "\"seal_key_file\" must hold the key that multigres_seal() has stored. \
-             {SEAL_BIND_HINT}"
+            "\"seal_key_file\" must hold the key that multigres_seal() has stored, and \
+             sql/setup.sql must be of this version. {SEAL_BIND_HINT}"
         ))
+}
+
+fn reaches_keys(how: &[u8]) -> Refusal {
+    not_bound(format!("the role reaches the seal keys: {}", how.escape_ascii()))
+        .detail("The role may read or change the keys of the seal, and so pass for every tenant.")
+        .hint(
+            "Let the owner of the table of keys revoke what stands in Multigres' log; then change \
+             the key: multigres_seal() with a new one, which also goes into \"seal_key_file\".",
+        )
 }
 
 fn is_not_sealed() -> Refusal {
@@ -458,12 +506,44 @@ const SESSION_COLUMNS: &str = "current_user, session_user, \
     OR pg_catalog.pg_has_role(current_user, r.oid, 'MEMBER'))), \
     pg_catalog.pg_backend_pid()";
 
-/// Whether the database is sealed: its keys' table stands only then.
+/// Whether the database is sealed: its keys' table stands only then, where it is now or where an
+/// older `setup.sql` has it.
 const SEAL_KEYS_COLUMN: &str = "(SELECT pg_catalog.count(*) \
     FROM pg_catalog.pg_class AS c, pg_catalog.pg_namespace AS n \
-    WHERE c.relname OPERATOR(pg_catalog.=) 'multigres_seal_keys' \
-    AND c.relnamespace OPERATOR(pg_catalog.=) n.oid \
-    AND n.nspname OPERATOR(pg_catalog.=) 'public')";
+    WHERE c.relnamespace OPERATOR(pg_catalog.=) n.oid \
+    AND (c.relname OPERATOR(pg_catalog.=) 'seal_keys' \
+    AND n.nspname OPERATOR(pg_catalog.=) 'multigres' \
+    OR c.relname OPERATOR(pg_catalog.=) 'multigres_seal_keys' \
+    AND n.nspname OPERATOR(pg_catalog.=) 'public'))";
+
+/// How the session's role reaches the keys of the seal: what is granted to it, to PUBLIC or to a
+/// role that it can become, on their table or on a column of it; NULL when nothing is. USAGE on the
+/// schema is not asked for, which may be granted at any time. In schema public, where an older
+/// `setup.sql` has the table and others may create one, only the one of the function's owner counts.
+const KEYS_REACHED_COLUMN: &str = "(SELECT pg_catalog.string_agg(way.words, ', ') \
+    FROM pg_catalog.pg_class AS c, pg_catalog.pg_namespace AS n, LATERAL ( \
+    SELECT 'it can act as the owner' AS words, c.relowner AS role \
+    UNION ALL SELECT pg_catalog.concat(a.privilege_type, ' is granted to ', CASE \
+    WHEN a.grantee OPERATOR(pg_catalog.=) 0::pg_catalog.oid THEN 'PUBLIC' \
+    ELSE pg_catalog.pg_get_userbyid(a.grantee)::pg_catalog.text END), a.grantee FROM ( \
+    SELECT t.grantee, t.privilege_type FROM pg_catalog.aclexplode(c.relacl) AS t \
+    UNION ALL SELECT t.grantee, t.privilege_type \
+    FROM pg_catalog.pg_attribute AS f, LATERAL pg_catalog.aclexplode(f.attacl) AS t \
+    WHERE f.attrelid OPERATOR(pg_catalog.=) c.oid) AS a \
+    WHERE a.grantee OPERATOR(pg_catalog.<>) c.relowner \
+    UNION ALL SELECT pg_catalog.concat('it can act as ', r.rolname), r.oid \
+    FROM pg_catalog.pg_roles AS r WHERE r.rolname OPERATOR(pg_catalog.=) \
+    ANY (ARRAY['pg_read_all_data', 'pg_write_all_data']::pg_catalog.name[])) AS way \
+    WHERE c.relnamespace OPERATOR(pg_catalog.=) n.oid \
+    AND (c.relname OPERATOR(pg_catalog.=) 'seal_keys' \
+    AND n.nspname OPERATOR(pg_catalog.=) 'multigres' \
+    OR c.relname OPERATOR(pg_catalog.=) 'multigres_seal_keys' \
+    AND n.nspname OPERATOR(pg_catalog.=) 'public' \
+    AND c.relowner OPERATOR(pg_catalog.=) (SELECT p.proowner FROM pg_catalog.pg_proc AS p \
+    WHERE p.oid OPERATOR(pg_catalog.=) \
+    'public.multigres_context(pg_catalog.text)'::pg_catalog.regprocedure)) \
+    AND CASE WHEN way.role OPERATOR(pg_catalog.=) 0::pg_catalog.oid THEN true \
+    ELSE pg_catalog.pg_has_role(session_user, way.role, 'MEMBER') END)";
 
 /// Whether multigres_context() asks for seals: of a setting that everyone has and that cannot have
 /// a seal. What it does is asked, and not which objects there are, for a role with CREATE in schema

@@ -35,6 +35,7 @@ mod authenticating;
 mod await_startup;
 mod cancelling;
 mod connecting;
+mod guard;
 mod injecting;
 mod negotiation;
 mod password;
@@ -49,7 +50,7 @@ use bytes::BytesMut;
 use crate::protocol::message::MESSAGE_HEADER_BYTES;
 use crate::protocol::{Message, backend, frontend, take_message};
 use crate::refusal::{Fault, Refusal, sqlstate};
-use crate::tenant::Login;
+use crate::tenant::{GuardDemand, Login};
 
 use authenticating::Authenticating;
 use await_startup::AwaitStartup;
@@ -57,6 +58,7 @@ use cancelling::Cancelling;
 use connecting::Connecting;
 use injecting::Injecting;
 
+pub use guard::{Guard, is_alarm};
 pub use settings::{Auth, ClientPlace, ClientTls, Secured, Settings, UpstreamTls};
 
 /// One of the two network connections of a session.
@@ -161,6 +163,8 @@ struct Io {
     client_ended: bool,
     /// Whether the database asks for seals: known once it has answered a daemon that has a key.
     sealed: Option<bool>,
+    /// What is known of the database's guard; `None` until it is, and where nobody asks.
+    guard: Option<Guard>,
     /// At most one is open at a time; a later one takes the place of what has become pointless.
     action: Option<Action>,
 }
@@ -447,6 +451,19 @@ impl Session {
     /// pipe.
     pub fn sealed(&self) -> Option<bool> {
         self.io.sealed
+    }
+
+    /// What the database's guard has said; `None` where it is not asked, and before the pipe.
+    pub fn guard(&self) -> Option<Guard> {
+        self.io.guard
+    }
+
+    /// A login before this one, of the same role to the same database, was told that all is held:
+    /// the batch need not ask again. To be called before upstream is read for the first time.
+    pub fn keep_verdict(&mut self) {
+        if self.settings.policy.guard != GuardDemand::Off {
+            self.io.guard = Some(Guard::Kept);
+        }
     }
 
     fn shared_login(&self) -> Option<&Rc<Login>> {

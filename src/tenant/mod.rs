@@ -14,7 +14,8 @@ use crate::protocol::startup::STARTUP_BYTES_MAX;
 use crate::refusal::{Fault, Refusal, sqlstate};
 
 pub use seal::{
-    Claim, SEAL_DIGITS, SEAL_KEY_BYTES, Seal, SealBind, SealDemand, SealKey, SealKeyError, hex,
+    Claim, SEAL_DIGITS, SEAL_KEY_BYTES, SEAL_SEPARATOR, Seal, SealBind, SealDemand, SealKey,
+    SealKeyError, hex,
 };
 
 /// The settings that say how a user name is read and what is bound.
@@ -36,6 +37,19 @@ pub struct Policy {
     pub upstream_pooler: Pooler,
     /// How each value is sealed, if it is.
     pub seal: Option<Seal>,
+    /// Whether the database is asked if it still holds apart what it protects.
+    pub guard: GuardDemand,
+}
+
+/// What a database is to Multigres that cannot say whether it holds apart what it protects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuardDemand {
+    /// It is not asked.
+    Off,
+    /// Good enough: sql/setup.sql is to be run in it later.
+    Prefer,
+    /// Refused.
+    Require,
 }
 
 /// What stands between Multigres and PostgreSQL.
@@ -149,7 +163,7 @@ impl Policy {
     /// # Errors
     /// A [`Refusal`] for every user that is neither in the bypass list nor a role with exactly one
     /// good value per context variable, and for a tenant that asks for what it may not have:
-    /// replication, or a parameter that Multigres binds.
+    /// replication, a parameter that Multigres binds, or a name that cannot be sealed.
     pub fn identify(&self, startup: &StartupMessage) -> Result<Login, Refusal> {
         let user = match startup.parameter("user") {
             Some(user) if !user.is_empty() => user,
@@ -167,6 +181,11 @@ impl Policy {
         // libpq's default for the database is the user name.
         let database = database.filter(|name| *name != user).unwrap_or(&tenant.role);
         let database = owned(database);
+        let names = [&database, &tenant.role];
+        if self.seal.is_some() && names.iter().any(|name| name.contains(&SEAL_SEPARATOR)) {
+            return Err(unauthorized("the tenant context cannot be sealed")
+                .detail("The name of the role or of the database holds the byte 0x01."));
+        }
         Ok(Login { identity: Identity::Tenant(tenant), database })
     }
 

@@ -41,6 +41,7 @@ fn a_role_that_policies_do_not_hold_is_found() {
         .batch_execute(
             "begin; create role keeper; alter function current_tenant_id() owner to keeper;
              alter function multigres_protect(regclass, name, text) owner to keeper;
+             alter function multigres_maintenance(regclass) owner to keeper;
              grant keeper to app_user",
         )
         .unwrap();

@@ -38,7 +38,7 @@ fn an_administrator_makes_app_user_and_serves_tenants_with_it() {
     let mut config = managed.cluster.direct("app_user", "crm");
     let mut sealed = config.options(&options).connect(NoTls).unwrap();
     assert_eq!(count(&mut sealed, "contacts"), 2);
-    let read = sealed.batch_execute("table multigres_seal_keys").unwrap_err();
+    let read = sealed.batch_execute("table multigres.seal_keys").unwrap_err();
     assert_eq!(sqlstate(&read), "42501");
     let other = format!("select multigres_seal('{}', 'none')", "1".repeat(64));
     admin.batch_execute(&other).unwrap();
@@ -180,12 +180,12 @@ fn an_administrator_takes_everything_out_again() {
 }
 
 /// A cluster without app_user, in which the administrator owns the database `crm`.
-struct Managed {
-    cluster: Cluster,
+pub(crate) struct Managed {
+    pub(crate) cluster: Cluster,
 }
 
 impl Managed {
-    fn start() -> Managed {
+    pub(crate) fn start() -> Managed {
         let cluster = Cluster::start();
         let mut superuser = cluster.superuser("postgres");
         for sql in [
@@ -198,7 +198,7 @@ impl Managed {
         Managed { cluster }
     }
 
-    fn admin(&self) -> Client {
+    pub(crate) fn admin(&self) -> Client {
         self.cluster.direct("managed_admin", "crm").connect(NoTls).unwrap()
     }
 }

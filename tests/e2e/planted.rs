@@ -26,6 +26,7 @@ fn the_setup_stops_at_what_another_role_has_laid_in_its_way() {
         ),
         ("function public.multigres_admit(c pg_class) returns text", "multigres_admit(pg_class)"),
         ("table public.multigres_seal_keys (id int)", "multigres_seal_keys"),
+        ("schema multigres", "schema multigres"),
         ("view public.multigres_hardening as select 1 as position", "multigres_hardening"),
     ] {
         let body = if planted.starts_with("function") { TRAP } else { "" };
@@ -93,8 +94,10 @@ fn what_belongs_to_another_role_is_found_and_mended() {
         assert_eq!(findings(&mut owner), [""; 0]);
         assert_eq!(count(&mut owner, "pg_class where relname = 'trapped'"), 0, "{planted}");
     }
-    // The two that policies need cannot be dropped; they are made anew.
-    for function in ["current_tenant_id()", "multigres_context(text)"] {
+    // Those that policies need cannot be dropped; they are made anew.
+    for function in
+        ["current_tenant_id()", "multigres_context(text)", "multigres_own()", "multigres_own(text)"]
+    {
         owner
             .batch_execute(&format!(
                 "grant create on schema public to trust_user;
@@ -246,7 +249,9 @@ fn a_planted_function_makes_no_database_sealed() {
         let to = format!(
             "grant create on schema public to planted_{right};
             alter function public.multigres_context(text) owner to planted_{right};
-            grant select on multigres_seal_keys to planted_{right}"
+            grant usage on schema multigres to planted_{right};
+            grant execute on all functions in schema multigres to planted_{right};
+            grant select on multigres.seal_keys to planted_{right}"
         );
         owner.batch_execute(&to).unwrap();
         login(&require).unwrap();
@@ -256,8 +261,15 @@ fn a_planted_function_makes_no_database_sealed() {
 fn as_squatter(owner: &mut Client, sql: &str) {
     owner
         .batch_execute(&format!(
-            "grant create on schema public to trust_user; set role trust_user; {sql};
-             reset role; revoke create on schema public from trust_user"
+            "do $$ begin
+                 execute format('grant create on database %I to trust_user', current_database());
+             end $$;
+             grant create on schema public to trust_user; set role trust_user; {sql};
+             reset role; revoke create on schema public from trust_user;
+             do $$ begin
+                 execute format('revoke create on database %I from trust_user',
+                     current_database());
+             end $$"
         ))
         .unwrap();
 }

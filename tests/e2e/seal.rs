@@ -50,14 +50,23 @@ const SHADOW: &str = "create function shadow.yes(bytea, bytea) returns bool lang
      create function shadow.octet_length(text) returns int language sql as 'select 0';
      create function shadow.current_database() returns pg_catalog.name language sql
          as 'select ''x''::pg_catalog.name';
+     create function shadow.concat_ws(text, text, text, text, text, pg_catalog.name,
+         pg_catalog.name, text) returns text language sql as 'select ''''::text';
+     create function shadow.chr(int) returns text language sql as 'select ''''::text';
+     create function shadow.jsonb_build_object(text, jsonb) returns jsonb language sql
+         as 'select ''{\"globex\": {}}''::jsonb';
+     create function shadow.context_1(text) returns text language sql
+         as 'select ''globex''::text';
+     create view shadow.sealed as select 'globex'::pg_catalog.text as value;
+     create temp view sealed as select 'globex'::pg_catalog.text as value;
      create collation shadow.\"C\" from pg_catalog.\"POSIX\";
      create type shadow.bytea as enum ('0');
      create type shadow.text as enum ('globex');
      create type shadow.name as (a int);
      create cast (shadow.text as pg_catalog.text) with inout as implicit;
-     create temp table multigres_seal_keys
-         (id int, inner_pad bytea, outer_pad bytea, bind text, added timestamptz);
-     insert into multigres_seal_keys values
+     create temp table seal_keys
+         (number int, inner_pad bytea, outer_pad bytea, bind text, added timestamptz);
+     insert into seal_keys values
          (1, decode(repeat('14', 32) || repeat('36', 32), 'hex'),
              decode(repeat('7e', 32) || repeat('5c', 32), 'hex'), 'none', now());
      create function pg_temp.sha256(bytea) returns bytea language sql
@@ -276,12 +285,12 @@ fn each_key_has_a_binding_of_its_own() {
     assert!(names(&mut client).is_empty(), "the first key is bound still");
     owner.batch_execute(&format!("select multigres_seal('{KEY}', 'none')")).unwrap();
     assert_eq!(names(&mut client), ["Ada", "Alan"]);
-    assert_eq!(count(&mut owner, "multigres_seal_keys"), 2);
+    assert_eq!(count(&mut owner, "multigres.seal_keys"), 2);
     // One that nobody knows fits nothing.
     owner
         .batch_execute(
-            "alter table multigres_seal_keys drop constraint multigres_seal_keys_bind_check;
-             update multigres_seal_keys set bind = 'port'",
+            "alter table multigres.seal_keys drop constraint seal_keys_bind;
+             update multigres.seal_keys set bind = 'port'",
         )
         .unwrap();
     assert!(names(&mut client).is_empty());
@@ -318,7 +327,7 @@ fn prepared_statements_are_sealed_and_unsealed_with_all_others() {
     for statement in [&early, &late] {
         assert_eq!(seen(&mut client, statement), 1);
     }
-    assert_eq!(count(&mut owner, "pg_class where relname = 'multigres_seal_keys'"), 0);
+    assert_eq!(count(&mut owner, "pg_class where relname in ('seal_keys', 'sealed')"), 0);
 }
 
 #[test]
@@ -413,31 +422,42 @@ fn app_user_reads_no_key_and_changes_no_seal() {
         .unwrap();
     owner.batch_execute(&SETUP).unwrap();
     owner.batch_execute(&format!("select multigres_seal('{KEY}', 'none')")).unwrap();
-    owner.batch_execute("analyze multigres_seal_keys").unwrap();
+    // USAGE on the schema alone opens nothing.
+    owner
+        .batch_execute("analyze multigres.seal_keys; grant usage on schema multigres to app_user")
+        .unwrap();
     let mut client = tenant(&database, "acme");
     for refused in [
-        "select from multigres_seal_keys",
-        "select inner_pad from multigres_seal_keys",
-        "copy multigres_seal_keys to stdout",
-        "insert into multigres_seal_keys default values",
-        "update multigres_seal_keys set bind = 'none'",
-        "delete from multigres_seal_keys",
-        "truncate multigres_seal_keys",
-        "drop table multigres_seal_keys",
-        "alter table multigres_seal_keys owner to app_user",
-        "do $$ begin lock table multigres_seal_keys; end $$",
-        "create temp view keys as select * from multigres_seal_keys; select from keys",
+        "select from multigres.seal_keys",
+        "select inner_pad from multigres.seal_keys",
+        "copy multigres.seal_keys to stdout",
+        "insert into multigres.seal_keys default values",
+        "update multigres.seal_keys set bind = 'none'",
+        "delete from multigres.seal_keys",
+        "truncate multigres.seal_keys",
+        "drop table multigres.seal_keys",
+        "alter table multigres.seal_keys owner to app_user",
+        "do $$ begin lock table multigres.seal_keys; end $$",
+        "create temp view keys as select * from multigres.seal_keys; select from keys",
+        "select from multigres.sealed",
+        "copy multigres.sealed to stdout",
+        "select multigres.context_1('app.current_tenant_id')",
         "select multigres_seal(repeat('0', 64))",
         "select multigres_unseal()",
         "select multigres_define_context()",
         "alter function multigres_context(text) security invoker",
+        "alter function current_tenant_id() security invoker",
+        "alter view multigres.sealed reset (security_barrier)",
+        "create or replace view multigres.sealed as select 'globex'",
+        "create function multigres.context_1(variable name) returns text
+             language sql as 'select null::text'",
         "create or replace function multigres_context(variable text) returns text
              language sql as 'select variable'",
     ] {
         let error = client.batch_execute(refused).unwrap_err();
         assert_eq!(sqlstate(&error), "42501", "{refused}");
     }
-    assert_eq!(count(&mut client, "pg_stats where tablename = 'multigres_seal_keys'"), 0);
+    assert_eq!(count(&mut client, "pg_stats where tablename = 'seal_keys'"), 0);
 }
 
 #[test]
@@ -470,7 +490,7 @@ fn the_plans_that_a_session_may_print_show_no_key() {
         let numbers: Vec<String> = bytes.iter().map(u8::to_string).collect();
         heard.contains(&numbers.join(" "))
     };
-    assert!(printed(b"multigres-seal-1"), "the message, which is no secret, is printed");
+    assert!(printed(b"multigres-seal-2"), "the message, which is no secret, is printed");
     for pad in [0x36, 0x5c] {
         let padded: Vec<u8> = (0..8).map(|byte| byte ^ pad).collect();
         assert!(!printed(&padded), "{pad}");
@@ -509,6 +529,53 @@ fn a_table_is_read_by_its_index_and_in_parallel_sealed_and_plain() {
         client.batch_execute("set app.current_tenant_id = 't4'").unwrap();
         assert_eq!(count(&mut client, "big"), others, "{form}");
     }
+}
+
+#[test]
+fn the_default_of_the_tenant_column_is_cheap_and_the_policy_verifies_it() {
+    let database = set_up_database("seal_defaults");
+    let mut owner = cluster().superuser(&database);
+    let uuid = "6f3c2a10-4f7e-4a53-9c55-0d3d4b8a1e77";
+    owner.batch_execute("create domain customer as text; create domain number as int").unwrap();
+    let types = [
+        ("text", "acme", "globex"),
+        ("varchar(20)", "acme", "globex"),
+        ("customer", "acme", "globex"),
+        ("int", "7", "8"),
+        ("bigint", "7", "8"),
+        ("number", "7", "8"),
+        ("uuid", uuid, "00000000-0000-0000-0000-000000000000"),
+    ];
+    let old = "alter table only t0 alter column tenant_id set default
+        (public.multigres_context('app.current_tenant_id'))::text";
+    for (at, (kind, ..)) in types.iter().enumerate() {
+        owner
+            .batch_execute(&format!(
+                "create table t{at} (tenant_id {kind}, k int); select multigres_protect('t{at}')"
+            ))
+            .unwrap();
+    }
+    owner.batch_execute(&format!("select multigres_seal('{KEY}', 'none'); {old}")).unwrap();
+    owner.batch_execute(&SETUP).unwrap();
+    let calls = "pg_attrdef where pg_get_expr(adbin, adrelid) ~ 'multigres|current_tenant_id[(]'";
+    assert_eq!(count(&mut owner, calls), 0, "every row would be verified");
+    for (at, (kind, own, other)) in types.into_iter().enumerate() {
+        let mut client = tenant(&database, own);
+        let insert = format!("insert into t{at} (k) select generate_series(1, 3)");
+        assert_eq!(client.execute(&insert, &[]).unwrap(), 3, "{kind}");
+        assert_eq!(count(&mut client, &format!("t{at}")), 3, "{kind}");
+        for unsealed in [other, ""] {
+            let set = format!("set app.current_tenant_id = '{unsealed}'");
+            client.batch_execute(&set).unwrap();
+            let error = client.execute(&insert, &[]).unwrap_err();
+            assert_eq!(sqlstate(&error), "42501", "{kind} {unsealed}");
+            client.batch_execute("reset all").unwrap();
+        }
+        assert_eq!(count(&mut owner, &format!("t{at}")), 3, "{kind}");
+        owner.batch_execute(&format!("select multigres_unprotect('t{at}')")).unwrap();
+    }
+    let left = "pg_attrdef where adrelid::regclass::text ~ '^t[0-9]'";
+    assert_eq!(count(&mut owner, left), 0, "unprotect has taken them out");
 }
 
 #[test]

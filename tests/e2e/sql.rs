@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use postgres::{Client, NoTls};
 
 use crate::support::{
-    Cluster, Daemon, SEAL_KEY as KEY, SETUP, TEARDOWN, cluster, count, empty_database,
+    Cluster, Daemon, SEAL_KEY as KEY, SETUP, TEARDOWN, UNGUARD, cluster, count, empty_database,
     set_up_database as database, sqlstate,
 };
 
@@ -116,47 +116,66 @@ fn rows_are_neither_written_to_nor_taken_from_another_tenant() {
     assert_eq!(all, "acme Ada,acme Alan,globex Grace, Nameless,- Orphan,acme Adele");
 }
 
-/// Its body has to be immune to the caller's search_path, for it pins none.
+/// Their bodies have to be immune to the caller's search_path, for they pin none.
 #[test]
 fn the_sealed_context_names_everything_that_it_uses_with_its_schema() {
     // What PostgreSQL does not look for; no IN, NULLIF, LIKE or DISTINCT FROM, which look for "=".
-    const WORDS: &str = " as begin case collate declare end from into k return select \
-         session_user then true value variable when where ";
+    const WORDS: &str = " 1 as begin case collate declare end from if into is k not null own return \
+         s select session_user then true value variable when where ";
+    const OURS: [&str; 4] = [
+        "multigres.seal_keys",
+        "multigres.sealed",
+        "multigres.context_1",
+        "public.multigres_context",
+    ];
     let database = database("sql_qualified");
     let mut owner = cluster().superuser(&database);
     owner.batch_execute("select multigres_seal(repeat('0', 64))").unwrap();
-    let sql = "select prosrc from pg_proc where proname = 'multigres_context'";
-    let body: String = owner.query_one(sql, &[]).unwrap().get(0);
-    let code: String = body.split('\'').step_by(2).collect::<Vec<_>>().join(" ");
-    let code: String = code
-        .split("operator(pg_catalog.")
-        .enumerate()
-        .map(|(at, part)| if at == 0 { part } else { part.split_once(')').unwrap().1 })
-        .collect();
-    assert!(!code.contains(['=', '<', '>', '|', '~', '+', '-', '*', '/', '!', '@', '#', '%', '&']));
-    let words: Vec<&str> = code
-        .split(|letter: char| !letter.is_alphanumeric() && !"_.\"".contains(letter))
-        .filter(|word| !word.is_empty())
-        .collect();
-    let (mut functions, mut keys) = (0, 0);
-    for pair in words.windows(2) {
-        match pair[0].split_once('.') {
-            Some(("pg_catalog", _)) => functions += 1,
-            Some(("public", "multigres_seal_keys")) => keys += 1,
-            Some(("k", "inner_pad" | "outer_pad" | "bind")) => {}
-            // With an operand behind it, CASE would look for "=".
-            None if pair[0] == "case" => assert_eq!(pair[1], "when"),
-            None if WORDS.contains(&format!(" {} ", pair[0])) => {}
-            _ => panic!("{} in {body}", pair[0]),
+    let sql = "select prosrc from pg_proc where proconfig is null and
+        pronamespace in ('multigres'::regnamespace, 'public'::regnamespace)
+        and provolatile = 's'";
+    let bodies: Vec<String> = owner.query(sql, &[]).unwrap().iter().map(|row| row.get(0)).collect();
+    assert_eq!(bodies.len(), 5, "{bodies:?}");
+    let (mut functions, mut keys, mut hashes) = (0, 0, 0);
+    for body in &bodies {
+        let code: String = body.split('\'').step_by(2).collect::<Vec<_>>().join(" ");
+        let code: String = code
+            .replace(":=", " ")
+            .split("operator(pg_catalog.")
+            .enumerate()
+            .map(|(at, part)| if at == 0 { part } else { part.split_once(')').unwrap().1 })
+            .collect();
+        assert!(!code.contains(['=', '<', '>', '|', '~', '+', '-', '*', '/', '!', '@', '#', '%']));
+        let words: Vec<&str> = code
+            .split(|letter: char| !letter.is_alphanumeric() && !"_.\"".contains(letter))
+            .filter(|word| !word.is_empty())
+            .collect();
+        for pair in words.windows(2) {
+            match pair[0].split_once('.') {
+                Some(("pg_catalog", _)) => functions += 1,
+                Some(("k", "inner_pad" | "outer_pad" | "bind") | ("s", "value")) => {}
+                Some(_) if OURS.contains(&pair[0]) => {
+                    keys += usize::from(pair[0] == "multigres.seal_keys");
+                }
+                // With an operand behind it, CASE would look for "=".
+                None if pair[0] == "case" => assert_eq!(pair[1], "when"),
+                None if WORDS.contains(&format!(" {} ", pair[0])) => {}
+                _ => panic!("{} in {body}", pair[0]),
+            }
         }
+        hashes += body.matches("pg_catalog.sha256(").count();
     }
-    assert!(functions > 20 && keys == 1, "{body}");
-    let hashes = body.matches("pg_catalog.sha256(").count();
-    assert_eq!(hashes, 4, "an HMAC, and both sides hashed once more");
+    assert!(functions > 40 && keys == 2, "{bodies:?}");
+    // An HMAC, and both sides hashed once more: in both versions, and in the view.
+    assert_eq!(hashes, 2 * 4);
+    let view: String =
+        owner.query_one("select pg_get_viewdef('multigres.sealed')", &[]).unwrap().get(0);
+    assert_eq!(view.matches("sha256(").count(), 4);
     // STABLE for the sake of indexes; no parallel worker knows the client's address.
-    let kinds = "pg_proc where proname in ('current_tenant_id', 'multigres_context')
+    let kinds = "pg_proc where pronamespace = 'public'::regnamespace
+        and proname in ('current_tenant_id', 'multigres_context', 'multigres_own')
         and provolatile = 's' and proparallel = 'r'";
-    assert_eq!(count(&mut owner, kinds), 2);
+    assert_eq!(count(&mut owner, kinds), 4);
 }
 
 #[test]
@@ -191,6 +210,17 @@ fn what_is_no_key_or_would_be_no_secret_is_refused() {
              reset role",
         )
         .unwrap();
+    assert_eq!(sqlstate(&owner.batch_execute(&SETUP).unwrap_err()), "55000");
+    owner.batch_execute("rollback").unwrap();
+    owner
+        .batch_execute(
+            "drop table multigres_seal_keys;
+             grant all on schema multigres to trust_user; set role trust_user;
+             create table multigres.seal_keys
+                 (number int, inner_pad bytea, outer_pad bytea, bind text);
+             reset role",
+        )
+        .unwrap();
     for refused in [&*sealing, SETUP.as_str()] {
         assert_eq!(sqlstate(&owner.batch_execute(refused).unwrap_err()), "55000");
         owner.batch_execute("rollback").unwrap();
@@ -222,7 +252,10 @@ fn the_rights_that_go_round_policies_are_not_app_users() {
         assert_eq!(sqlstate(&error), "42501", "{refused}");
         client.batch_execute("reset row_security").unwrap();
     }
-    let administration = "pg_proc where proname ~ '^multigres_' and proname !~ '_context$'";
+    // What a session may call: the context, what is asked at login, and what asks first whether the
+    // caller owns the table.
+    let administration = "pg_proc where proname ~ '^multigres_'
+        and proname !~ '_(context|own|spelling|verdict|misspelt|maintain|maintenance)$'";
     assert!(count(&mut client, administration) > 5);
     let executable = format!("{administration} and has_function_privilege(oid, 'execute')");
     assert_eq!(count(&mut client, &executable), 0);
@@ -311,6 +344,7 @@ fn no_other_policy_widens_what_a_tenant_sees() {
     assert_eq!(names(&mut client), ["Ada", "Alan"]);
     owner.batch_execute("drop policy open on contacts").unwrap();
     // Neither of the two opens the table when it stands alone.
+    owner.batch_execute(UNGUARD).unwrap();
     owner.batch_execute("drop policy multigres_isolation on contacts").unwrap();
     assert_eq!(names(&mut client), ["Ada", "Alan"]);
     owner.batch_execute("select multigres_protect('contacts')").unwrap();
@@ -415,6 +449,7 @@ fn what_cannot_be_protected_is_refused_and_left_as_it_was() {
 fn what_is_taken_from_app_user_is_not_given_back_by_a_second_call() {
     let database = contacts_protected("sql_again");
     let mut owner = cluster().superuser(&database);
+    owner.batch_execute(UNGUARD).unwrap();
     owner
         .batch_execute(
             "revoke delete on contacts from app_user;
@@ -436,6 +471,7 @@ fn the_status_tells_what_is_wrong_with_each_table() {
     let database = contacts_protected("sql_status");
     let mut owner = cluster().superuser(&database);
     assert_eq!(status(&mut owner), ["public.contacts tenant_id yes "]);
+    owner.batch_execute(UNGUARD).unwrap();
     owner
         .batch_execute(
             "create table changed (tenant_id text); select multigres_protect('changed');

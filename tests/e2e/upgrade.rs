@@ -5,8 +5,8 @@ use postgres::{Client, NoTls};
 
 use crate::check::findings;
 use crate::support::{
-    SEAL_KEY, SETUP, SealedLogin, TEARDOWN, TENANT_VARIABLE, cluster, count, sealed_options,
-    set_up_database, sqlstate,
+    SEAL_KEY, SETUP, SealedLogin, TEARDOWN, TENANT_VARIABLE, UNGUARD, cluster, count,
+    sealed_options, set_up_database, sqlstate,
 };
 
 /// The first version: one function, policies that call it for every row and remember nothing,
@@ -57,12 +57,63 @@ const MIDDLE: &str = "
     language sql stable security definer parallel unsafe set search_path = pg_catalog as $$
         select public.multigres_context('app.current_tenant_id') $$;
     drop function multigres_dimensions(regclass);
-    drop function multigres_lost(regclass);
     create function public.multigres_dimensions() returns setof pg_policy language sql as
         'table pg_catalog.pg_policy';
     create function public.multigres_lost() returns setof pg_policy language sql as
         'table pg_catalog.pg_policy';
     drop function multigres_check() cascade";
+
+/// The policies of the version before the record: one restrictive one for each dimension, whose
+/// comment says what unprotect undoes, and a permissive one for everybody. The cast stands outside
+/// the subquery.
+const RECORDED_IN_COMMENTS: &str = r#"
+    do $$
+    declare
+        known record;
+        predicate text;
+        policy name;
+        comment jsonb;
+    begin
+        for known in select * from multigres.dimensions as d join multigres.tables as t
+            using (relation) order by d.relation, d.place
+        loop
+            if known.place = 1 then
+                execute format('drop policy multigres_isolation on %s', known.relation);
+                execute format('drop policy if exists multigres_access on %s', known.relation);
+            end if;
+            predicate := case when known.variable = 'app.current_tenant_id'
+                then '( SELECT public.current_tenant_id() AS current_tenant_id)'
+                else format('( SELECT public.multigres_context(%L::text) AS c)', known.variable) end;
+            predicate := case when known.kind = 'text'
+                then format('(%I = %s)', known.column_name, predicate)
+                when known.kind = 'citext'
+                then format('((%1$I = (%2$s)::citext) AND ((%1$I)::text = %2$s))',
+                    known.column_name, predicate)
+                else format('(%I = (%s)::%s)', known.column_name, predicate, known.kind) end;
+            policy := 'multigres_isolation' || case when known.place > 1
+                then '_' || known.column_name else '' end;
+            execute format('create policy %I on %s as restrictive using (%s) with check (%s)',
+                policy, known.relation, predicate, predicate);
+            comment := known.undo || jsonb_build_object('column', known.column_name,
+                'variable', known.variable,
+                'table', (select t.undo from multigres.tables as t
+                    where t.relation = known.relation),
+                'dimensions', (
+                    select jsonb_object_agg('multigres_isolation' || case when d.place > 1
+                        then '_' || d.column_name else '' end,
+                        jsonb_build_object('column', d.column_name, 'variable', d.variable))
+                    from multigres.dimensions as d where d.relation = known.relation));
+            execute format('comment on policy %I on %s is %L', policy, known.relation, comment);
+            if known.place = 1 then
+                execute format('create policy multigres_access on %s using (%s) with check (%s)',
+                    known.relation, predicate, predicate);
+                execute format('comment on policy multigres_access on %s is %L', known.relation,
+                    jsonb_build_object('dimensions', comment -> 'dimensions'));
+            end if;
+        end loop;
+        drop table multigres.tables, multigres.dimensions;
+    end
+    $$"#;
 
 #[test]
 fn an_older_setup_becomes_what_a_new_one_is() {
@@ -88,7 +139,7 @@ fn an_older_setup_becomes_what_a_new_one_is() {
         if sealed {
             owner.batch_execute(&seal).unwrap();
         }
-        owner.batch_execute(older).unwrap();
+        owner.batch_execute(&format!("{UNGUARD} {older}")).unwrap();
         for _ in 0..2 {
             owner.batch_execute(&SETUP).unwrap();
         }

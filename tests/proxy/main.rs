@@ -1,6 +1,7 @@
 //! Stories of the loop and the relay on a network in memory: what the operating system does rarely
 //! or never on loopback.
 
+mod crowd;
 #[path = "../session/stage.rs"]
 #[allow(dead_code)]
 mod stage;
@@ -184,6 +185,30 @@ fn a_client_that_does_not_take_upstream_s_last_words_has_a_minute_from_the_last_
     world.wait(Duration::from_secs(61));
     assert!(client.is_closed());
     assert!(world.proxy.is_drained());
+    assert_eq!(world.status(), NOTHING);
+}
+
+#[test]
+fn a_client_that_takes_the_start_of_its_session_slowly_has_a_minute_from_the_last_it_took() {
+    let mut world = World::new("");
+    let client = world.client();
+    client.say(&startup(&[("user", "postgres")]));
+    world.run();
+    let upstream = world.upstream();
+    client.room(0);
+    let start = message(b'R', &[0, 0, 0, 0]);
+    upstream.say(&[&start[..], b"last words"].concat());
+    upstream.end();
+    let mut heard = Vec::new();
+    for _ in 0..start.len() + 2 {
+        world.wait(Duration::from_secs(50));
+        client.room(1);
+        world.run();
+        heard.extend(client.hear());
+    }
+    assert_eq!(heard, [&start[..], b"la"].concat(), "slow is not gone");
+    world.wait(Duration::from_secs(61));
+    assert!(client.is_closed());
     assert_eq!(world.status(), NOTHING);
 }
 

@@ -306,6 +306,18 @@ impl World {
         self.proxy.turn(self.now, [(Proxy::<Shared>::listener_token(0), READABLE)]);
     }
 
+    /// So many clients arrive at once: none has been accepted yet.
+    pub fn crowd(&mut self, clients: usize) -> Vec<Wire> {
+        let wires: Vec<Wire> = (0..clients).map(|_| Wire::new(Ok(true))).collect();
+        self.shared.0.borrow_mut().arrivals.extend(wires.iter().cloned().map(Ok));
+        wires
+    }
+
+    /// Takes one turn in which the listener tells of arrivals.
+    pub fn accept(&mut self) {
+        self.turn([(Proxy::<Shared>::listener_token(0), READABLE)]);
+    }
+
     /// How the next attempt to connect begins.
     pub fn next_attempt(&mut self, result: Result<(), ErrorKind>) {
         self.shared.0.borrow_mut().attempts.push_back(result);

@@ -8,11 +8,11 @@ use crate::stage::{Cast, Play, at_every_chunk_size, message, startup, startup_of
 use crate::{acme, answer, contains, error, key, ok, ready, row, start};
 
 /// By openssl(1), for acme in crm as app_user from 127.0.0.1:54321, then from nowhere:
-/// `multigres-seal-1 21:app.current_tenant_id4:acme3:crm8:app_user`, in the first one with the
-/// bytes 02 20 00 04 7f 00 00 01 00 00 d4 31 behind it, goes into
-/// `openssl dgst -sha256 -mac HMAC -macopt hexkey:000102…1f`.
-const AT_54321: &str = "416e8e0c877440beb8714f871d8e18ec518734cb5c5ebe6cff1328b8c58b63fc";
-const ANYWHERE: &str = "0cc03cbc06b50775dbc1d464bef5d31ca6e21b61a047f0cf40476ce71a684bdd";
+/// `multigres-seal-2`, `address` or `none`, `app.current_tenant_id`, `acme`, `crm` and `app_user`,
+/// each with the byte 01 behind it, then in the first one the bytes 02 20 00 04 7f 00 00 01 00 00 d4
+/// 31, go into `openssl dgst -sha256 -mac HMAC -macopt hexkey:000102…1f`.
+const AT_54321: &str = "bcd55d67bf8ab52f9fdba60d9970937a1d6d520d7c96fbc6e6d08381c6e63b11";
+const ANYWHERE: &str = "70d654506798780ae2663edd909ffb1fa5c27ee622ae1a5ebdd2553dba21c83d";
 
 /// The right answer to the batch for app_user.acme with this seal.
 fn sealed_answer(seal: &str) -> Vec<Vec<u8>> {
@@ -26,7 +26,7 @@ fn sealed_answer(seal: &str) -> Vec<Vec<u8>> {
 fn session_row(seal: &str, verified: &[Option<&str>]) -> Vec<u8> {
     let user = Some("app_user");
     let columns = [Some("acme"), Some(seal), user, user, Some("0"), Some("42")];
-    row(&[&columns, verified, &[Some("t")]].concat())
+    row(&[&columns, verified, &[Some("t"), None]].concat())
 }
 
 fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -49,7 +49,7 @@ fn each_variable_is_sealed_for_the_connection_and_role_is_last() {
         let batch = play.take_to_upstream();
         assert!(contains(&batch, AT_54321.as_bytes()), "bound, too");
         assert!(contains(&batch, b", public.multigres_context($1), CASE WHEN public."));
-        assert!(!contains(&batch, b"multigres_seal_keys"), "nothing to ask for");
+        assert!(contains(&batch, b"aclexplode(c.relacl)"), "who else has the key");
         let answer = sealed_answer(AT_54321);
         let (last, most) = answer.split_last().unwrap();
         play.upstream(&most.concat());
@@ -70,13 +70,13 @@ fn several_variables_have_their_own_seals() {
     assert_eq!(names, [&variables[..], &["App.User", "App.User_seal", "role"]].concat());
     assert_eq!(sent[3].1, ANYWHERE);
     // By openssl(1) as above, for the variable app.user.
-    assert_eq!(sent[5].1, "d72bcf18167d3d04b93c8a40034647ca3cb22fd9fa32aec9af7748e8b143377c");
+    assert_eq!(sent[5].1, "dde34ae9b5575018cb1e0c61280a2234bb9e2abdbefb0a1abe68ce6fbf64da10");
     play.upstream(&start());
     let batch = play.take_to_upstream();
     assert!(contains(&batch, b", public.multigres_context($1), public.multigres_context($3), "));
     let bound = [Some("acme"), Some(ANYWHERE), Some("ada"), Some(&sent[5].1)];
     let user = Some("app_user");
-    let session = [user, user, Some("0"), Some("42"), Some("acme"), Some("ada"), Some("t")];
+    let session = [user, user, Some("0"), Some("42"), Some("acme"), Some("ada"), Some("t"), None];
     let mut answer = answer();
     answer[2] = row(&bound);
     answer[6] = row(&[&bound[..], &[user]].concat());
@@ -91,7 +91,7 @@ fn ipv6_and_mapped_addresses_are_sealed_as_postgresql_sees_them() {
         let mut play = acme(Cast::whole().sealed(SealBind::Address).end(end.parse().ok()));
         startup_of(&play.take_to_upstream())[3].1.clone()
     };
-    let by_openssl = "1285a94abe14ce7769b89deeb3026ee8a4fb3b582b9c2f0356b2d85cd6ce39f7";
+    let by_openssl = "b450c9f0961c8457ce39876b604b9fe203967cfc571e9dffde725d6e67503e7b";
     assert_eq!(seal("[2001:db8::1]:54321"), by_openssl);
     assert_eq!(seal("[::ffff:127.0.0.1]:54321"), AT_54321);
     assert_ne!(seal("127.0.0.1:54322"), AT_54321);
@@ -131,7 +131,7 @@ fn a_database_that_does_not_ask_for_seals_is_served_unless_they_are_required() {
         let mut messages = sealed_answer(AT_54321);
         let user = Some("app_user");
         let columns = [Some("acme"), Some(AT_54321), user, user, Some("0"), Some("42")];
-        messages[10] = row(&[&columns[..], &[Some("acme"), asks]].concat());
+        messages[10] = row(&[&columns[..], &[Some("acme"), asks, None]].concat());
         messages.concat()
     };
     for (asks, served, served_if_required) in [
@@ -165,6 +165,46 @@ fn a_database_that_does_not_ask_for_seals_is_served_unless_they_are_required() {
     play.upstream(&answer(None));
     let said = play.expect_refusal("08004");
     assert!(contains(&said, b"belongs to a role"), "{}", said.escape_ascii());
+}
+
+#[test]
+fn a_role_that_reaches_the_keys_is_refused_and_told_nothing_of_them() {
+    let answer = |asks: &str, reached: Option<&str>| {
+        let mut messages = sealed_answer(AT_54321);
+        let user = Some("app_user");
+        let columns = [Some("acme"), Some(AT_54321), user, user, Some("0"), Some("42")];
+        messages[10] = row(&[&columns[..], &[Some("acme"), Some(asks), reached]].concat());
+        messages.concat()
+    };
+    for how in ["SELECT is granted to PUBLIC", ""] {
+        for asks in ["t", "f"] {
+            at_every_chunk_size(|cast| {
+                let mut play = acme(cast.sealed(SealBind::Address));
+                play.client(&message(b'Q', b"select secret\0"));
+                play.upstream(&start());
+                play.upstream(&answer(asks, Some(how)));
+                let said = play.expect_refusal("08004");
+                assert!(contains(&said, b"keys of the seal"), "{}", said.escape_ascii());
+                assert!(!contains(&said, b"PUBLIC"), "{}", said.escape_ascii());
+                assert!(!contains(&play.take_to_upstream(), b"secret"));
+            });
+        }
+    }
+}
+
+#[test]
+fn a_name_that_holds_the_separator_of_a_seal_is_refused() {
+    for (user, database) in [("app_user.acme", "crm\u{1}x"), ("app\u{1}user.acme", "crm")] {
+        let login = [("user", user), ("database", database)];
+        let mut play = Play::new(Cast::whole().sealed(SealBind::None));
+        play.client(&startup(&login));
+        let said = play.expect_refusal("28000");
+        assert!(contains(&said, b"cannot be sealed"), "{}", said.escape_ascii());
+        assert!(!play.connects(), "it is refused before it is dialled for");
+        let mut play = Play::new(Cast::whole());
+        play.client(&startup(&login));
+        assert_eq!(play.stage(), Stage::Login, "without seals it is a name like any other");
+    }
 }
 
 #[test]

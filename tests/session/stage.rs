@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use multigres::session::{
-    Action, Auth, ClientPlace, ClientTls, Leg, Outcome, Secured, Session, Settings, Stage,
+    Action, Auth, ClientPlace, ClientTls, Guard, Leg, Outcome, Secured, Session, Settings, Stage,
     UpstreamTls,
 };
-use multigres::tenant::{Policy, Pooler, Seal, SealBind, SealDemand, SealKey};
+use multigres::tenant::{GuardDemand, Policy, Pooler, Seal, SealBind, SealDemand, SealKey};
 
 /// Who plays: the settings, and the size of the chunks.
 #[derive(Clone, Copy)]
@@ -22,6 +22,7 @@ pub struct Cast {
     upstream_is_local: bool,
     seal_bind: Option<SealBind>,
     seal_demand: SealDemand,
+    guard: GuardDemand,
     two_variables: bool,
     /// Multigres' end of the upstream leg.
     end: Option<SocketAddr>,
@@ -41,6 +42,7 @@ impl Cast {
             upstream_is_local: true,
             seal_bind: None,
             seal_demand: SealDemand::Prefer,
+            guard: GuardDemand::Off,
             two_variables: false,
             end: Some(SocketAddr::from(([127, 0, 0, 1], 54321))),
         }
@@ -81,6 +83,10 @@ impl Cast {
 
     pub fn seal_required(self) -> Self {
         Cast { seal_demand: SealDemand::Require, ..self }
+    }
+
+    pub fn guarded(self, guard: GuardDemand) -> Self {
+        Cast { guard, ..self }
     }
 
     pub fn two_variables(self) -> Self {
@@ -129,6 +135,7 @@ impl Play {
             superuser_bypass: vec!["postgres".into()],
             upstream_pooler: cast.pooler,
             seal: cast.seal(),
+            guard: cast.guard,
         };
         let settings = Settings {
             policy,
@@ -204,6 +211,15 @@ impl Play {
 
     pub fn take_to_upstream(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.to_upstream)
+    }
+
+    /// The proxy has a verdict that still counts.
+    pub fn keeps_verdict(&mut self) {
+        self.session.keep_verdict();
+    }
+
+    pub fn guard(&self) -> Option<Guard> {
+        self.session.guard()
     }
 
     pub fn stage(&self) -> Stage {

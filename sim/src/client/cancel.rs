@@ -34,34 +34,47 @@ impl Login<'_> {
             let (packet, orphans) = (packet.clone(), orphans.clone());
             requests.spawn_local(request(packet, window, orphans, cancel == Cancel::Half));
         }
-        // Before it is whole, it may be too late or too much for it.
-        let plan = self.plan;
-        let excused = cancel == Cancel::Half
-            || plan.is_hasty()
-            || !plan.events.is_empty()
-            || plan.sessions.len() > plan.daemon.connections_max;
         while let Some(ended) = requests.join_next().await {
             match ended.unwrap_or(Some(Answer::Reset)) {
                 Some(Answer::End) => {
                     self.ledger.entry(self.session.number).client.cancelled += 1;
                 }
-                Some(Answer::Bytes) if !excused => {
-                    violate(
-                        "S3",
-                        format!("session {}: a CancelRequest is answered", self.session.number),
-                    );
+                Some(Answer::Bytes(bytes)) if !self.may_refuse(bytes.clone()) => {
+                    let text = format!("a CancelRequest is answered with {bytes:?}");
+                    violate("S3", format!("session {}: {text}", self.session.number));
                 }
-                Some(Answer::Bytes | Answer::Reset) | None => {}
+                Some(Answer::Bytes(_) | Answer::Reset) | None => {}
             }
         }
         sleep(Duration::from_millis(1)).await;
+    }
+
+    /// As long as the daemon has not read the whole packet, it is a silent client like others: it
+    /// is told when it is crowded out, when its time is over, and in a drain. That nothing is said
+    /// to it once it has been read is seen in the kernel.
+    fn may_refuse(&self, mut answer: Vec<u8>) -> bool {
+        let is_error = answer.first() == Some(&b'E');
+        let Some((_, body)) = wire::take(&mut answer).filter(|_| is_error) else {
+            // Who is crowded out is closed at once, told or not.
+            return is_error && self.plan.is_crowded();
+        };
+        let fields = wire::fields(&body).unwrap_or_default();
+        let code = fields.iter().find(|(kind, _)| *kind == b'C').map(|(_, code)| code.as_str());
+        let plan = self.plan;
+        answer.is_empty()
+            && match code {
+                Some("53300") => plan.is_crowded(),
+                Some("57014") => plan.is_hasty() || !plan.events.is_empty(),
+                Some("57P03") => plan.ends_at().is_some(),
+                _ => false,
+            }
     }
 }
 
 /// How a connection with a CancelRequest ended.
 enum Answer {
     End,
-    Bytes,
+    Bytes(Vec<u8>),
     Reset,
 }
 
@@ -77,10 +90,15 @@ async fn request(packet: Vec<u8>, window: usize, orphans: Orphans, half: bool) -
     if half {
         return None;
     }
-    let mut space = [0; 16];
-    Some(match sock.read(&mut space).await {
-        Ok(0) => Answer::End,
-        Ok(_) => Answer::Bytes,
-        Err(_) => Answer::Reset,
-    })
+    let mut answer = Vec::new();
+    let mut space = [0; 256];
+    loop {
+        match sock.read(&mut space).await {
+            Ok(0) if answer.is_empty() => return Some(Answer::End),
+            Ok(0) => return Some(Answer::Bytes(answer)),
+            Ok(count) => answer.extend_from_slice(&space[..count]),
+            Err(_) if answer.is_empty() => return Some(Answer::Reset),
+            Err(_) => return Some(Answer::Bytes(answer)),
+        }
+    }
 }

@@ -41,6 +41,7 @@ impl Plan {
         // Small turns take more turns, and what a deaf client leaves must be in a buffer.
         if plan.faults.slow_turn_ms == 0 && !is_deaf {
             plan.daemon.limits = limits(&mut Rng::fork(seed, "limits"));
+            plan.become_crowded(&mut Rng::fork(seed, "crowd"));
         }
         plan
     }
@@ -108,6 +109,25 @@ impl Plan {
                 },
                 ..plain(rng, number, number % 3)
             });
+        }
+    }
+
+    /// Room for hardly anybody: some are refused, some crowded out, some have to wait.
+    fn become_crowded(&mut self, rng: &mut Rng) {
+        // In a liveness run new sessions must get through.
+        if self.profile == Profile::Liveness || !rng.percent(4) {
+            return;
+        }
+        self.daemon.connections_max = rng.size(1..4);
+        self.daemon.limits.spare_connections = rng.size(0..3);
+        for session in &mut self.sessions {
+            let pipe = &mut session.pipe;
+            if !pipe.pingpong && rng.percent(30) {
+                // Its client still has to take the last words when it counts no longer.
+                pipe.ending = Ending::UpstreamFirst;
+                pipe.client.pause_ms = 0;
+                pipe.up = pipe.up.min(100).max(pipe.early);
+            }
         }
     }
 

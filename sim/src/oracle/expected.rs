@@ -33,13 +33,17 @@ pub fn expected(plan: &Plan, session: &Session, confirmed: bool) -> Expected {
         _ => {}
     }
     let answer = plan.daemon.lookup.as_ref().map(|lookup| lookup.answer);
-    let nowhere = [LookupAnswer::Unknown, LookupAnswer::Never, LookupAnswer::Bad];
-    if answer.is_some_and(|answer| nowhere.contains(&answer)) {
-        return Expected::Refused(vec!["08001"]);
+    match answer {
+        Some(LookupAnswer::Unknown | LookupAnswer::Bad) => {
+            return Expected::Refused(vec![UNREACHABLE]);
+        }
+        // Whichever deadline comes first: that of the attempt runs from when the client has said
+        // who it is, that of the login from when it was accepted.
+        Some(LookupAnswer::Never) => return Expected::Refused(vec![UNREACHABLE, "57014"]),
+        Some(LookupAnswer::Good | LookupAnswer::BadFirst) | None => {}
     }
     if plan.upstream_is_deaf() {
-        // Whichever comes first; the attempt begins when the client has said who it is.
-        return Expected::Refused(vec!["08001", "57014"]);
+        return Expected::Refused(vec![UNREACHABLE, "57014"]);
     }
     let before = before_the_context(plan, session);
     let cut = match script.fate {
@@ -146,6 +150,9 @@ fn before_the_context(plan: &Plan, session: &Session) -> Option<Expected> {
     }
     None
 }
+
+/// SQLSTATE of an upstream that cannot be reached.
+pub(super) const UNREACHABLE: &str = "08001";
 
 fn says_query(conduct: Conduct) -> bool {
     matches!(conduct, Conduct::QueryForPassword | Conduct::QueryBehindStart)

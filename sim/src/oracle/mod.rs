@@ -6,9 +6,10 @@ mod expected;
 use std::time::Duration;
 
 use crate::ledger::{ClientSide, Entry, Ledger, LoginEnd};
-use crate::plan::{Cancel, Conduct, Ending, Fate, Lie, Plan, Session};
+use crate::plan::{Cancel, Conduct, Ending, Fate, Lie, LookupAnswer, Plan, Session};
 use crate::record::{applied, violate};
 
+use expected::UNREACHABLE;
 pub use expected::{Expected, expected};
 
 /// Judges all sessions.
@@ -57,11 +58,12 @@ fn judge_times(plan: &Plan, session: &Session, entry: &Entry) {
     };
     let login = Duration::from_millis(plan.daemon.login_timeout_ms);
     let connect = Duration::from_millis(plan.daemon.connect_timeout_ms);
-    let no_connection =
-        plan.upstream_is_deaf() && plan.daemon.lookup.is_none() && !plan.is_disruptive();
+    let never_told = plan.daemon.lookup.as_ref().map(|it| it.answer) == Some(LookupAnswer::Never);
+    let no_connection = never_told || plan.upstream_is_deaf() && plan.daemon.lookup.is_none();
+    let no_connection = no_connection && !plan.is_disruptive();
     let (deadline, state) = match code.as_str() {
         "57014" => (login, silent_in(entry)),
-        "08001" if no_connection => (connect, "L3 no connection"),
+        UNREACHABLE if no_connection => (connect, "L3 no connection"),
         _ => return,
     };
     let took = shut - accepted;
@@ -72,6 +74,16 @@ fn judge_times(plan: &Plan, session: &Session, entry: &Entry) {
     let slow = Duration::from_millis(plan.faults.slow_turn_ms) + TIMER_GRAIN;
     if plan.takes_at_once() && took > deadline + slow && code == "57014" {
         violate("L3", format!("session {}: {code} as late as {took:?}", session.number));
+    }
+    if no_connection && code == "57014" {
+        // The attempt has begun when the client had said who it is. Had its own deadline come
+        // first, it would have ended the login.
+        let slack = Duration::from_millis(plan.slack_ms()) + slow;
+        let said = entry.client.said.map(|said| said.max(accepted));
+        if said.is_some_and(|said| said + connect + slack < accepted + login) {
+            let text = "the attempt to connect outlives its deadline";
+            violate("L3", format!("session {}: {text}", session.number));
+        }
     }
 }
 
@@ -119,9 +131,14 @@ fn is_drained(plan: &Plan, session: &Session, entry: &Entry) -> bool {
     }
     if client.refused.as_ref().is_some_and(|(code, _)| code == "57P03") {
         applied("L5 refused");
-        check_end(client, &|invariant, text| {
-            violate(invariant, format!("session {}: {text}", session.number));
-        });
+        // A client that goes away by itself does not hear of the end, though the refusal may have
+        // reached it just before.
+        let goes = expected(plan, session, entry.upstream.confirmed) == Expected::Gone;
+        if !(goes && client.login_ended == Some(LoginEnd::Own)) {
+            check_end(client, &|invariant, text| {
+                violate(invariant, format!("session {}: {text}", session.number));
+            });
+        }
         return true;
     }
     let slack = Duration::from_millis(plan.slack_ms());
@@ -139,7 +156,7 @@ fn judge_exactly(plan: &Plan, session: &Session, entry: &Entry) {
     let fail = |invariant, text: String| {
         violate(invariant, format!("session {}: {text}; {entry:?}", session.number));
     };
-    if is_crowded(plan) && !client.up && client.refused.is_none() {
+    if plan.is_crowded() && !client.up && client.refused.is_none() {
         // It had not said anything yet when there had to be room for others.
         return;
     }
@@ -164,7 +181,7 @@ fn judge_exactly(plan: &Plan, session: &Session, entry: &Entry) {
                 codes.push("53300");
             }
             match &client.refused {
-                Some((code, _)) if code == "53300" && is_crowded(plan) => {}
+                Some((code, _)) if code == "53300" && plan.is_crowded() => {}
                 Some((code, _)) if codes.contains(&code.as_str()) => check_end(client, &fail),
                 Some((code, words)) => {
                     fail("S3", format!("refused with {code} ({words}) in place of {codes:?}"));
@@ -247,7 +264,7 @@ fn check_pipe(plan: &Plan, session: &Session, entry: &Entry, fail: &impl Fn(&'st
     let has_key = session.script.fate != Fate::Lie(Lie::NoKey);
     let wanted = if has_key { pipe.cancel.count() } else { 0 };
     let is_done = upstream.cancels == wanted && client.cancelled >= wanted;
-    let excused = plan.ends_at().is_some() || plan.is_disruptive() || is_crowded(plan);
+    let excused = plan.ends_at().is_some() || plan.is_disruptive() || plan.is_crowded();
     if !is_done && !excused {
         fail("S4", format!("{} cancel requests came through", upstream.cancels));
     }
@@ -294,20 +311,12 @@ fn check_share(
 /// More connections than `max_connections` may be there at once.
 fn may_be_full(plan: &Plan, entry: &Entry) -> bool {
     let connections_max = plan.daemon.connections_max;
-    if plan.takes_at_once() && !is_crowded(plan) {
+    if plan.takes_at_once() && !plan.is_crowded() {
         applied("S8 as full as it says");
         return entry.others >= connections_max;
     }
     // A host's last connection, its cancel, and what still lingers.
     plan.sessions.len() * 2 > connections_max
-}
-
-/// More connections than the daemon keeps: it makes room at once, and the end may be a reset.
-fn is_crowded(plan: &Plan) -> bool {
-    let connections: usize =
-        plan.sessions.iter().map(|session| 1 + session.pipe.cancel.count()).sum();
-    let daemon = &plan.daemon;
-    connections >= 2 * daemon.connections_max + daemon.limits.spare_connections
 }
 
 /// What its timers are rounded to, and turns of no length.

@@ -41,6 +41,14 @@ impl Plan {
             && faults.batch_max > self.lanes()
     }
 
+    /// There may be more connections than the daemon keeps: those that are no session have to make
+    /// room.
+    pub fn is_crowded(&self) -> bool {
+        let connections: usize =
+            self.sessions.iter().map(|session| 1 + session.pipe.cancel.count()).sum();
+        connections >= self.daemon.room()
+    }
+
     /// How long accepting may pause for want of descriptors.
     pub fn accept_ms(&self) -> u64 {
         if self.faults.accept_error_percent == 0 {

@@ -178,6 +178,14 @@ pub struct Daemon {
     pub limits: Limits,
 }
 
+impl Daemon {
+    /// How many connections it keeps at once: as many that are no session as sessions, and the
+    /// spare ones.
+    pub fn room(&self) -> usize {
+        2 * self.connections_max + self.limits.spare_connections
+    }
+}
+
 /// `seal_bind`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SealBind {

@@ -127,7 +127,8 @@ pub enum Lie {
     Notification,
     /// The answer begins again in its middle.
     AnswerTwice,
-    /// The database is sealed with another key, or with one where the daemon has none.
+    /// The database is sealed with another key, with one that the role can read, or with one where
+    /// the daemon has none.
     OtherKey,
 }
 

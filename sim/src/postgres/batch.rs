@@ -2,7 +2,7 @@
 
 use super::Backend;
 use crate::ledger::role;
-use crate::plan::{Fate, Lie};
+use crate::plan::{Fate, Lie, SealBind};
 use crate::record::violate;
 use crate::talk::Stop;
 use crate::wire::{self, CANARY};
@@ -12,7 +12,7 @@ impl Backend<'_> {
     pub(super) async fn hear_batch(&mut self) -> Result<(), Stop> {
         let mut tags = Vec::new();
         let mut binds = Vec::new();
-        let (mut verified, mut asked) = (0, 0);
+        let (mut verified, mut asked, mut reached) = (0, 0, 0);
         loop {
             let (tag, body) = self.talk.hear().await?;
             tags.push(tag);
@@ -20,6 +20,7 @@ impl Backend<'_> {
                 let sql = String::from_utf8_lossy(&body);
                 verified += sql.matches("public.multigres_context($").count();
                 asked += sql.matches("'multigres_seal_keys'").count();
+                reached += sql.matches("aclexplode(c.relacl)").count();
             }
             match tag {
                 b'P' if !is_parse_of_a_qualified_select(&body) => self.is_wrong("Parse"),
@@ -33,9 +34,11 @@ impl Backend<'_> {
             }
         }
         let variables = self.plan.daemon.variables;
-        let counts = if self.plan.daemon.seal.is_some() { (variables, 0) } else { (0, 1) };
-        if (verified, asked) != counts {
-            self.is_wrong(&format!("asking for {verified} contexts and {asked} times for keys"));
+        let counts = if self.plan.daemon.seal.is_some() { (variables, 1, 1) } else { (0, 1, 0) };
+        if (verified, asked, reached) != counts {
+            self.is_wrong(&format!(
+                "asking for {verified} contexts, {asked} times for keys, {reached} for their rights"
+            ));
         }
         let (names, pairs) = self.names_and_pairs();
         let (expected_tags, expected): (&[u8], _) = if self.plan.daemon.pooler {
@@ -121,14 +124,18 @@ impl Backend<'_> {
         });
         let pid = if lie == Some(Lie::WrongPid) { self.pid + 1 } else { self.pid };
         row.push(Some(pid.to_string()));
-        let is_other = lie == Some(Lie::OtherKey);
+        // A key that is another one, or that the role can read.
+        let is_wrong = lie == Some(Lie::OtherKey);
+        let is_read = is_wrong && self.plan.daemon.seal == Some(SealBind::None);
+        let is_other = is_wrong && !is_read;
         match self.plan.daemon.seal {
-            None => row.push(Some(u8::from(is_other).to_string())),
+            None => row.push(Some(u8::from(is_wrong).to_string())),
             // Each value has its seal behind it.
             Some(_) => {
                 let values = values.iter().step_by(2);
                 row.extend(values.map(|value| Some(value.clone()).filter(|_| !is_other)));
                 row.push(Some("t".into()));
+                row.push(is_read.then(|| "SELECT is granted to PUBLIC".into()));
             }
         }
         if lie == Some(Lie::ExtraColumn) {

@@ -261,7 +261,7 @@ impl Backend<'_> {
         let start = self.start();
         self.ledger.entry(self.session.number).upstream.authenticated = true;
         if is_bypass {
-            self.confirm();
+            self.confirm(start.len());
             return self.talk.say_beyond(&start, &self.rows()).await;
         }
         self.talk.say(&start).await?;
@@ -285,7 +285,7 @@ impl Backend<'_> {
                 Err(Stop::Own)
             }
             _ => {
-                self.confirm();
+                self.confirm(last.len());
                 self.talk.say_beyond(last, &self.rows()).await
             }
         }
@@ -296,9 +296,12 @@ impl Backend<'_> {
         pipe::bytes(self.session.number, Way::Down, 0, self.session.script.coalesced)
     }
 
-    fn confirm(&self) {
+    /// So many bytes are the last of the login.
+    fn confirm(&self, bytes: usize) {
         record::line(format_args!("upstream {} confirmed", self.session.number));
-        self.ledger.entry(self.session.number).upstream.confirmed = true;
+        let mut entry = self.ledger.entry(self.session.number);
+        entry.upstream.confirmed = true;
+        entry.upstream.login_end = Some((self.talk.said + bytes) as u64);
     }
 
     /// No byte has come that this side has not asked for.

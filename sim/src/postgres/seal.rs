@@ -32,9 +32,10 @@ pub(super) fn context(
 }
 
 fn seal(name: &str, value: &str, role: &str, place: Option<SocketAddr>) -> String {
-    let mut message = b"multigres-seal-1 ".to_vec();
-    for field in [name, value, "crm", role] {
-        message.extend(format!("{}:{field}", field.len()).bytes());
+    let bind = if place.is_some() { "address" } else { "none" };
+    let mut message = Vec::new();
+    for field in ["multigres-seal-2", bind, name, value, "crm", role] {
+        message.extend(format!("{field}\x01").bytes());
     }
     if let Some(place) = place {
         match place.ip() {

@@ -195,6 +195,12 @@ impl Drop for Cluster {
     }
 }
 
+/// A program of this PostgreSQL's, as pg_dump, if it is beside the server.
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
+    let server = binaries().join("postgres").canonicalize().expect("the server is there");
+    Some(server.with_file_name(name)).filter(|path| path.is_file())
+}
+
 /// The newest server binaries: `PG_BINDIR`, else `PATH`, else where Debian and Red Hat put them.
 fn binaries() -> PathBuf {
     let has_server =

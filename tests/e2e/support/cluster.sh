@@ -4,8 +4,12 @@
 set -u
 # Whatever becomes of the test process, the folder must go.
 trap '' HUP INT TERM PIPE
-temp=${TMPDIR:-/tmp}
-folder=$(mktemp -d "$temp/multigres-e2e.XXXXXX") || { echo "no folder in $temp"; exit 1; }
+# TMPDIR may be for another user than the one that PostgreSQL runs as.
+folder=
+for temp in "${TMPDIR:-/tmp}" /tmp; do
+    [ -n "$folder" ] || folder=$(mktemp -d "$temp/multigres-e2e.XXXXXX" 2>/dev/null)
+done
+[ -n "$folder" ] || { echo "no folder in ${TMPDIR:-/tmp} or /tmp"; exit 1; }
 postmaster=
 clean_up() {
     if [ -n "$postmaster" ]; then

@@ -11,6 +11,17 @@ pub(crate) static SETUP: LazyLock<String> = LazyLock::new(multigres::sql::setup)
 
 pub(crate) const TEARDOWN: &str = multigres::sql::TEARDOWN;
 
+/// Has the guard's event triggers look away, so that a test can break what they keep whole; what
+/// they do themselves is in `event_guard.rs`.
+pub(crate) const UNGUARD: &str = "alter event trigger multigres_guard disable;
+     alter event trigger multigres_guard_drop disable;
+     alter event trigger multigres_guard_start disable;";
+
+/// The contrary of [`UNGUARD`].
+pub(crate) const GUARD: &str = "alter event trigger multigres_guard enable always;
+     alter event trigger multigres_guard_drop enable always;
+     alter event trigger multigres_guard_start enable always;";
+
 /// A new database of this name in the shared cluster, with nothing in it.
 pub(crate) fn empty_database(name: &str) -> String {
     let mut client = cluster().superuser("postgres");

@@ -40,13 +40,17 @@ fn psql_path() -> Option<PathBuf> {
     found
 }
 
-/// Logs in by psycopg with each of these and runs the query; `None` when this machine has no
-/// psycopg.
+/// Logs in by psycopg with each of these and runs the query; `None` where `PSYCOPG_PYTHON` is
+/// `none`.
+///
+/// # Panics
+/// When this machine has no psycopg, and nobody has said that it need not have one.
 pub(crate) fn psycopg(conninfos: &[String], query: &str) -> Option<Vec<Answer>> {
-    let Some(python) = python() else {
-        shortened("no psycopg with libpq 17 on this machine: scripts/psycopg installs it");
+    let python = python();
+    if python.as_os_str() == "none" {
+        shortened("no psycopg: PSYCOPG_PYTHON=none");
         return None;
-    };
+    }
     let mut child = Command::new(python)
         .args(["-c", include_str!("psycopg.py"), query])
         .env("PGPASSWORD", PASSWORD)
@@ -74,11 +78,17 @@ pub(crate) fn psycopg(conninfos: &[String], query: &str) -> Option<Vec<Answer>> 
 }
 
 /// `PSYCOPG_PYTHON`, else what `scripts/psycopg` has made before.
-fn python() -> Option<PathBuf> {
+fn python() -> PathBuf {
     if let Some(python) = std::env::var_os("PSYCOPG_PYTHON").filter(|path| !path.is_empty()) {
-        return Some(python.into());
+        return python.into();
     }
     let multigres = Path::new(env!("CARGO_BIN_EXE_multigres"));
-    let target = multigres.parent()?.parent()?;
-    Some(target.join("psycopg/bin/python")).filter(|python| python.is_file())
+    let target = multigres.ancestors().nth(2).expect("target/debug/multigres");
+    let python = target.join("psycopg/bin/python");
+    assert!(
+        python.is_file(),
+        "no psycopg with libpq 17 here: scripts/psycopg installs it, and PSYCOPG_PYTHON=none does \
+         without"
+    );
+    python
 }

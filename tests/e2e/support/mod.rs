@@ -14,9 +14,11 @@ mod supervised;
 mod tls_raw;
 
 pub(crate) use certificates::{Authority, Files, Identity};
-pub(crate) use cluster::{Cluster, PASSWORD, TENANTS, cluster};
+pub(crate) use cluster::{Cluster, PASSWORD, TENANTS, cluster, program};
 pub(crate) use daemon::{Daemon, Run, Status};
-pub(crate) use database::{SETUP, TEARDOWN, count, empty_database, set_up_database};
+pub(crate) use database::{
+    GUARD, SETUP, TEARDOWN, UNGUARD, count, empty_database, set_up_database,
+};
 pub(crate) use fake_upstream::{FakeUpstream, Tamper, relay, swallow};
 pub(crate) use raw::{ErrorFields, Message, Raw, startup_message};
 pub(crate) use seal::{SEAL_KEY, SealedLogin, TENANT_VARIABLE, sealed_options};

@@ -42,14 +42,25 @@ impl<'a> SealedLogin<'a> {
 
     /// The 64 hexadecimal digits that Multigres would send.
     pub(crate) fn seal(&self) -> String {
+        let bind = if self.address.is_some() { "address" } else { "none" };
+        let fields =
+            ["multigres-seal-2", bind, self.variable, self.value, self.database, self.role];
+        self.hmac(fields.map(|field| format!("{field}\x01")).concat())
+    }
+
+    /// The same, from the release before.
+    pub(crate) fn seal_1(&self) -> String {
+        let fields = [self.variable, self.value, self.database, self.role];
+        let fields = fields.map(|field| format!("{}:{field}", field.len()));
+        self.hmac(format!("multigres-seal-1 {}", fields.concat()))
+    }
+
+    fn hmac(&self, message: String) -> String {
         let key: Vec<u8> = (0..self.key.len() / 2)
             .map(|byte| u8::from_str_radix(&self.key[2 * byte..2 * byte + 2], 16).unwrap())
             .collect();
         let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
-        let fields = [self.variable, self.value, self.database, self.role];
-        let message: String =
-            fields.iter().map(|field| format!("{}:{field}", field.len())).collect();
-        mac.update(format!("multigres-seal-1 {message}").as_bytes());
+        mac.update(message.as_bytes());
         match self.address {
             None => {}
             Some(SocketAddr::V4(end)) => {

@@ -1,0 +1,130 @@
+//! The question whether the database still holds apart what it protects, asked with the context.
+//! Knows nothing of how long an answer is kept, or by whom.
+
+use crate::refusal::{Fault, Refusal, sqlstate};
+use crate::tenant::{GuardDemand, Policy};
+
+/// What is known of the database's guard when the pipe opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// A login before this one was told that all is held, and that still counts.
+    Kept,
+    /// All is held.
+    Held,
+    /// The database does not have the guard's function.
+    Absent,
+}
+
+/// The column that asks. `kept`: the verdict need not be asked for again, the spelling of the
+/// tenant must.
+///
+/// A function that may not be there cannot be named in the statement itself; query_to_xml() runs a
+/// text, and CASE has it run only where the function belongs to somebody who would run setup.sql.
+/// Where CREATE in schema public is granted, anybody else could have laid one there. Nothing from
+/// a client is in that text.
+pub(super) fn column(kept: bool) -> String {
+    let verdict = "'open: ' OPERATOR(pg_catalog.||) public.multigres_verdict(), ";
+    let asked = if kept { "" } else { verdict };
+    let query = format!(
+        "SELECT COALESCE ({asked}\
+         'tenant: ' OPERATOR(pg_catalog.||) public.multigres_misspelt(), 'held') AS verdict"
+    );
+    format!(
+        "CASE WHEN NOT EXISTS ({FUNCTION}) THEN CASE WHEN EXISTS ({RECORD}) THEN 'lost' \
+         ELSE 'absent' END \
+         WHEN EXISTS ({FUNCTION} AND EXISTS ({OWNER})) THEN pg_catalog.substring(\
+         pg_catalog.query_to_xml('{}', false, true, '')::pg_catalog.text, \
+         '<verdict>(.*)</verdict>') ELSE 'foreign' END",
+        query.replace('\'', "''")
+    )
+}
+
+/// What its answer comes to.
+///
+/// # Errors
+/// A refusal unless all is held, or the database has no guard and needs none.
+pub(super) fn judge(column: Option<&[u8]>, kept: bool, policy: &Policy) -> Result<Guard, Refusal> {
+    let text = column.map(String::from_utf8_lossy);
+    match text.as_deref() {
+        Some("held") if kept => Ok(Guard::Kept),
+        Some("held") => Ok(Guard::Held),
+        Some("absent") if policy.guard == GuardDemand::Prefer => Ok(Guard::Absent),
+        _ if mutant!(GuardUnread) => Ok(Guard::Held),
+        Some("absent") => Err(unguarded("public.multigres_verdict() does not exist").hint(
+            "Run sql/setup.sql of this version in the database; with \"guard = prefer\" it is \
+             served as it is.",
+        )),
+        Some("lost") => Err(unguarded(
+            "public.multigres_verdict() is gone, and multigres.protected is not: schema public \
+             was dropped",
+        )
+        .hint("Run sql/setup.sql in the database, and protect its tables again.")),
+        Some("foreign") => Err(unguarded(
+            "public.multigres_verdict() belongs to a role that is no superuser, does not own the \
+             database and may not create roles",
+        )
+        .hint(
+            "If that role has run sql/setup.sql, make it the owner of the database or give it \
+             CREATEROLE; if not, drop the function and run sql/setup.sql.",
+        )),
+        Some(text) => match (text.strip_prefix("open: "), text.strip_prefix("tenant: ")) {
+            (Some(open), _) => Err(is_open(open)),
+            (None, Some(spelling)) => Err(is_misspelt(spelling)),
+            (None, None) => Err(unguarded("neither held nor open")),
+        },
+        None => Err(unguarded("no verdict")),
+    }
+}
+
+/// Whether this is the refusal of a database in which something is open: an error for whoever
+/// runs it, whereas the client can do nothing.
+pub fn is_alarm(refusal: &Refusal) -> bool {
+    refusal.sqlstate == sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE
+}
+
+/// The client is not told which table: it may be of another tenant's business.
+fn is_open(what: &str) -> Refusal {
+    sometimes!(GuardOpen);
+    unguarded(what)
+        .detail("A table of it is no longer protected as it was, or this role gets past that.")
+        .hint(
+            "The log of Multigres says which. SELECT multigres_protect(TABLE) protects it again; \
+             SELECT multigres_unprotect(TABLE) is the way to open it.",
+        )
+}
+
+fn unguarded(private: impl Into<String>) -> Refusal {
+    Refusal::new(
+        Fault::Upstream,
+        sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        "the database does not hold its tenants apart",
+    )
+    .private(private)
+}
+
+fn is_misspelt(spelling: &str) -> Refusal {
+    sometimes!(TenantMisspelt);
+    Refusal::new(
+        Fault::Client,
+        sqlstate::INVALID_PARAMETER_VALUE,
+        "the tenant is not spelt as the database has it",
+    )
+    .detail(format!("The value {}.", spelling.replace("&lt;", "<").replace("&amp;", "&")))
+    .hint("Log in with the value in that spelling.")
+}
+
+const FUNCTION: &str = "SELECT FROM pg_catalog.pg_proc AS p, pg_catalog.pg_namespace AS n \
+    WHERE p.proname OPERATOR(pg_catalog.=) 'multigres_verdict' \
+    AND p.pronargs OPERATOR(pg_catalog.=) 0 \
+    AND p.pronamespace OPERATOR(pg_catalog.=) n.oid \
+    AND n.nspname OPERATOR(pg_catalog.=) 'public'";
+
+const OWNER: &str = "SELECT FROM pg_catalog.pg_roles AS r, pg_catalog.pg_database AS d \
+    WHERE r.oid OPERATOR(pg_catalog.=) p.proowner \
+    AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() \
+    AND (r.rolsuper OR r.rolcreaterole OR r.oid OPERATOR(pg_catalog.=) d.datdba)";
+
+const RECORD: &str = "SELECT FROM pg_catalog.pg_class AS c, pg_catalog.pg_namespace AS n \
+    WHERE c.relname OPERATOR(pg_catalog.=) 'protected' \
+    AND c.relnamespace OPERATOR(pg_catalog.=) n.oid \
+    AND n.nspname OPERATOR(pg_catalog.=) 'multigres'";

@@ -1,0 +1,209 @@
+//! What a login is told of the database's guard, through the daemon.
+
+use postgres::{Client, NoTls};
+
+use crate::managed::Managed;
+use crate::support::{
+    Daemon, GUARD, Run, SETUP, UNGUARD, cluster, count, empty_database, set_up_database, sqlstate,
+};
+
+const TABLES: &str = "
+    create table notes (tenant_id text not null, body text);
+    create table numbers (tenant_id int not null);
+    create table canary (tenant_id uuid not null);
+    insert into notes values ('acme', 'mine'), ('globex', 'theirs');
+    select multigres_protect('notes')";
+
+fn database(name: &str) -> (String, Client) {
+    let database = set_up_database(name);
+    let mut owner = cluster().superuser(&database);
+    owner.batch_execute(TABLES).unwrap();
+    (database, owner)
+}
+
+fn daemon(settings: &[(&str, &str)]) -> Daemon {
+    let run = settings.iter().fold(Run::on(cluster()), |run, (key, value)| run.set(key, value));
+    run.start()
+}
+
+fn login(daemon: &Daemon, database: &str, user: &str) -> Result<Client, postgres::Error> {
+    daemon.config(user).dbname(database).connect(NoTls)
+}
+
+/// The login is refused with 55000; its HINT.
+fn refused(daemon: &Daemon, database: &str, user: &str) -> String {
+    let error = login(daemon, database, user).err().expect("a refusal");
+    assert_eq!(sqlstate(&error), "55000", "{error:?}");
+    let error = error.as_db_error().unwrap();
+    assert_eq!(error.severity(), "FATAL");
+    assert_eq!(error.message(), "the database does not hold its tenants apart");
+    let said = format!("{error:?}");
+    assert!(!said.contains("notes"), "no table is named to a tenant: {said}");
+    error.hint().expect("a HINT").to_owned()
+}
+
+#[test]
+fn an_open_table_refuses_tenants_until_it_is_protected_again() {
+    let (database, mut owner) = database("verdict_open");
+    let daemon = daemon(&[("verify_ttl", "0")]);
+    assert_eq!(count(&mut login(&daemon, &database, "app_user.acme").unwrap(), "notes"), 1);
+    daemon.wait_for_log(&format!("database={database} login="));
+    assert!(daemon.log().iter().any(|line| line.contains("guard=on")));
+    let open = format!("begin; {UNGUARD} alter table notes disable row level security; {GUARD}");
+    owner.batch_execute(&format!("{open} commit")).unwrap();
+    for _ in 0..2 {
+        let hint = refused(&daemon, &database, "app_user.acme");
+        assert!(hint.contains("multigres_protect"), "{hint}");
+    }
+    let line = daemon.wait_for_log("public.notes: row-level security is off");
+    for words in ["[ERROR]", "sqlstate=55000", "multigres_unprotect(TABLE)", "app_user"] {
+        assert!(line.contains(words), "{words}: {line}");
+    }
+    assert!(!daemon.log().iter().any(|line| line.contains("theirs")));
+    owner.batch_execute("select multigres_protect('notes')").unwrap();
+    assert_eq!(count(&mut login(&daemon, &database, "app_user.acme").unwrap(), "notes"), 1);
+    owner.batch_execute(&format!("{open} commit")).unwrap();
+    refused(&daemon, &database, "app_user.globex");
+    owner.batch_execute("select multigres_unprotect('notes')").unwrap();
+    assert!(login(&daemon, &database, "app_user.acme").is_ok());
+}
+
+#[test]
+fn a_good_verdict_is_kept_and_a_bad_one_is_asked_anew() {
+    let (first, mut owner) = database("verdict_kept");
+    let (second, mut other) = database("verdict_kept_apart");
+    let daemon = daemon(&[("verify_ttl", "1h")]);
+    let open = format!("{UNGUARD} alter table notes disable row level security; {GUARD}");
+    other.batch_execute(&open).unwrap();
+    assert!(login(&daemon, &first, "app_user.acme").is_ok());
+    refused(&daemon, &second, "app_user.acme");
+    refused(&daemon, &second, "app_user.acme");
+    other.batch_execute("select multigres_protect('notes')").unwrap();
+    assert!(login(&daemon, &second, "app_user.acme").is_ok(), "a bad verdict is not kept");
+    owner.batch_execute(&open).unwrap();
+    // For the same role and database, whichever the tenant.
+    assert!(login(&daemon, &first, "app_user.globex").is_ok());
+    refused(&daemon, &first, "trust_user.acme");
+}
+
+#[test]
+fn the_owner_of_a_protected_table_is_no_tenant() {
+    let (database, mut owner) = database("verdict_owner");
+    owner.batch_execute("alter table notes owner to trust_user").unwrap();
+    let daemon = daemon(&[]);
+    refused(&daemon, &database, "trust_user.acme");
+    daemon.wait_for_log("trust_user owns it");
+    assert!(login(&daemon, &database, "app_user.acme").is_ok());
+}
+
+#[test]
+fn a_database_without_a_guard_is_served_with_one_warning_unless_one_is_required() {
+    let database = empty_database("verdict_absent");
+    let prefer = daemon(&[]);
+    for _ in 0..3 {
+        login(&prefer, &database, "app_user.acme").unwrap();
+    }
+    prefer.wait_until_idle();
+    let warned = |line: &&String| line.contains("[WARN]") && line.contains("verdict_absent");
+    let log = prefer.log();
+    assert_eq!(log.iter().filter(warned).count(), 1, "{log:?}");
+    assert!(log.iter().any(|line| line.contains("guard=off")));
+
+    let require = daemon(&[("guard", "require")]);
+    let hint = refused(&require, &database, "app_user.acme");
+    assert!(hint.contains("sql/setup.sql"), "{hint}");
+    cluster().superuser(&database).batch_execute(&SETUP).unwrap();
+    assert!(login(&require, &database, "app_user.acme").is_ok());
+
+    let off = daemon(&[("guard", "off")]);
+    assert!(login(&off, &database, "app_user.acme").is_ok());
+    off.wait_for_log(" up ");
+    assert!(!off.log().iter().any(|line| line.contains("guard=")), "{:?}", off.log());
+}
+
+#[test]
+fn a_planted_function_is_neither_believed_nor_run() {
+    let database = empty_database("verdict_planted");
+    let mut owner = cluster().superuser(&database);
+    owner
+        .batch_execute(
+            "grant create on schema public to trust_user;
+             set role trust_user;
+             create function public.multigres_verdict() returns text language plpgsql as $$
+             begin
+                 perform set_config('app.current_tenant_id', 'globex', false);
+                 return null;
+             end $$;
+             reset role",
+        )
+        .unwrap();
+    for guard in ["prefer", "require"] {
+        let daemon = daemon(&[("guard", guard)]);
+        let hint = refused(&daemon, &database, "app_user.acme");
+        assert!(hint.contains("drop the function"), "{hint}");
+    }
+    let daemon = daemon(&[("guard", "off")]);
+    let mut client = login(&daemon, &database, "app_user.acme").unwrap();
+    let row = client.query_one("select current_setting('app.current_tenant_id')", &[]).unwrap();
+    assert_eq!(row.get::<_, &str>(0), "acme");
+}
+
+#[test]
+fn a_schema_that_was_dropped_refuses_until_it_is_set_up_again() {
+    let (database, mut owner) = database("verdict_dropped");
+    owner
+        .batch_execute(
+            "create schema app; create table app.kept (tenant_id text);
+             insert into app.kept values ('globex');
+             grant select on app.kept to app_user;
+             select multigres_protect('app.kept');
+             create policy wide on app.kept using (true)",
+        )
+        .unwrap();
+    let daemon = daemon(&[("verify_ttl", "0")]);
+    let drop = "drop schema public cascade; create schema public; grant usage on schema public
+        to public";
+    let error = owner.batch_execute(drop).unwrap_err();
+    assert_eq!(sqlstate(&error), "55000", "another policy would open it: {error:?}");
+    owner.batch_execute("drop policy wide on app.kept").unwrap();
+    owner.batch_execute(drop).unwrap();
+    let hint = refused(&daemon, &database, "app_user.acme");
+    assert!(hint.contains("sql/setup.sql"), "{hint}");
+    owner.batch_execute(&SETUP).unwrap();
+    refused(&daemon, &database, "app_user.acme");
+    owner.batch_execute("select multigres_protect('app.kept')").unwrap();
+    let mut client = login(&daemon, &database, "app_user.acme").unwrap();
+    assert_eq!(count(&mut client, "app.kept"), 0);
+}
+
+#[test]
+fn a_tenant_is_spelt_as_the_columns_have_it() {
+    let (database, mut owner) = database("verdict_spelling");
+    let daemon = daemon(&[("verify_ttl", "1h")]);
+    assert!(login(&daemon, &database, "app_user.007").is_ok(), "text has any spelling");
+    owner.batch_execute("select multigres_protect('numbers')").unwrap();
+    assert!(login(&daemon, &database, "app_user.7").is_ok());
+    for (tenant, words) in [("007", "\"7\""), ("0x7", "integer"), ("acme", "integer")] {
+        let error = login(&daemon, &database, &format!("app_user.{tenant}")).err().expect(tenant);
+        assert_eq!(sqlstate(&error), "22023", "{error:?}");
+        let detail = error.as_db_error().unwrap().detail().unwrap();
+        assert!(detail.contains(words), "{tenant}: {detail}");
+    }
+}
+
+#[test]
+fn an_administrator_who_is_no_superuser_has_the_verdict_alone() {
+    let managed = Managed::start();
+    let mut admin = managed.admin();
+    admin.batch_execute(&SETUP).unwrap();
+    admin.batch_execute(TABLES).unwrap();
+    let daemon = Run::on(&managed.cluster).set("guard", "require").set("verify_ttl", "0").start();
+    let login = || daemon.config("app_user.acme").dbname("crm").connect(NoTls);
+    assert_eq!(count(&mut login().unwrap(), "notes"), 1);
+    admin.batch_execute("alter table notes disable row level security").unwrap();
+    assert_eq!(sqlstate(&login().err().expect("an open table")), "55000");
+    admin.batch_execute("select multigres_protect('notes')").unwrap();
+    assert_eq!(count(&mut login().unwrap(), "notes"), 1);
+    admin.batch_execute(&SETUP).unwrap();
+    assert_eq!(count(&mut login().unwrap(), "notes"), 1);
+}

@@ -1,0 +1,151 @@
+//! Stories of the guard's question in the batch: what each answer comes to, and when it is asked.
+
+use multigres::session::{Guard, Stage};
+use multigres::tenant::{GuardDemand, SealBind};
+
+use crate::stage::{Cast, Play, at_every_chunk_size, message, startup};
+use crate::{acme, answer, contains, error, ready, row, start};
+
+const VERDICT: &[u8] = b"public.multigres_verdict()";
+const SPELLING: &[u8] = b"public.multigres_misspelt()";
+
+/// The answer to the batch for app_user.acme with this verdict behind it.
+fn answer_with(verdict: &[Option<&str>]) -> Vec<u8> {
+    let mut messages = answer();
+    let user = Some("app_user");
+    let session = [Some("acme"), user, user, Some("0"), Some("42"), Some("0")];
+    messages[10] = row(&[&session, verdict].concat());
+    messages.concat()
+}
+
+fn asked(cast: Cast) -> Play {
+    let mut play = acme(cast);
+    play.client(&message(b'Q', b"select secret\0"));
+    play.take_to_upstream();
+    play.upstream(&start());
+    assert!(contains(&play.take_to_upstream(), VERDICT));
+    play
+}
+
+fn refused(cast: Cast, verdict: &[Option<&str>], sqlstate: &str) -> Vec<u8> {
+    let mut play = asked(cast);
+    play.upstream(&answer_with(verdict));
+    let said = play.expect_refusal(sqlstate);
+    let sent = play.take_to_upstream();
+    assert!(!contains(&sent, b"secret"), "{}", sent.escape_ascii());
+    assert_eq!(play.guard(), None);
+    said
+}
+
+#[test]
+fn a_database_that_holds_all_is_served() {
+    at_every_chunk_size(|cast| {
+        for demand in [GuardDemand::Prefer, GuardDemand::Require] {
+            let mut play = asked(cast.guarded(demand));
+            play.upstream(&answer_with(&[Some("held")]));
+            assert_eq!(play.stage(), Stage::Piping);
+            assert_eq!(play.guard(), Some(Guard::Held));
+            assert_eq!(play.take_to_upstream(), message(b'Q', b"select secret\0"));
+        }
+    });
+}
+
+#[test]
+fn an_open_table_refuses_the_login_and_is_not_named_to_the_client() {
+    let open = "open: public.canary: row-level security is off";
+    at_every_chunk_size(|cast| {
+        for demand in [GuardDemand::Prefer, GuardDemand::Require] {
+            let said = refused(cast.guarded(demand), &[Some(open)], "55000");
+            assert!(!contains(&said, b"canary"), "{}", said.escape_ascii());
+            assert!(contains(&said, b"multigres_unprotect"), "{}", said.escape_ascii());
+        }
+    });
+}
+
+#[test]
+fn a_database_without_a_guard_is_served_unless_one_is_required() {
+    at_every_chunk_size(|cast| {
+        let mut play = asked(cast.guarded(GuardDemand::Prefer));
+        play.upstream(&answer_with(&[Some("absent")]));
+        assert_eq!(play.stage(), Stage::Piping);
+        assert_eq!(play.guard(), Some(Guard::Absent));
+        let said = refused(cast.guarded(GuardDemand::Require), &[Some("absent")], "55000");
+        assert!(contains(&said, b"sql/setup.sql"), "{}", said.escape_ascii());
+    });
+}
+
+#[test]
+fn no_other_answer_is_believed() {
+    for verdict in ["lost", "foreign", "", "HELD", "held ", "open", "tenant", "absent2"] {
+        for demand in [GuardDemand::Prefer, GuardDemand::Require] {
+            refused(Cast::whole().guarded(demand), &[Some(verdict)], "55000");
+        }
+    }
+    let cast = Cast::whole().guarded(GuardDemand::Prefer);
+    refused(cast, &[None], "55000");
+    refused(cast, &[], "08004");
+    refused(cast, &[Some("held"), Some("held")], "08004");
+    let foreign = refused(cast, &[Some("foreign")], "55000");
+    assert!(contains(&foreign, b"drop the function"), "{}", foreign.escape_ascii());
+}
+
+#[test]
+fn an_error_of_the_function_refuses_the_login() {
+    let mut play = asked(Cast::whole().guarded(GuardDemand::Prefer));
+    play.upstream(&answer()[..8].concat());
+    play.upstream(&[error("42501", b"canary"), ready()].concat());
+    assert!(!contains(&play.expect_refusal("08004"), b"canary"));
+}
+
+#[test]
+fn a_tenant_in_another_spelling_is_told_the_right_one() {
+    let wrong = "tenant: must be spelt \"7\": a column is of type integer";
+    let said = refused(Cast::whole().guarded(GuardDemand::Prefer), &[Some(wrong)], "22023");
+    assert!(contains(&said, b"must be spelt \"7\""), "{}", said.escape_ascii());
+}
+
+#[test]
+fn a_verdict_that_is_kept_is_not_asked_for_and_the_spelling_is() {
+    at_every_chunk_size(|cast| {
+        let mut play = acme(cast.guarded(GuardDemand::Require));
+        play.keeps_verdict();
+        play.upstream(&start());
+        let batch = play.take_to_upstream();
+        assert!(!contains(&batch, VERDICT) && contains(&batch, SPELLING));
+        play.upstream(&answer_with(&[Some("held")]));
+        assert_eq!(play.stage(), Stage::Piping);
+        assert_eq!(play.guard(), Some(Guard::Kept));
+    });
+    for bad in ["absent", "lost", "foreign", "tenant: is not a value of type uuid"] {
+        let mut play = acme(Cast::whole().guarded(GuardDemand::Require));
+        play.keeps_verdict();
+        play.upstream(&start());
+        play.upstream(&answer_with(&[Some(bad)]));
+        play.expect_refusal_of(&["55000", "22023"]);
+    }
+}
+
+#[test]
+fn nobody_asks_with_guard_off_or_for_a_bypass_user() {
+    let mut play = acme(Cast::whole().guarded(GuardDemand::Off));
+    play.keeps_verdict();
+    play.upstream(&start());
+    let batch = play.take_to_upstream();
+    assert!(!contains(&batch, VERDICT) && !contains(&batch, SPELLING));
+    play.upstream(&answer().concat());
+    assert_eq!((play.stage(), play.guard()), (Stage::Piping, None));
+
+    let mut play = Play::new(Cast::whole().guarded(GuardDemand::Require));
+    let sent = startup(&[("user", "postgres")]);
+    play.client(&sent);
+    assert_eq!(play.take_to_upstream(), sent);
+}
+
+#[test]
+fn the_seal_is_looked_at_beside_the_guard() {
+    let mut play = acme(Cast::whole().sealed(SealBind::None).guarded(GuardDemand::Prefer));
+    play.upstream(&start());
+    assert!(contains(&play.take_to_upstream(), b"public.multigres_context($1), CASE WHEN"));
+    play.upstream(&answer_with(&[Some("held")]));
+    play.expect_refusal("08004");
+}
