@@ -36,7 +36,7 @@ begin
                 hint = 'Run this as its owner; or drop it, if it was not made by setup.sql.';
     end if;
     alter table multigres.hardening owner to current_user;
-    perform multigres.withhold('multigres.hardening');
+    perform multigres.withhold('multigres.hardening'::regclass);
 end
 $$;
 
@@ -83,6 +83,7 @@ create or replace function multigres.closable()
 returns table (item text, kind text, id oid, object text, privilege text, keepers text[])
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $$
     with setup as (
         select pg_get_userbyid(p.proowner)::text as owner from pg_proc as p
@@ -184,11 +185,11 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    one record;
+    entry record;
     closed boolean := true;
     revoked boolean := false;
 begin
-    for one in
+    for entry in
         select g.name, bool_or(g.grantable) as grantable, g.grantee = g.owner as is_owner
         from multigres.grants(kind, id) as g
         where g.privilege = close.privilege
@@ -196,8 +197,8 @@ begin
         group by g.name, is_owner
     loop
         -- An owner takes it back at will.
-        if one.is_owner
-            or not multigres.set_right(false, kind, id, object, privilege, one.name, false)
+        if entry.is_owner
+            or not multigres.set_right(false, kind, id, object, privilege, entry.name, false)
         then
             closed := false;
             continue;
@@ -205,10 +206,10 @@ begin
         revoked := true;
         insert into multigres.hardening
             (item, kind, object, privilege, grantee, grantable, granted)
-        values (item, kind, object, privilege, one.name, one.grantable, false);
+        values (item, kind, object, privilege, entry.name, entry.grantable, false);
     end loop;
     if revoked then
-        for one in
+        for entry in
             select distinct r.rolname as name
             from unnest(keepers) as k(name) join pg_roles as r on r.rolname = k.name
             where not r.rolsuper and r.oid not in (select public.multigres_app_roles())
@@ -216,10 +217,10 @@ begin
                     select from multigres.grants(kind, id) as g
                     where g.grantee = r.oid and g.privilege = close.privilege)
         loop
-            perform multigres.set_right(true, kind, id, object, privilege, one.name, false);
+            perform multigres.set_right(true, kind, id, object, privilege, entry.name, false);
             insert into multigres.hardening
                 (item, kind, object, privilege, grantee, grantable, granted)
-            values (item, kind, object, privilege, one.name, false, true);
+            values (item, kind, object, privilege, entry.name, false, true);
         end loop;
     end if;
     return closed;
@@ -313,7 +314,7 @@ as $$
 declare
     unknown text;
     problems text := public.multigres_role_problems(to_regrole('app_user'));
-    one record;
+    entry record;
     object record;
     any_object boolean;
 begin
@@ -333,22 +334,22 @@ begin
             'what is closed here does not hold it: it ' || problems;
     end if;
 
-    for one in
+    for entry in
         select h.* from multigres.hardenings() as h where h.item <> all (keep) order by h.place
     loop
-        what := one.item;
+        what := entry.item;
         done := true;
         any_object := false;
-        for object in select c.* from multigres.closable() as c where c.item = one.item loop
+        for object in select c.* from multigres.closable() as c where c.item = entry.item loop
             any_object := true;
             done := multigres.close(object.item, object.kind, object.id, object.object,
                 object.privilege, object.keepers) and done;
         end loop;
-        if one.item = 'DROP OWNED' then
+        if entry.item = 'DROP OWNED' then
             done := multigres.refuse_drop_owned();
         end if;
-        note := case when done then one.note else multigres.why_open(one.item) end;
-        if any_object or one.item <> 'statistics of statements' then
+        note := case when done then entry.note else multigres.why_open(entry.item) end;
+        if any_object or entry.item <> 'statistics of statements' then
             return next;
         end if;
     end loop;
@@ -446,31 +447,32 @@ as $$
 #variable_conflict use_column
 declare
     change record;
-    target record;
 begin
     perform multigres.hold_hardening();
-    for change in select h.* from multigres.hardening as h order by h.position desc loop
+    for change in
+        select h.*, c.id, c.object as target,
+            h.grantee = 'public' or r.oid is not null as has_grantee
+        from multigres.hardening as h
+        left join multigres.closable() as c on c.item = h.item and c.kind = h.kind
+            and c.privilege = h.privilege and (c.object = h.object or c.kind = 'database')
+        left join pg_roles as r on r.rolname = h.grantee
+        order by h.position desc
+    loop
         what := change.item;
         done := true;
         note := '';
-        select c.* into target from multigres.closable() as c
-        where c.item = change.item and c.kind = change.kind and c.privilege = change.privilege
-            and (c.object = change.object or c.kind = 'database');
         if change.kind = 'event trigger' then
             begin
                 drop event trigger if exists multigres_keep_owned;
             exception when insufficient_privilege then
                 done := false;
             end;
-        elsif target.id is null
-            or change.grantee <> 'public'
-                and not exists (select from pg_roles as r where r.rolname = change.grantee)
-        then
+        elsif change.id is null or not change.has_grantee then
             note := format('%s %s: not there any more, or nothing that multigres_harden() takes',
                 change.kind, change.object);
         else
-            done := multigres.set_right(not change.granted, target.kind, target.id, target.object,
-                target.privilege, change.grantee, change.grantable);
+            done := multigres.set_right(not change.granted, change.kind, change.id, change.target,
+                change.privilege, change.grantee, change.grantable);
         end if;
         if done then
             delete from multigres.hardening as h where h.position = change.position;

@@ -8,7 +8,7 @@ begin
         );
     end if;
     alter table multigres.release owner to current_user;
-    perform multigres.withhold('multigres.release');
+    perform multigres.withhold('multigres.release'::regclass);
 end
 $$;
 

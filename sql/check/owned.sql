@@ -27,6 +27,11 @@ as $$
                 or d.classid = 'pg_database'::regclass and d.objid = b.oid and not exists (
                     select from pg_namespace as n join pg_roles as o on o.oid = n.nspowner
                     where o.rolname = 'pg_database_owner'))
+            -- Sessions end at any time, and their temporary objects with them.
+            and not exists (
+                select from pg_depend as s join pg_namespace as n on n.oid = s.refobjid
+                where s.classid = d.classid and s.objid = d.objid
+                    and s.refclassid = 'pg_namespace'::regclass and n.nspname ~ '^pg_temp_')
             and not exists (
                 select from pg_depend as s join pg_class as c on c.oid = s.objid
                 where c.relkind = 'S' and s.classid = d.classid and s.objid = d.objid
@@ -45,7 +50,7 @@ as $$
             else replace(i.type, '-', ' ') end
     ) as k(kind)
     -- Without a name: dropped just now.
-    where i.identity is not null and coalesce(i.schema, '') !~ '^pg_(temp|toast)'
+    where i.identity is not null
 $$;
 
 

@@ -195,18 +195,16 @@ fn settings_that_a_tenant_leaves_for_the_others_are_found_and_told_by_harden() {
             let plant = format!("{by} alter {object} set {setting}; reset role");
             let found = format!("{severity} | {object} | {shown} is set for every login{effect}");
             found_and_mended(&mut owner, &plant, &[&found]);
-            owner.batch_execute(&format!("begin; {plant}")).unwrap();
-            let told: String = owner
-                .query_one(
-                    "select note from multigres_harden() where what = 'its own settings'",
-                    &[],
-                )
-                .unwrap()
-                .get(0);
-            assert!(told.contains(&format!("set now, and named by multigres_check(): {name}")));
-            owner.batch_execute("rollback").unwrap();
         }
     }
+    owner
+        .batch_execute("begin; set role app_user; alter role app_user set datestyle = 'German'")
+        .unwrap();
+    owner.batch_execute("alter role app_user set work_mem = 64; reset role").unwrap();
+    let told = "select note from multigres_harden() where what = 'its own settings'";
+    let told: String = owner.query_one(told, &[]).unwrap().get(0);
+    assert!(told.ends_with("set now, and named by multigres_check(): datestyle"), "{told}");
+    owner.batch_execute("rollback").unwrap();
     let all = "error | role all | statement_timeout is set for every login: nobody may be able to \
                log in";
     found_and_mended(&mut owner, "alter role all set statement_timeout = 1", &[all]);

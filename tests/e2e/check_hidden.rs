@@ -19,7 +19,26 @@ const RIGHTS: &str = "with the rights of postgres, whom no policy holds";
 fn functions_with_other_rights_behind_other_names_are_found() {
     let mut owner = filled("hidden_definers");
     owner.batch_execute("create schema closed").unwrap();
-    for (plant, leak, expected, away) in [
+    for (plant, leak, expected, away) in definers().into_iter().chain(unasked()) {
+        leaks_until_mended(&mut owner, &plant, leak, &[&format!("error | {expected}")]);
+        owner.batch_execute(away).unwrap();
+    }
+    not_found(
+        &mut owner,
+        &format!(
+            "create function closed.unused() returns text {READER};
+             create function closed.own(int, int) returns text language sql as 'select null::text';
+             create operator ### (leftarg = int, rightarg = int, function = closed.own)"
+        ),
+    );
+}
+
+/// What makes it, what shows it, what is found, and what takes it away again.
+type Story = (String, &'static str, String, &'static str);
+
+/// Functions that app_user may execute, if it only could name them.
+fn definers() -> Vec<Story> {
+    vec![
         (
             format!(
                 "create function closed.step(text, text) returns text {READER};
@@ -57,6 +76,12 @@ fn functions_with_other_rights_behind_other_names_are_found() {
             ),
             "drop cast (token as text); drop function closed.token(token); drop type token",
         ),
+    ]
+}
+
+/// Functions that run whenever a row is written.
+fn unasked() -> Vec<Story> {
+    vec![
         (
             format!(
                 "create function closed.made() returns text {READER};
@@ -81,25 +106,15 @@ fn functions_with_other_rights_behind_other_names_are_found() {
              create operator class loud for type int using btree as operator 1 <, operator 2 <=,
                  operator 3 =, operator 4 >=, operator 5 >, function 1 closed.compare(int, int)"
                 .to_owned(),
-            "create temp table n (a int); create index on n (a loud); insert into n values (1), (2)",
+            "create temp table n (a int); create index on n (a loud);
+             insert into n values (1), (2)",
             format!(
                 "function closed.compare(integer,integer) | app_user reaches it by operator family \
                  public.loud USING btree, and it runs {RIGHTS}"
             ),
             "drop operator family loud using btree cascade; drop function closed.compare(int, int)",
         ),
-    ] {
-        leaks_until_mended(&mut owner, &plant, leak, &[&format!("error | {expected}")]);
-        owner.batch_execute(away).unwrap();
-    }
-    not_found(
-        &mut owner,
-        &format!(
-            "create function closed.unused() returns text {READER};
-             create function closed.own(int, int) returns text language sql as 'select null::text';
-             create operator ### (leftarg = int, rightarg = int, function = closed.own)"
-        ),
-    );
+    ]
 }
 
 #[test]
@@ -219,6 +234,7 @@ pub(crate) fn tenant(database: &str, sql: &str) -> String {
     config.options("-c app.current_tenant_id=acme");
     config.notice_callback(move |notice| notices.lock().unwrap().push_str(notice.message()));
     let mut client = config.connect(NoTls).unwrap();
+    let pid: i32 = client.query_one("select pg_backend_pid()", &[]).unwrap().get(0);
     let mut seen = String::new();
     match client.simple_query(sql) {
         Ok(messages) => {
@@ -231,6 +247,9 @@ pub(crate) fn tenant(database: &str, sql: &str) -> String {
         Err(error) => seen.push_str(&format!("{} {error:?}", sqlstate(&error))),
     }
     seen.push_str(&heard.lock().unwrap());
+    drop(client);
+    // Its temporary tables go with it, and nobody drops what they need before.
+    cluster().wait_until_gone(pid);
     seen
 }
 

@@ -19,7 +19,9 @@ fn a_tenants_trigger_on_a_shared_table_runs_in_other_sessions_until_it_is_found(
     )
     .unwrap();
     owner.batch_execute("insert into news values ('x'); drop table trapped").unwrap();
+    let pid: i32 = spy.query_one("select pg_backend_pid()", &[]).unwrap().get(0);
     drop(spy);
+    cluster().wait_until_gone(pid);
     let found = findings(&mut owner);
     assert_eq!(
         found,
@@ -47,10 +49,8 @@ fn a_tenants_trigger_on_a_shared_table_runs_in_other_sessions_until_it_is_found(
     found_and_mended(
         &mut owner,
         "create view one as select 1 as a; grant trigger on one to tenant_tables",
-        &[
-            "error | view public.one | app_user has TRIGGER on it: a tenant's trigger runs in every \
-           session that writes it",
-        ],
+        &["error | view public.one | app_user has TRIGGER on it: a tenant's trigger runs in \
+           every session that writes it"],
     );
 }
 

@@ -8,6 +8,7 @@ use crate::support::{SETUP, TEARDOWN, cluster, count, empty_database, sqlstate};
 
 /// The record as an older version made it, and what default privileges made of it.
 const OLDER: &str = "
+    revoke create on schema public from public;
     create table public.multigres_hardening (
         position bigint generated always as identity primary key, item text not null,
         kind text not null, object text not null, privilege text not null, grantee text not null,
