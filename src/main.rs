@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use log::{error, info};
 use multigres::config::{Config, SETTINGS, Sources, fresh_seal_key};
-use multigres::logging;
+use multigres::logging::Logging;
 use multigres::server::Server;
 use multigres::sql;
 
@@ -36,7 +36,13 @@ fn main() -> ExitCode {
     if matches.get_flag("check") {
         return ExitCode::SUCCESS;
     }
-    logging::start(config.log_level);
+    let _logging = match Logging::start(config.log_level) {
+        Ok(logging) => logging,
+        Err(error) => {
+            eprintln!("cannot start the log: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     info!("multigres {} starts", env!("CARGO_PKG_VERSION"));
     let run = Server::new(&config.listen_hosts, config.port, config.proxy)
         .and_then(|mut server| server.run());

@@ -15,6 +15,7 @@ mod harness;
 mod isolation;
 mod limits;
 mod load;
+mod log_reader;
 mod login;
 mod logs;
 mod managed;

@@ -15,7 +15,7 @@ mod tls_raw;
 
 pub(crate) use certificates::{Authority, Files, Identity};
 pub(crate) use cluster::{Cluster, PASSWORD, TENANTS, cluster};
-pub(crate) use daemon::{Daemon, Run, Status};
+pub(crate) use daemon::{Daemon, Reader, Run, Status};
 pub(crate) use database::{SETUP, TEARDOWN, count, empty_database, set_up_database};
 pub(crate) use fake_upstream::{FakeUpstream, Tamper, relay, swallow};
 pub(crate) use raw::{ErrorFields, Message, Raw, startup_message};
