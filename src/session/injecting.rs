@@ -17,6 +17,8 @@ pub(super) struct Injecting {
     context: Context,
     /// AuthenticationOk and all that follows, for the client, up to ReadyForQuery.
     pub(super) held: BytesMut,
+    /// How much of it is notices.
+    notice_bytes: usize,
     backend_pid: Option<i32>,
     progress: Progress,
 }
@@ -48,7 +50,8 @@ impl Injecting {
     pub(super) fn new(login: Rc<Login>, context: Context, authentication_ok: &Message) -> Self {
         let mut held = BytesMut::new();
         held.extend_from_slice(authentication_ok.as_bytes());
-        Injecting { login, context, held, backend_pid: None, progress: Progress::Starting }
+        let progress = Progress::Starting;
+        Injecting { login, context, held, notice_bytes: 0, backend_pid: None, progress }
     }
 
     pub(super) fn step(&mut self, io: &mut Io, policy: &Policy) -> Result<Step, Refusal> {
@@ -56,7 +59,9 @@ impl Injecting {
             sometimes!(LeftInjecting);
             return Ok(Step::End(Outcome::ClientLeft));
         }
-        let Some(message) = io.take_upstream()? else { return Ok(Step::Wait) };
+        let Some(message) = io.take_upstream_but(tag::NOTICE_RESPONSE)? else {
+            return Ok(Step::Wait);
+        };
         match message.tag() {
             tag::PARAMETER_STATUS => {
                 check_parameter_status(&message)?;
@@ -66,12 +71,23 @@ impl Injecting {
                 }
                 self.hold(&message)
             }
-            tag::NOTICE_RESPONSE => self.hold(&message),
+            tag::NOTICE_RESPONSE => self.notice(&message),
             _ => match self.progress {
                 Progress::Starting => self.starting(&message, io, policy),
                 Progress::Injected(expected) => self.injected(expected, &message, io, policy),
             },
         }
+    }
+
+    /// Who has set `client_min_messages = debug5` for the role, perhaps another tenant, gets some of
+    /// what PostgreSQL then says, and no login fails for the rest of it.
+    fn notice(&mut self, message: &Message) -> Result<Step, Refusal> {
+        let bytes = self.notice_bytes + message.as_bytes().len();
+        if bytes > NOTICE_BYTES_MAX {
+            return Ok(Step::Again);
+        }
+        self.notice_bytes = bytes;
+        self.hold(message)
     }
 
     fn hold(&mut self, message: &Message) -> Result<Step, Refusal> {
@@ -141,7 +157,7 @@ impl Injecting {
             return Err(if is_seal {
                 refusal.detail(NO_FUNCTION).hint(SETUP_HINT)
             } else {
-                refusal
+                refusal.hint(setting_hint(&state, self.tenant().role()))
             });
         }
         if message.tag() != next.tag() {
@@ -227,8 +243,11 @@ impl Injecting {
         if is_other && !mutant!(UsersUnread) {
             return Err(not_bound("current_user or session_user is another role"));
         }
-        if *privileged != Some(b"0".as_slice()) && !mutant!(PrivilegesUnread) {
-            return Err(is_privileged());
+        match *privileged {
+            Some(b"0") => {}
+            _ if mutant!(PrivilegesUnread) => {}
+            Some(b"2") => return Err(is_owner()),
+            Some(_) | None => return Err(is_privileged()),
         }
         let announced = self.backend_pid.map(|pid| pid.to_string());
         let is_own_backend = announced.is_some() && announced.as_deref().map(str::as_bytes) == *pid;
@@ -383,6 +402,18 @@ fn not_bound(private: impl Into<String>) -> Refusal {
     .private(private)
 }
 
+/// A tenant can change the role's settings for all others, by ALTER ROLE in a session of their own.
+fn setting_hint(sqlstate: &str, role: &[u8]) -> String {
+    let role = String::from_utf8_lossy(role).replace('"', "\"\"");
+    match LIMITS.iter().find(|(state, _)| *state == sqlstate) {
+        Some((_, setting)) => format!(
+            "The role or the database may have a \"{setting}\" that is too short: ALTER ROLE \
+             \"{role}\" RESET {setting}. pg_db_role_setting lists what is set."
+        ),
+        None => SETTINGS_HINT.to_owned(),
+    }
+}
+
 fn check_unsealed(columns: &[Option<&[u8]>]) -> Result<(), Refusal> {
     match columns {
         [Some(b"0")] => Ok(()),
@@ -445,18 +476,58 @@ fn is_privileged() -> Refusal {
     .hint("Use a role without these attributes and memberships.")
 }
 
-/// Current and session user; how many roles the session can act as that read past row-level
-/// security, or can get there: CREATEROLE grants itself other roles (before PostgreSQL 16 nearly
-/// any), REPLICATION decodes every table's changes by SQL, the `pg_…_server_…` roles read and write
-/// the server's files; the backend's pid.
+fn is_owner() -> Refusal {
+    sometimes!(Privileged);
+    Refusal::new(
+        Fault::Client,
+        sqlstate::INVALID_AUTHORIZATION,
+        "the owner of protected tables cannot log in as a tenant",
+    )
+    .detail(
+        "It owns, or is a member of a role that owns, a table with policies, its schema, or a table \
+         or function that policies use: it can open other tenants' rows.",
+    )
+    .hint(
+        "Log in as a role that has privileges on the tables and owns none of them. For migrations \
+         add the owner to \"superuser_bypass\" and log in without a tenant.",
+    )
+}
+
+/// Current and session user; whether the session can act as a role that reads past row-level
+/// security or can get there (1), or that owns what isolates tenants (2), or neither (0); the
+/// backend's pid.
+///
+/// CREATEROLE grants itself other roles (before PostgreSQL 16 nearly any), REPLICATION decodes
+/// every table's changes by SQL, the `pg_…_server_…` roles read and write the server's files.
+///
+/// What policies use, their own tables first of all, stands in `pg_depend`, and who owns it in
+/// `pg_shdepend`. Who owns a function that they call can write another one, and who owns a schema
+/// can put a table of their own in the place of a protected one. OFFSET 0: what costs is asked
+/// last, and for few.
 const SESSION_COLUMNS: &str = "current_user, session_user, \
-    (SELECT pg_catalog.count(*) FROM pg_catalog.pg_roles AS r \
+    CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_roles AS r \
     WHERE (r.rolsuper OR r.rolbypassrls OR r.rolcreaterole OR r.rolreplication \
     OR r.rolname OPERATOR(pg_catalog.=) ANY (ARRAY['pg_execute_server_program', \
     'pg_read_server_files', 'pg_write_server_files']::pg_catalog.name[])) \
     AND (pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER') \
-    OR pg_catalog.pg_has_role(current_user, r.oid, 'MEMBER'))), \
-    pg_catalog.pg_backend_pid()";
+    OR pg_catalog.pg_has_role(current_user, r.oid, 'MEMBER'))) THEN 1 \
+    WHEN EXISTS (SELECT FROM pg_catalog.pg_roles AS r \
+    WHERE (pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER') \
+    OR pg_catalog.pg_has_role(current_user, r.oid, 'MEMBER')) \
+    AND EXISTS (SELECT FROM pg_catalog.pg_shdepend AS s, pg_catalog.pg_depend AS d \
+    WHERE s.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass \
+    AND s.refobjid OPERATOR(pg_catalog.=) r.oid AND s.deptype OPERATOR(pg_catalog.=) 'o' \
+    AND s.dbid OPERATOR(pg_catalog.=) (SELECT b.oid FROM pg_catalog.pg_database AS b \
+    WHERE b.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) \
+    AND d.refclassid OPERATOR(pg_catalog.=) s.classid \
+    AND d.refobjid OPERATOR(pg_catalog.=) s.objid \
+    AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_policy'::pg_catalog.regclass OFFSET 0)) \
+    OR EXISTS (SELECT FROM pg_catalog.pg_namespace AS n \
+    WHERE (pg_catalog.pg_has_role(session_user, n.nspowner, 'MEMBER') \
+    OR pg_catalog.pg_has_role(current_user, n.nspowner, 'MEMBER')) \
+    AND EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.relrowsecurity \
+    AND c.relnamespace OPERATOR(pg_catalog.=) n.oid OFFSET 0)) THEN 2 \
+    ELSE 0 END, pg_catalog.pg_backend_pid()";
 
 /// Whether the database is sealed: its keys' table stands only then.
 const SEAL_KEYS_COLUMN: &str = "(SELECT pg_catalog.count(*) \
@@ -488,6 +559,18 @@ const NO_FUNCTION: &str =
 const SETUP_HINT: &str = "Run sql/setup.sql of this version in the database, then multigres_seal() \
     with the key in \"seal_key_file\".";
 
+pub(super) const SETTINGS_HINT: &str = "A setting of the role or the database may be the cause: \
+    pg_db_role_setting lists them, and ALTER ROLE ... RESET takes one away.";
+
+/// What PostgreSQL says when one of its limits has come, which a role can set for itself.
+const LIMITS: [(&str, &str); 5] = [
+    ("57014", "statement_timeout"),
+    ("55P03", "lock_timeout"),
+    ("57P05", "idle_session_timeout"),
+    ("25P03", "idle_in_transaction_session_timeout"),
+    ("25P04", "transaction_timeout"),
+];
+
 const ANSWER: [Expected; 14] = [
     Expected::ParseComplete,
     Expected::BindComplete,
@@ -513,3 +596,6 @@ const ONE_ROW_SELECTED: &[u8] = b"SELECT 1\0";
 
 /// Far above what PostgreSQL says at the start of a session: some 15 parameters and a key.
 const HELD_BYTES_MAX: usize = 256 * 1024;
+
+/// Of it, what may be notices.
+const NOTICE_BYTES_MAX: usize = 64 * 1024;

@@ -44,10 +44,10 @@ use std::mem;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 
 use crate::protocol::message::MESSAGE_HEADER_BYTES;
-use crate::protocol::{Message, backend, frontend, take_message};
+use crate::protocol::{Message, backend, frontend, message_bytes, take_message};
 use crate::refusal::{Fault, Refusal, sqlstate};
 use crate::tenant::Login;
 
@@ -159,6 +159,8 @@ struct Io {
     to_client: BytesMut,
     to_upstream: BytesMut,
     client_ended: bool,
+    /// Bytes still to come of a message from upstream that is thrown away.
+    upstream_skipped: usize,
     /// Whether the database asks for seals: known once it has answered a daemon that has a key.
     sealed: Option<bool>,
     /// At most one is open at a time; a later one takes the place of what has become pointless.
@@ -377,14 +379,11 @@ impl Session {
             | State::Refusing(_)
             | State::Ended(_) => Fault::Client,
         };
-        self.refuse(
-            Refusal::new(
-                fault,
-                sqlstate::QUERY_CANCELED,
-                "canceling authentication due to timeout",
-            )
-            .private("login_timeout"),
-        );
+        let message = "canceling authentication due to timeout";
+        let refusal = Refusal::new(fault, sqlstate::QUERY_CANCELED, message);
+        let refusal = refusal.private("login_timeout");
+        let is_late = matches!(self.state, State::Injecting(_));
+        self.refuse(if is_late { refusal.hint(injecting::SETTINGS_HINT) } else { refusal });
     }
 
     /// Ends the login with an ErrorResponse. Without effect on a session that is past its login,
@@ -543,6 +542,23 @@ impl Io {
     /// The client has ended and left nothing to say: there is nobody to go on for.
     fn client_is_gone(&self) -> bool {
         self.client_ended && self.from_client.is_empty() && !mutant!(GoneClientKept)
+    }
+
+    /// The next whole message from upstream. One of this type that is longer than any message may
+    /// be is thrown away, however much of it has come.
+    fn take_upstream_but(&mut self, skipped: u8) -> Result<Option<Message>, Refusal> {
+        loop {
+            let buffer = &mut self.from_upstream;
+            let here = self.upstream_skipped.min(buffer.len());
+            buffer.advance(here);
+            self.upstream_skipped -= here;
+            match message_bytes(buffer) {
+                Some((tag, bytes)) if tag == skipped && bytes > INBOX_BYTES_MAX => {
+                    self.upstream_skipped = bytes;
+                }
+                Some(_) | None => return self.take_upstream(),
+            }
+        }
     }
 
     /// The next whole message from upstream.

@@ -24,6 +24,7 @@ mod pipe;
 mod planted;
 mod protect;
 mod refusals;
+mod role_settings;
 mod seal;
 mod sealed;
 mod settings;
