@@ -38,6 +38,7 @@ mod connecting;
 mod injecting;
 mod negotiation;
 mod password;
+mod role;
 mod settings;
 
 use std::mem;
@@ -383,7 +384,7 @@ impl Session {
         let refusal = Refusal::new(fault, sqlstate::QUERY_CANCELED, message);
         let refusal = refusal.private("login_timeout");
         let is_late = matches!(self.state, State::Injecting(_));
-        self.refuse(if is_late { refusal.hint(injecting::SETTINGS_HINT) } else { refusal });
+        self.refuse(if is_late { refusal.hint(role::SETTINGS_HINT) } else { refusal });
     }
 
     /// Ends the login with an ErrorResponse. Without effect on a session that is past its login,
