@@ -148,6 +148,8 @@ enum Step {
     Next(State),
     /// The session ends without a word to the client.
     End(Outcome),
+    /// The login is refused, and the client is not told why: PostgreSQL closes without a word, too.
+    Hush(Refusal),
     /// Upstream's own ErrorResponse ends the login.
     RefusedByUpstream(Message),
 }
@@ -481,6 +483,9 @@ impl Session {
                 Ok(Step::Again) => {}
                 Ok(Step::Next(state)) => self.state = state,
                 Ok(Step::End(outcome)) => return self.end(Some(outcome)),
+                Ok(Step::Hush(refusal)) => {
+                    return self.start_refusing(Outcome::Refused(refusal));
+                }
                 Ok(Step::RefusedByUpstream(message)) => return self.pass_error(&message),
                 Err(refusal) => return self.refuse(refusal),
             }

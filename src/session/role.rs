@@ -27,8 +27,8 @@ pub(super) fn is_owner() -> Refusal {
         "the owner of protected tables cannot log in as a tenant",
     )
     .detail(
-        "It owns, or is a member of a role that owns, a table with policies, its schema, or a table \
-         or function that policies use: it can open other tenants' rows.",
+        "It owns, or is a member of a role that owns, a table with policies, its schema, or a \
+         table or function that policies use: it can open other tenants' rows.",
     )
     .hint(
         "Log in as a role that has privileges on the tables and owns none of them. For migrations \

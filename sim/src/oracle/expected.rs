@@ -26,6 +26,7 @@ pub enum Expected {
 pub fn expected(plan: &Plan, session: &Session, confirmed: bool) -> Expected {
     let (client, script) = (&session.client, &session.script);
     match client.conduct {
+        Conduct::Bad(bad) if bad.is_unanswered() => return Expected::Gone,
         Conduct::Bad(bad) => return Expected::Refused(vec![bad.sqlstate()]),
         Conduct::Cut(cut) if cut.how == End::Silence => return silent(plan, session, confirmed),
         Conduct::Cut(cut) if cut.how != End::Pause => return Expected::Gone,
@@ -35,11 +36,11 @@ pub fn expected(plan: &Plan, session: &Session, confirmed: bool) -> Expected {
     let answer = plan.daemon.lookup.as_ref().map(|lookup| lookup.answer);
     let nowhere = [LookupAnswer::Unknown, LookupAnswer::Never, LookupAnswer::Bad];
     if answer.is_some_and(|answer| nowhere.contains(&answer)) {
-        return Expected::Refused(vec!["08001"]);
+        return Expected::Refused(vec!["57P03"]);
     }
     if plan.upstream_is_deaf() {
         // Whichever comes first; the attempt begins when the client has said who it is.
-        return Expected::Refused(vec!["08001", "57014"]);
+        return Expected::Refused(vec!["57P03", "57014"]);
     }
     let before = before_the_context(plan, session);
     let cut = match script.fate {

@@ -61,7 +61,7 @@ fn judge_times(plan: &Plan, session: &Session, entry: &Entry) {
         plan.upstream_is_deaf() && plan.daemon.lookup.is_none() && !plan.is_disruptive();
     let (deadline, state) = match code.as_str() {
         "57014" => (login, silent_in(entry)),
-        "08001" if no_connection => (connect, "L3 no connection"),
+        "57P03" if no_connection => (connect, "L3 no connection"),
         _ => return,
     };
     let took = shut - accepted;
