@@ -146,8 +146,7 @@ impl Authenticating {
             Identity::Tenant(tenant) => tenant.role(),
         };
         let end_point = self.legs.upstream.as_ref().and_then(|tls| tls.end_point.as_deref());
-        self.exchange.start(request, user, password, end_point, &mut io.to_upstream);
-        Ok(())
+        self.exchange.start(request, user, password, end_point, &mut io.to_upstream)
     }
 
     fn upstream_message(

@@ -153,7 +153,7 @@ fn twice() -> Refusal {
 }
 
 /// Whether PostgreSQL says nothing to whoever sends this (`ProcessStartupPacket` in
-/// `backend_startup.c`): a length that cannot be is another protocol's, and a CancelRequest is never
+/// `backend_startup.c`): a length that cannot be is of another protocol, and no CancelRequest is
 /// answered. node-postgres sends a Terminate in place of a StartupMessage when it is ended early,
 /// and an ErrorResponse would come as an error that nobody waits for.
 fn is_unanswered(error: &StartupError) -> bool {

@@ -20,6 +20,7 @@ mod login;
 mod logs;
 mod managed;
 mod oracles;
+mod passwords;
 mod pipe;
 mod planted;
 mod protect;

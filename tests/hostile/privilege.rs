@@ -81,7 +81,8 @@ fn the_owner_of_what_isolates_tenants_is_no_tenant() {
     server
         .batch_execute(
             "create role migrator login; create role migrators nologin;
-             create role one_of_them login noinherit in role migrators; create role bystander login",
+             create role one_of_them login noinherit in role migrators;
+             create role bystander login",
         )
         .unwrap();
     let daemon = Daemon::start();
