@@ -6,6 +6,7 @@
 #[macro_use]
 pub mod probe;
 
+pub mod auth;
 pub mod config;
 pub mod logging;
 pub mod net;

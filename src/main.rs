@@ -8,9 +8,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use log::{error, info};
+use log::{error, info, warn};
 use multigres::config::{Config, SETTINGS, Sources, fresh_seal_key};
-use multigres::logging;
+use multigres::logging::Logging;
 use multigres::server::Server;
 use multigres::sql;
 
@@ -34,10 +34,22 @@ fn main() -> ExitCode {
         }
     };
     if matches.get_flag("check") {
+        for warning in &config.warnings {
+            eprintln!("warning: {warning}");
+        }
         return ExitCode::SUCCESS;
     }
-    logging::start(config.log_level);
+    let _logging = match Logging::start(config.log_level) {
+        Ok(logging) => logging,
+        Err(error) => {
+            eprintln!("cannot start the log: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     info!("multigres {} starts", env!("CARGO_PKG_VERSION"));
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
     let run = Server::new(&config.listen_hosts, config.port, config.proxy)
         .and_then(|mut server| server.run());
     match run {
@@ -110,10 +122,10 @@ fn sources(matches: &ArgMatches) -> Sources {
     let file = matches.get_one::<String>("config").map(|name| {
         (name.clone(), std::fs::read_to_string(name).map_err(|error| error.to_string()))
     });
-    let environment = SETTINGS.iter().filter_map(|setting| {
-        let value = std::env::var_os(setting.environment)?;
+    let environment = std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.into_string().ok().filter(|name| name.starts_with("MULTIGRES_"))?;
         let value = value.into_string().map_err(|_| String::from("the value is not UTF-8"));
-        Some((setting.environment.to_owned(), value))
+        Some((name, value))
     });
     let flags = SETTINGS.iter().filter_map(|setting| {
         let value = matches.get_one::<String>(setting.name)?;

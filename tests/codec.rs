@@ -86,7 +86,7 @@ const START: &[u8] = b"R\0\0\0\x08\0\0\0\0K\0\0\0\x0c\0\0\0\x2a\0\0\0\x07Z\0\0\0
 /// Bytes that are more often nearly right than chance would have it.
 fn first_bytes() -> impl Strategy<Value = Vec<u8>> {
     let codes = [196_608u32, 196_610, 80_877_102, 80_877_103, 80_877_104, 131_072];
-    let length = prop_oneof![0u32..40, Just(10_001), any::<u32>()];
+    let length = prop_oneof![0u32..40, Just(10_005), any::<u32>()];
     let code = prop_oneof![proptest::sample::select(codes.to_vec()), any::<u32>()];
     (length, code, vec(prop_oneof![Just(0u8), any::<u8>()], 0..60)).prop_map(
         |(length, code, rest)| [&length.to_be_bytes()[..], &code.to_be_bytes(), &rest].concat(),
@@ -139,6 +139,7 @@ fn play(auth: Auth, client: &[u8], upstream: &[u8], cuts: &[usize]) -> Played {
         auth,
         allow_cleartext_password: false,
         upstream_is_local: true,
+        upstream_may_know_multigres: false,
         client_tls: ClientTls::Disabled,
         upstream_tls: UpstreamTls::Disabled,
     };

@@ -89,6 +89,56 @@ fn every_mistake_is_told_with_its_place_in_order() {
 }
 
 #[test]
+fn a_byte_order_mark_is_no_part_of_the_first_key() {
+    assert_eq!(Config::load(&file("\u{feff}port = 1\n")).unwrap().port, 1);
+    assert_eq!(Config::load(&file("\u{feff}# a comment\nport = 1\n")).unwrap().port, 1);
+    assert_eq!(mistakes(&file("port = 1\n\u{feff}host = x\n")).len(), 1);
+}
+
+#[test]
+fn a_comment_behind_a_value_is_told_of_and_is_no_part_of_it() {
+    for line in [
+        "port = 6432 # x",
+        "superuser_bypass = postgres # administrators",
+        "superuser_bypass = postgres\t#administrators",
+        "log_level = debug #",
+    ] {
+        let told = mistakes(&file(line));
+        assert!(told[0].contains("a comment has a line of its own"), "{told:?}");
+        assert_eq!(told.len(), 1, "{told:?}");
+    }
+    let config = Config::load(&file("tenant_separator = #\nvalue_separator = ##x")).unwrap_err();
+    assert!(config[0].to_string().contains("overlap"));
+    assert_eq!(
+        Config::load(&file("tenant_separator = #")).unwrap().proxy.session.policy.tenant_separator,
+        "#"
+    );
+}
+
+#[test]
+fn a_misspelt_key_or_variable_is_told_the_right_one() {
+    let told = mistakes(&file("upsteam_host = x\nzebra = 1"));
+    assert!(told[0].ends_with("; did you mean \"upstream_host\"?"), "{told:?}");
+    assert!(told[1].ends_with("unknown key \"zebra\""), "{told:?}");
+    let warnings = |name: &str| {
+        let environment = vec![(name.to_owned(), Ok("x".to_owned()))];
+        let config = Config::load(&Sources { environment, ..Sources::default() }).unwrap();
+        config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        warnings("MULTIGRES_UPSTREAM_HOTS"),
+        ["environment MULTIGRES_UPSTREAM_HOTS: no setting has this name; MULTIGRES_UPSTREAM_HOST \
+          is one"]
+    );
+    let told = warnings("MULTIGRES_ZEBRA");
+    assert_eq!(told, ["environment MULTIGRES_ZEBRA: no setting has this name"]);
+    // What Kubernetes sets for a service of this name.
+    for name in ["MULTIGRES_SERVICE_HOST", "MULTIGRES_PORT_6432_TCP_ADDR"] {
+        assert!(warnings(name).is_empty(), "{name}");
+    }
+}
+
+#[test]
 fn a_file_that_cannot_be_read_hides_no_other_mistake() {
     let sources = Sources {
         file: Some(("m.conf".into(), Err("No such file or directory".into()))),

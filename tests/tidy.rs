@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer of `src/` with the layers it may name; `docs/architecture.md` draws it.
-const LAYERS: [(&str, &[&str]); 13] = [
+const LAYERS: [(&str, &[&str]); 14] = [
     ("protocol", &[]),
     ("refusal", &["protocol"]),
     ("tenant", &["protocol", "refusal"]),
-    ("session", &["protocol", "refusal", "tenant"]),
+    ("auth", &[]),
+    ("session", &["auth", "protocol", "refusal", "tenant"]),
     ("net", &[]),
     ("tls", &[]),
     ("relay", &["net", "session", "tls"]),

@@ -278,6 +278,7 @@ pub fn settings(plan: &Plan, upstream: Address) -> proxy::Settings {
             auth,
             allow_cleartext_password,
             upstream_is_local: true,
+            upstream_may_know_multigres: false,
             client_tls: ClientTls::Disabled,
             upstream_tls: UpstreamTls::Disabled,
         }),

@@ -7,6 +7,7 @@
 mod file;
 mod key_file;
 mod named_file;
+mod near;
 mod settings;
 mod tls;
 mod value;
@@ -25,6 +26,7 @@ use crate::tenant::{GuardDemand, Policy, Pooler, Seal, SealBind, SealDemand, Sea
 pub use key_file::fresh_seal_key;
 pub use settings::{SETTINGS, Setting};
 
+use near::nearest;
 use tls::{FittedTls, TlsDraft};
 
 /// All settings, parsed and fitting each other.
@@ -38,10 +40,12 @@ pub struct Config {
     pub proxy: proxy::Settings,
     /// What is logged.
     pub log_level: LevelFilter,
+    /// What is no mistake and yet hardly meant.
+    pub warnings: Vec<Mistake>,
 }
 
-/// A mistake in the settings and its place: `multigres.conf:12: …`, `environment NAME: …`,
-/// `--flag: …`.
+/// A mistake in the settings, or what looks like one, and its place: `multigres.conf:12: …`,
+/// `environment NAME: …`, `--flag: …`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
     place: String,
@@ -84,6 +88,7 @@ impl Config {
                 }
             }
         }
+        draft.warn_of_strangers(&sources.environment);
         for setting in &SETTINGS {
             for (name, value) in &sources.flags {
                 if name == setting.name {
@@ -125,6 +130,7 @@ pub struct Draft {
     /// Where each setting that is not a default was set last.
     places: Vec<(&'static str, String)>,
     mistakes: Vec<Mistake>,
+    warnings: Vec<Mistake>,
 }
 
 impl Default for Draft {
@@ -154,6 +160,7 @@ impl Default for Draft {
             tls: TlsDraft::default(),
             places: Vec::new(),
             mistakes: Vec::new(),
+            warnings: Vec::new(),
         };
         for setting in &SETTINGS {
             let parsed = (setting.parse)(&mut draft, setting.default);
@@ -190,6 +197,25 @@ impl Draft {
 
     fn mistake(&mut self, place: String, message: String) {
         self.mistakes.push(Mistake { place, message });
+    }
+
+    fn warning(&mut self, place: String, message: String) {
+        self.warnings.push(Mistake { place, message });
+    }
+
+    /// A variable with our prefix and no setting's name has no effect, and was meant to have one.
+    /// Kubernetes makes some of its own for a service of the name `multigres`.
+    fn warn_of_strangers(&mut self, environment: &[(String, Result<String, String>)]) {
+        for (name, _) in environment.iter().filter(|(name, _)| name.starts_with("MULTIGRES_")) {
+            let is_known = SETTINGS.iter().any(|setting| setting.environment == name);
+            let is_links = ["MULTIGRES_SERVICE_", "MULTIGRES_PORT_"];
+            if is_known || is_links.iter().any(|link| name.starts_with(link)) {
+                continue;
+            }
+            let near = nearest(name, SETTINGS.iter().map(|setting| setting.environment));
+            let near = near.map(|near| format!("; {near} is one")).unwrap_or_default();
+            self.warning(format!("environment {name}"), format!("no setting has this name{near}"));
+        }
     }
 
     /// Finds settings that are good alone and do not fit together.
@@ -279,6 +305,8 @@ impl Draft {
 
     fn finish(self, tls: FittedTls) -> Config {
         let upstream_is_local = self.upstream_host.is_this_machine();
+        let is_unix = matches!(self.upstream_host, value::UpstreamHost::Directory(_));
+        let upstream_may_know_multigres = is_unix || self.tls.upstream_cert.is_some();
         let upstream = match self.upstream_host {
             value::UpstreamHost::Ip(ip) => {
                 Upstream::Address(Address::Tcp((ip, self.upstream_port).into()))
@@ -302,6 +330,7 @@ impl Draft {
             auth: self.auth,
             allow_cleartext_password: self.allow_cleartext_password,
             upstream_is_local,
+            upstream_may_know_multigres,
             client_tls: tls.client,
             upstream_tls: tls.upstream,
         };
@@ -320,6 +349,7 @@ impl Draft {
                 limits: proxy::Limits::default(),
             },
             log_level: self.log_level,
+            warnings: self.warnings,
         }
     }
 }

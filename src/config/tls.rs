@@ -1,6 +1,8 @@
 //! The settings of TLS: the files they name, and which of them fit together.
 //! Knows what an operator may get wrong; what a handshake proves is the layer `tls`'.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use rustls::pki_types::ServerName;
 
 use super::named_file::{self, Secrecy};
@@ -81,6 +83,14 @@ fn parsed<T>(
     text.and_then(|text| parse(&text)).map_err(|what| format!("\"{path}\": {what}"))
 }
 
+fn in_days(seconds: i64) -> String {
+    match seconds / DAY {
+        0 => String::from("within a day"),
+        1 => String::from("in 1 day"),
+        days => format!("in {days} days"),
+    }
+}
+
 impl Draft {
     /// Puts the settings of TLS together, and finds those that do not fit.
     pub(super) fn fit_tls(&mut self) -> FittedTls {
@@ -92,6 +102,7 @@ impl Draft {
     fn fit_client(&mut self) -> (ClientTls, Option<ClientLeg>) {
         let TlsDraft { cert, key, client, client_ca, client_cert, .. } = self.tls.clone();
         let identity = self.identity(("tls_cert", &cert), ("tls_key", &key));
+        self.warn_of_dates("tls_cert", cert.as_ref());
         let has_cert = self.is_meant("tls_cert", &cert) || self.is_meant("tls_key", &key);
         let by_default = if has_cert { ClientTls::Allowed } else { ClientTls::Disabled };
         let mode = client.unwrap_or(by_default);
@@ -137,8 +148,29 @@ impl Draft {
         (mode, leg.filter(|_| mode != ClientTls::Disabled))
     }
 
+    /// Whoever is shown a certificate outside of its time turns away, and nothing would say why.
+    fn warn_of_dates(&mut self, setting: &'static str, chain: Option<&Chain>) {
+        let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) else { return };
+        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        let Some(chain) = chain else { return };
+        for (at, (from, to)) in chain.validities().enumerate() {
+            let which = if at == 0 { "the certificate" } else { "a certificate above it" };
+            let message = if now < from {
+                format!("{which} is not yet valid: its time begins {}", in_days(from - now))
+            } else if now > to {
+                format!("{which} has expired, {} days ago", (now - to) / DAY)
+            } else if to - now < 30 * DAY {
+                format!("{which} expires {}", in_days(to - now))
+            } else {
+                continue;
+            };
+            self.warning(self.place(&[setting]), format!("{setting}: {message}"));
+        }
+    }
+
     fn fit_upstream(&mut self) -> (UpstreamTls, Option<UpstreamLeg>) {
         let TlsDraft { upstream_cert, upstream_key, negotiation, .. } = self.tls.clone();
+        self.warn_of_dates("upstream_tls_cert", upstream_cert.as_ref());
         let cert = ("upstream_tls_cert", &upstream_cert);
         let identity = self.identity(cert, ("upstream_tls_key", &upstream_key));
         // What is wrong with these is told of; the rest hangs on them.
@@ -318,3 +350,6 @@ pub(super) const NEGOTIATIONS: [(&str, Negotiation); 2] =
 
 /// A bundle of all public CAs has a quarter of it.
 const FILE_BYTES_MAX: usize = 1024 * 1024;
+
+/// In seconds.
+const DAY: i64 = 24 * 60 * 60;

@@ -79,6 +79,13 @@ pub fn take_message(
     Ok(Some(Message(buffer.split_to(1 + length).freeze())))
 }
 
+/// Type and length of the message that begins in front of `buffer`, all of it counted; `None` when
+/// its header has not all come yet.
+pub fn message_bytes(buffer: &[u8]) -> Option<(u8, usize)> {
+    let &[tag, a, b, c, d] = buffer.first_chunk::<MESSAGE_HEADER_BYTES>()?;
+    Some((tag, 1 + u32::from_be_bytes([a, b, c, d]) as usize))
+}
+
 /// Appends a message: its tag, the length of what `body` writes, and that.
 pub(super) fn put_message(out: &mut BytesMut, tag: u8, body: impl FnOnce(&mut BytesMut)) {
     out.put_u8(tag);

@@ -10,5 +10,5 @@ pub mod frontend;
 pub mod message;
 pub mod startup;
 
-pub use message::{Message, WireError, take_message};
+pub use message::{Message, WireError, message_bytes, take_message};
 pub use startup::{FirstPacket, StartupError, StartupMessage, take_first_packet};

@@ -159,11 +159,9 @@ fn parse_parameters(body: &Bytes) -> Result<Vec<(Bytes, Bytes)>, StartupError> {
     }
 }
 
-/// The longest first packet, counted with its length word.
-///
-/// PostgreSQL takes four bytes more (`MAX_STARTUP_PACKET_LENGTH` in `pqcomm.h` does not count the
-/// length word).
-pub const STARTUP_BYTES_MAX: usize = 10_000;
+/// The longest first packet, counted with its length word, which `MAX_STARTUP_PACKET_LENGTH` in
+/// PostgreSQL's `pqcomm.h` does not count.
+pub const STARTUP_BYTES_MAX: usize = 10_004;
 
 const LENGTH_BYTES: usize = 4;
 const VERSION_BYTES: usize = 4;

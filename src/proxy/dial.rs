@@ -131,6 +131,7 @@ impl<N: Net> Proxy<N> {
             sometimes!(NextAddress);
             self.try_address(key, addresses, at + 1, None, now);
         } else {
+            self.directory.failed();
             self.unreachable(key, format!("{}: {error}", addresses[at]));
         }
     }
@@ -179,7 +180,8 @@ impl<N: Net> Proxy<N> {
         connection.relay.session_mut().refuse(
             Refusal::new(
                 Fault::Upstream,
-                sqlstate::UNABLE_TO_CONNECT,
+                // pg_isready and clients with several hosts know it, and try again or elsewhere.
+                sqlstate::CANNOT_CONNECT_NOW,
                 "could not connect to the upstream server",
             )
             .private(private),

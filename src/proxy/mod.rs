@@ -431,8 +431,9 @@ impl<N: Net> Proxy<N> {
 }
 
 fn too_many() -> Refusal {
-    let message = "sorry, too many clients already";
+    let message = "Multigres has too many clients already";
     Refusal::new(Fault::Multigres, sqlstate::TOO_MANY_CONNECTIONS, message)
+        .hint("\"max_connections\" of Multigres is reached, whatever PostgreSQL's is.")
 }
 
 /// How many logins have their turn before the open pipes have theirs again.

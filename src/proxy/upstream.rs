@@ -95,6 +95,11 @@ impl Directory {
         }
     }
 
+    /// None of the addresses could be connected to: whoever comes next asks for others.
+    pub(super) fn failed(&mut self) {
+        self.known = None;
+    }
+
     /// A connection waits no more.
     pub(super) fn forget(&mut self, key: Key) {
         self.waiting.retain(|waiting| *waiting != key);

@@ -22,6 +22,8 @@ pub(super) struct Authenticating {
     context: Context,
     legs: Legs,
     owed: Owed,
+    /// Upstream has asked for something.
+    is_asked: bool,
     exchange: Exchange,
 }
 
@@ -69,7 +71,8 @@ enum Owed {
 
 impl Authenticating {
     pub(super) fn new(login: Rc<Login>, context: Context, legs: Legs) -> Self {
-        Authenticating { login, context, legs, owed: Owed::Nothing, exchange: Exchange::default() }
+        let exchange = Exchange::default();
+        Authenticating { login, context, legs, owed: Owed::Nothing, is_asked: false, exchange }
     }
 
     pub(super) fn step(&mut self, io: &mut Io, settings: &Settings) -> Result<Step, Refusal> {
@@ -143,8 +146,7 @@ impl Authenticating {
             Identity::Tenant(tenant) => tenant.role(),
         };
         let end_point = self.legs.upstream.as_ref().and_then(|tls| tls.end_point.as_deref());
-        self.exchange.start(request, user, password, end_point, &mut io.to_upstream);
-        Ok(())
+        self.exchange.start(request, user, password, end_point, &mut io.to_upstream)
     }
 
     fn upstream_message(
@@ -182,7 +184,7 @@ impl Authenticating {
             return Err(Refusal::protocol(Fault::Upstream, "upstream did not wait for a reply"));
         }
         let (request, owed) = match authentication {
-            Authentication::Ok => return self.authenticated(message, io),
+            Authentication::Ok => return self.authenticated(message, io, settings),
             Authentication::CleartextPassword => (Some(Request::Cleartext), Owed::Reply),
             Authentication::Md5Password(salt) => (Some(Request::Md5(salt)), Owed::Reply),
             Authentication::Sasl(mechanisms) => (Some(Request::Sasl(mechanisms)), Owed::Reply),
@@ -202,6 +204,7 @@ impl Authenticating {
                 return Err(Refusal::protocol(Fault::Upstream, private));
             }
         };
+        self.is_asked = true;
         if self.exchange.has_started() {
             return Err(Refusal::protocol(Fault::Upstream, "a second authentication request"));
         }
@@ -296,12 +299,20 @@ impl Authenticating {
         ))
     }
 
-    fn authenticated(&mut self, message: &Message, io: &mut Io) -> Result<Step, Refusal> {
+    fn authenticated(
+        &mut self,
+        message: &Message,
+        io: &mut Io,
+        settings: &Settings,
+    ) -> Result<Step, Refusal> {
         if self.exchange.is_running() {
             return Err(Refusal::protocol(Fault::Upstream, "SCRAM ended without its proof"));
         }
         let login = self.login.clone();
         match login.identity {
+            Identity::Bypass(_) if !self.is_asked && settings.upstream_may_know_multigres => {
+                Err(is_unproven())
+            }
             Identity::Bypass(_) => {
                 io.to_client.extend_from_slice(message.as_bytes());
                 Ok(io.pipe(login))
@@ -313,6 +324,24 @@ impl Authenticating {
             }
         }
     }
+}
+
+/// PostgreSQL has believed Multigres, which has asked the client for nothing: whoever reaches
+/// Multigres would be a superuser.
+fn is_unproven() -> Refusal {
+    Refusal::new(
+        Fault::Upstream,
+        sqlstate::INVALID_AUTHORIZATION,
+        "a bypass user has to prove to PostgreSQL who they are",
+    )
+    .detail(
+        "PostgreSQL let the connection in without asking for anything. It may have taken Multigres \
+         for the user, by \"peer\" on the unix socket or by the certificate of Multigres.",
+    )
+    .hint(
+        "Use scram-sha-256 for this user in upstream's pg_hba.conf, or connect to PostgreSQL \
+         itself.",
+    )
 }
 
 /// The client binds the channel and has been told that the server does not: a server with TLS

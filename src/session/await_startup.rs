@@ -52,7 +52,10 @@ impl AwaitStartup {
         if matches!(self.tls, Tls::Handshake { .. }) {
             return Ok(if io.client_ended { Step::End(Outcome::ClientLeft) } else { Step::Wait });
         }
-        let packet = take_first_packet(&mut io.from_client).map_err(|error| refusal(&error))?;
+        let packet = match take_first_packet(&mut io.from_client) {
+            Err(error) if is_unanswered(&error) => return Ok(Step::Hush(refusal(&error))),
+            taken => taken.map_err(|error| refusal(&error))?,
+        };
         match packet {
             None if io.client_ended => {
                 sometimes!(LeftAtStartup);
@@ -147,6 +150,20 @@ fn decline(io: &mut Io) {
 
 fn twice() -> Refusal {
     Refusal::protocol(Fault::Client, "an encryption request came twice")
+}
+
+/// Whether PostgreSQL says nothing to whoever sends this (`ProcessStartupPacket` in
+/// `backend_startup.c`): a length that cannot be is of another protocol, and no CancelRequest is
+/// answered. node-postgres sends a Terminate in place of a StartupMessage when it is ended early,
+/// and an ErrorResponse would come as an error that nobody waits for.
+fn is_unanswered(error: &StartupError) -> bool {
+    match error {
+        StartupError::Length(_) | StartupError::CancelKeyLength => true,
+        StartupError::RequestLength
+        | StartupError::Version { .. }
+        | StartupError::Layout
+        | StartupError::DuplicateParameter(_) => false,
+    }
 }
 
 fn refusal(error: &StartupError) -> Refusal {

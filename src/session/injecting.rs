@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 
+use super::role::{SESSION_COLUMNS, is_owner, is_privileged, setting_hint};
 use super::{Guard, Io, Outcome, Step, guard};
 use crate::protocol::backend::{self, tag};
 use crate::protocol::{Message, frontend};
@@ -19,6 +20,8 @@ pub(super) struct Injecting {
     context: Context,
     /// AuthenticationOk and all that follows, for the client, up to ReadyForQuery.
     pub(super) held: BytesMut,
+    /// How much of it is notices.
+    notice_bytes: usize,
     backend_pid: Option<i32>,
     progress: Progress,
 }
@@ -50,7 +53,8 @@ impl Injecting {
     pub(super) fn new(login: Rc<Login>, context: Context, authentication_ok: &Message) -> Self {
         let mut held = BytesMut::new();
         held.extend_from_slice(authentication_ok.as_bytes());
-        Injecting { login, context, held, backend_pid: None, progress: Progress::Starting }
+        let progress = Progress::Starting;
+        Injecting { login, context, held, notice_bytes: 0, backend_pid: None, progress }
     }
 
     pub(super) fn step(&mut self, io: &mut Io, policy: &Policy) -> Result<Step, Refusal> {
@@ -58,7 +62,9 @@ impl Injecting {
             sometimes!(LeftInjecting);
             return Ok(Step::End(Outcome::ClientLeft));
         }
-        let Some(message) = io.take_upstream()? else { return Ok(Step::Wait) };
+        let Some(message) = io.take_upstream_but(tag::NOTICE_RESPONSE)? else {
+            return Ok(Step::Wait);
+        };
         match message.tag() {
             tag::PARAMETER_STATUS => {
                 check_parameter_status(&message)?;
@@ -68,12 +74,23 @@ impl Injecting {
                 }
                 self.hold(&message)
             }
-            tag::NOTICE_RESPONSE => self.hold(&message),
+            tag::NOTICE_RESPONSE => self.notice(&message),
             _ => match self.progress {
                 Progress::Starting => self.starting(&message, io, policy),
                 Progress::Injected(expected) => self.injected(expected, &message, io, policy),
             },
         }
+    }
+
+    /// Whoever set `client_min_messages = debug5` for the role, another tenant perhaps: some of
+    /// what PostgreSQL then says is passed on, and no login fails for the rest.
+    fn notice(&mut self, message: &Message) -> Result<Step, Refusal> {
+        let bytes = self.notice_bytes + message.as_bytes().len();
+        if bytes > NOTICE_BYTES_MAX {
+            return Ok(Step::Again);
+        }
+        self.notice_bytes = bytes;
+        self.hold(message)
     }
 
     fn hold(&mut self, message: &Message) -> Result<Step, Refusal> {
@@ -144,7 +161,7 @@ impl Injecting {
             return Err(if is_seal {
                 refusal.detail(NO_FUNCTION).hint(SETUP_HINT)
             } else {
-                refusal
+                refusal.hint(setting_hint(&state, self.tenant().role()))
             });
         }
         if message.tag() != next.tag() {
@@ -235,8 +252,11 @@ impl Injecting {
         if is_other && !mutant!(UsersUnread) {
             return Err(not_bound("current_user or session_user is another role"));
         }
-        if *privileged != Some(b"0".as_slice()) && !mutant!(PrivilegesUnread) {
-            return Err(is_privileged());
+        match *privileged {
+            Some(b"0") => {}
+            _ if mutant!(PrivilegesUnread) => {}
+            Some(b"2") => return Err(is_owner()),
+            Some(_) | None => return Err(is_privileged()),
         }
         let announced = self.backend_pid.map(|pid| pid.to_string());
         let is_own_backend = announced.is_some() && announced.as_deref().map(str::as_bytes) == *pid;
@@ -343,11 +363,14 @@ fn asks_guard(policy: &Policy) -> bool {
     policy.guard != GuardDemand::Off
 }
 
+/// What a column of the answer holds; None for NULL.
+type Column<'a> = Option<&'a [u8]>;
+
 /// The columns for the seal, and that for the guard if it was asked.
 fn split_verdict<'a, 'b>(
-    columns: &'a [Option<&'b [u8]>],
+    columns: &'a [Column<'b>],
     asked: bool,
-) -> Result<(&'a [Option<&'b [u8]>], Option<Option<&'b [u8]>>), Refusal> {
+) -> Result<(&'a [Column<'b>], Option<Column<'b>>), Refusal> {
     match columns {
         _ if !asked => Ok((columns, None)),
         [seal @ .., verdict] => Ok((seal, Some(*verdict))),
@@ -478,34 +501,6 @@ fn is_foreign() -> Refusal {
         )
 }
 
-fn is_privileged() -> Refusal {
-    sometimes!(Privileged);
-    Refusal::new(
-        Fault::Client,
-        sqlstate::INVALID_AUTHORIZATION,
-        "a privileged role cannot log in as a tenant",
-    )
-    .detail(
-        "It is, or is a member of, a role that row-level security does not bind or that can make \
-         itself one: SUPERUSER, BYPASSRLS, CREATEROLE, REPLICATION, pg_read_server_files, \
-         pg_write_server_files or pg_execute_server_program.",
-    )
-    .hint("Use a role without these attributes and memberships.")
-}
-
-/// Current and session user; how many roles the session can act as that read past row-level
-/// security, or can get there: CREATEROLE grants itself other roles (before PostgreSQL 16 nearly
-/// any), REPLICATION decodes every table's changes by SQL, the `pg_…_server_…` roles read and write
-/// the server's files; the backend's pid.
-const SESSION_COLUMNS: &str = "current_user, session_user, \
-    (SELECT pg_catalog.count(*) FROM pg_catalog.pg_roles AS r \
-    WHERE (r.rolsuper OR r.rolbypassrls OR r.rolcreaterole OR r.rolreplication \
-    OR r.rolname OPERATOR(pg_catalog.=) ANY (ARRAY['pg_execute_server_program', \
-    'pg_read_server_files', 'pg_write_server_files']::pg_catalog.name[])) \
-    AND (pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER') \
-    OR pg_catalog.pg_has_role(current_user, r.oid, 'MEMBER'))), \
-    pg_catalog.pg_backend_pid()";
-
 /// Whether the database is sealed: its keys' table stands only then, where it is now or where an
 /// older `setup.sql` has it.
 const SEAL_KEYS_COLUMN: &str = "(SELECT pg_catalog.count(*) \
@@ -593,3 +588,6 @@ const ONE_ROW_SELECTED: &[u8] = b"SELECT 1\0";
 
 /// Far above what PostgreSQL says at the start of a session: some 15 parameters and a key.
 const HELD_BYTES_MAX: usize = 256 * 1024;
+
+/// Of it, what may be notices.
+const NOTICE_BYTES_MAX: usize = 64 * 1024;

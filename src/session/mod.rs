@@ -39,16 +39,17 @@ mod guard;
 mod injecting;
 mod negotiation;
 mod password;
+mod role;
 mod settings;
 
 use std::mem;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 
 use crate::protocol::message::MESSAGE_HEADER_BYTES;
-use crate::protocol::{Message, backend, frontend, take_message};
+use crate::protocol::{Message, backend, frontend, message_bytes, take_message};
 use crate::refusal::{Fault, Refusal, sqlstate};
 use crate::tenant::{GuardDemand, Login};
 
@@ -149,6 +150,8 @@ enum Step {
     Next(State),
     /// The session ends without a word to the client.
     End(Outcome),
+    /// The login is refused, and the client is not told why: PostgreSQL closes without a word, too.
+    Hush(Refusal),
     /// Upstream's own ErrorResponse ends the login.
     RefusedByUpstream(Message),
 }
@@ -161,6 +164,8 @@ struct Io {
     to_client: BytesMut,
     to_upstream: BytesMut,
     client_ended: bool,
+    /// Bytes still to come of a message from upstream that is thrown away.
+    upstream_skipped: usize,
     /// Whether the database asks for seals: known once it has answered a daemon that has a key.
     sealed: Option<bool>,
     /// What is known of the database's guard; `None` until it is, and where nobody asks.
@@ -381,14 +386,11 @@ impl Session {
             | State::Refusing(_)
             | State::Ended(_) => Fault::Client,
         };
-        self.refuse(
-            Refusal::new(
-                fault,
-                sqlstate::QUERY_CANCELED,
-                "canceling authentication due to timeout",
-            )
-            .private("login_timeout"),
-        );
+        let message = "canceling authentication due to timeout";
+        let refusal = Refusal::new(fault, sqlstate::QUERY_CANCELED, message);
+        let refusal = refusal.private("login_timeout");
+        let is_late = matches!(self.state, State::Injecting(_));
+        self.refuse(if is_late { refusal.hint(role::SETTINGS_HINT) } else { refusal });
     }
 
     /// Ends the login with an ErrorResponse. Without effect on a session that is past its login,
@@ -498,6 +500,9 @@ impl Session {
                 Ok(Step::Again) => {}
                 Ok(Step::Next(state)) => self.state = state,
                 Ok(Step::End(outcome)) => return self.end(Some(outcome)),
+                Ok(Step::Hush(refusal)) => {
+                    return self.start_refusing(Outcome::Refused(refusal));
+                }
                 Ok(Step::RefusedByUpstream(message)) => return self.pass_error(&message),
                 Err(refusal) => return self.refuse(refusal),
             }
@@ -560,6 +565,23 @@ impl Io {
     /// The client has ended and left nothing to say: there is nobody to go on for.
     fn client_is_gone(&self) -> bool {
         self.client_ended && self.from_client.is_empty() && !mutant!(GoneClientKept)
+    }
+
+    /// The next whole message from upstream. One of this type that is longer than any message may
+    /// be is thrown away, however much of it has come.
+    fn take_upstream_but(&mut self, skipped: u8) -> Result<Option<Message>, Refusal> {
+        loop {
+            let buffer = &mut self.from_upstream;
+            let here = self.upstream_skipped.min(buffer.len());
+            buffer.advance(here);
+            self.upstream_skipped -= here;
+            match message_bytes(buffer) {
+                Some((tag, bytes)) if tag == skipped && bytes > INBOX_BYTES_MAX => {
+                    self.upstream_skipped = bytes;
+                }
+                Some(_) | None => return self.take_upstream(),
+            }
+        }
     }
 
     /// The next whole message from upstream.

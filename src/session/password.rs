@@ -5,10 +5,9 @@ use std::mem;
 
 use bytes::BytesMut;
 use postgres_protocol::authentication::md5_hash;
-use postgres_protocol::authentication::sasl::{
-    ChannelBinding, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256,
-};
+use postgres_protocol::authentication::sasl::{SCRAM_SHA_256, SCRAM_SHA_256_PLUS};
 
+use crate::auth::scram::{Binding, Client, fresh_nonce};
 use crate::protocol::frontend;
 use crate::refusal::{Fault, Refusal, sqlstate};
 
@@ -60,7 +59,7 @@ pub(super) enum Exchange {
     #[default]
     Idle,
     /// SCRAM-SHA-256 goes on; upstream has yet to prove that it knows the password too.
-    Scram(Box<ScramSha256>),
+    Scram(Box<Client>),
     /// All has been said from this side.
     Done,
 }
@@ -76,7 +75,7 @@ impl Exchange {
         password: &[u8],
         end_point: Option<&[u8]>,
         to_upstream: &mut BytesMut,
-    ) {
+    ) -> Result<(), Refusal> {
         *self = match request {
             Request::Cleartext => {
                 frontend::put_password(to_upstream, password);
@@ -91,17 +90,19 @@ impl Exchange {
                 let is_offered = offered.iter().any(|name| name == SCRAM_SHA_256_PLUS);
                 let (mechanism, binding) = match end_point {
                     Some(hash) if is_offered => {
-                        (SCRAM_SHA_256_PLUS, ChannelBinding::tls_server_end_point(hash.to_vec()))
+                        (SCRAM_SHA_256_PLUS, Binding::EndPoint(hash.to_vec()))
                     }
-                    Some(_) => (SCRAM_SHA_256, ChannelBinding::unrequested()),
-                    None => (SCRAM_SHA_256, ChannelBinding::unsupported()),
+                    Some(_) => (SCRAM_SHA_256, Binding::Unoffered),
+                    None => (SCRAM_SHA_256, Binding::Unsupported),
                 };
-                let scram = ScramSha256::new(password, binding);
-                let first = scram.message();
-                frontend::put_sasl_initial_response(to_upstream, mechanism, first);
+                let nonce = fresh_nonce().map_err(|error| failed(Fault::Multigres, &error))?;
+                let scram = Client::new(password, binding, nonce);
+                let first = scram.first();
+                frontend::put_sasl_initial_response(to_upstream, mechanism, first.as_bytes());
                 Exchange::Scram(Box::new(scram))
             }
         };
+        Ok(())
     }
 
     /// Whether a SCRAM exchange is under way.
@@ -121,19 +122,19 @@ impl Exchange {
         to_upstream: &mut BytesMut,
     ) -> Result<(), Refusal> {
         let Exchange::Scram(scram) = self else { return Err(out_of_turn()) };
-        scram.update(data).map_err(|error| failed(&error))?;
-        frontend::put_sasl_response(to_upstream, scram.message());
+        let proof = scram.prove(data).map_err(|error| failed(Fault::Upstream, error))?;
+        frontend::put_sasl_response(to_upstream, proof.as_bytes());
         Ok(())
     }
 
     /// AuthenticationSASLFinal, with upstream's own proof.
     pub(super) fn finish(&mut self, data: &[u8]) -> Result<(), Refusal> {
-        let Exchange::Scram(mut scram) = mem::replace(self, Exchange::Done) else {
+        let Exchange::Scram(scram) = mem::replace(self, Exchange::Done) else {
             return Err(out_of_turn());
         };
-        match scram.finish(data) {
+        match scram.verify(data) {
             Err(_) if mutant!(ProofUnread) => Ok(()),
-            Err(error) => Err(failed(&error)),
+            Err(error) => Err(failed(Fault::Upstream, error)),
             Ok(()) => {
                 sometimes!(ScramFinished);
                 Ok(())
@@ -146,13 +147,9 @@ fn out_of_turn() -> Refusal {
     Refusal::protocol(Fault::Upstream, "a SASL message outside of an exchange")
 }
 
-fn failed(error: &std::io::Error) -> Refusal {
-    Refusal::new(
-        Fault::Upstream,
-        sqlstate::INVALID_AUTHORIZATION,
-        "SCRAM authentication with upstream failed",
-    )
-    .private(error.to_string())
+fn failed(fault: Fault, private: &str) -> Refusal {
+    let message = "SCRAM authentication with upstream failed";
+    Refusal::new(fault, sqlstate::INVALID_AUTHORIZATION, message).private(private)
 }
 
 /// SASLprep can make eleven times as much of it.

@@ -16,6 +16,9 @@ pub struct Settings {
     pub allow_cleartext_password: bool,
     /// Upstream is a unix socket or a loopback address, where nobody can listen in.
     pub upstream_is_local: bool,
+    /// Upstream may take Multigres itself for the user: by the owner of its process on a unix
+    /// socket (`peer`), or by its certificate (`cert`).
+    pub upstream_may_know_multigres: bool,
     /// Whether clients are offered TLS.
     pub client_tls: ClientTls,
     /// Whether upstream is asked for TLS.

@@ -294,7 +294,7 @@ impl Policy {
         let private = || format!("user {}", user.escape_ascii());
         let Some((role, values)) = split_once(user, self.tenant_separator.as_bytes()) else {
             return Err(unauthorized("no tenant specified in user name")
-                .hint(self.grammar_hint())
+                .hint(self.grammar_hint(user))
                 .private(private()));
         };
         if role.is_empty() || role.len() > ROLE_BYTES_MAX {
@@ -309,9 +309,17 @@ impl Policy {
         }
         let values = split_all(values, self.value_separator.as_bytes());
         if values.len() != self.context_variables.len() {
-            return Err(unauthorized("wrong number of context values in user name")
-                .hint(self.grammar_hint())
-                .private(private()));
+            let separator = &self.value_separator;
+            let refusal = unauthorized("wrong number of context values in user name");
+            let refusal = match self.context_variables.len() {
+                1 => refusal.detail(format!(
+                    "A tenant cannot contain \"{separator}\", which separates values \
+                     (\"value_separator\")."
+                )),
+                count => refusal
+                    .detail(format!("{count} values are expected, separated by \"{separator}\".")),
+            };
+            return Err(refusal.hint(self.grammar_hint(&role)).private(private()));
         }
         if !values.iter().all(|value| is_context_value(value)) {
             return Err(unauthorized("invalid context value in user name")
@@ -324,8 +332,8 @@ impl Policy {
     }
 
     fn check_parameters(&self, startup: &StartupMessage) -> Result<(), Refusal> {
-        for (name, _) in &startup.parameters {
-            if name == "replication" {
+        for (name, value) in &startup.parameters {
+            if name == "replication" && !is_false(value) {
                 return Err(unauthorized("replication is not possible for a tenant"));
             }
             if let Some(reserved) = self.reserved_name(name)
@@ -363,10 +371,19 @@ impl Policy {
             .find(|reserved| reserved.as_bytes().eq_ignore_ascii_case(name))
     }
 
-    fn grammar_hint(&self) -> String {
-        let values: Vec<_> =
-            self.context_variables.iter().map(|variable| format!("<{variable}>")).collect();
-        format!("Log in as ROLE{}{}", self.tenant_separator, values.join(&self.value_separator))
+    /// How this role logs in. Only a name that every encoding spells alike is said again.
+    fn grammar_hint(&self, role: &[u8]) -> String {
+        let is_plain = (1..=ROLE_BYTES_MAX).contains(&role.len())
+            && role.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(byte));
+        let role = if is_plain { str::from_utf8(role).unwrap_or("ROLE") } else { "ROLE" };
+        let values = match self.context_variables.as_slice() {
+            [_] => String::from("TENANT"),
+            variables => {
+                let values: Vec<_> = variables.iter().map(|name| format!("<{name}>")).collect();
+                values.join(&self.value_separator)
+            }
+        };
+        format!("Log in as {role}{}{values}", self.tenant_separator)
     }
 }
 
@@ -382,6 +399,13 @@ fn unauthorized(message: &'static str) -> Refusal {
 /// A copy that does not keep the whole packet in memory for as long as the session lasts.
 fn owned(part: &Bytes) -> Bytes {
     Bytes::copy_from_slice(part)
+}
+
+/// Whether PostgreSQL takes it for `false` (`parse_bool_with_len` in `bool.c`).
+fn is_false(value: &[u8]) -> bool {
+    let value = value.to_ascii_lowercase();
+    let begins = |word: &[u8], least: usize| value.len() >= least && word.starts_with(&value);
+    value == b"0" || begins(b"false", 1) || begins(b"no", 1) || begins(b"off", 2)
 }
 
 /// Printable ASCII is the same in every client encoding and every log.

@@ -24,6 +24,45 @@ pub(super) fn public_key<'a>(
     Some(SubjectPublicKeyInfoDer::from(key.whole))
 }
 
+/// The first and the last second of a certificate's time, since 1970 (RFC 5280, section 4.1.2.5).
+pub(super) fn validity(certificate: &CertificateDer<'_>) -> Option<(i64, i64)> {
+    let certificate = Element::take(certificate)?.of(SEQUENCE)?;
+    let mut fields = Element::take(certificate.content)?.of(SEQUENCE)?.content;
+    let first = Element::take(fields)?;
+    if first.tag == VERSION {
+        fields = first.rest;
+    }
+    for tag in [SERIAL_NUMBER, SIGNATURE, ISSUER] {
+        fields = Element::take(fields)?.of(tag)?.rest;
+    }
+    let from = Element::take(Element::take(fields)?.of(VALIDITY)?.content)?;
+    let to = Element::take(from.rest)?;
+    Some((seconds(&from)?, seconds(&to)?))
+}
+
+/// `YYMMDDhhmmssZ`, or with four digits for the year.
+fn seconds(time: &Element<'_>) -> Option<i64> {
+    let text = str::from_utf8(time.content).ok()?.strip_suffix('Z')?;
+    let (year, rest) = match time.tag {
+        UTC_TIME => {
+            let (year, rest) = text.split_at_checked(2)?;
+            let year: i64 = year.parse().ok()?;
+            (if year < 50 { 2000 + year } else { 1900 + year }, rest)
+        }
+        GENERALIZED_TIME => {
+            let (year, rest) = text.split_at_checked(4)?;
+            (year.parse().ok()?, rest)
+        }
+        _ => return None,
+    };
+    let part = |at: usize| rest.get(2 * at..2 * at + 2)?.parse::<i64>().ok();
+    let (month, day) = (part(0)?, part(1)?);
+    // Years begin in March: the day that leap years add is their last.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day;
+    Some(((days - DAYS_TO_1970) * 24 + part(2)?) * 3600 + part(3)? * 60 + part(4)?)
+}
+
 /// The object identifier of the algorithm that a certificate was signed with, without its tag.
 pub(super) fn signature_algorithm<'a>(certificate: &'a CertificateDer<'_>) -> Option<&'a [u8]> {
     let certificate = Element::take(certificate)?.of(SEQUENCE)?;
@@ -105,6 +144,8 @@ const BOOLEAN: u8 = 0x01;
 const INTEGER: u8 = 0x02;
 const OBJECT_IDENTIFIER: u8 = 0x06;
 const OCTET_STRING: u8 = 0x04;
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
 const VERSION: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;
 const SERIAL_NUMBER: u8 = INTEGER;
@@ -115,3 +156,6 @@ const SUBJECT: u8 = SEQUENCE;
 
 /// 2.5.29.19
 const BASIC_CONSTRAINTS: [u8; 3] = [0x55, 0x1d, 0x13];
+
+/// Of the years that begin in March of the year 0, with the 0th of March as day 0.
+const DAYS_TO_1970: i64 = 719_469;

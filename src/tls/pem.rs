@@ -52,6 +52,14 @@ impl Chain {
     }
 }
 
+impl Chain {
+    /// From when to when each certificate is valid, in seconds since 1970; those that do not say so
+    /// in a form of RFC 5280 are left out.
+    pub fn validities(&self) -> impl Iterator<Item = (i64, i64)> {
+        self.0.iter().filter_map(der::validity)
+    }
+}
+
 impl Key {
     /// The first private key of a text: PKCS #8, PKCS #1 or SEC 1; other sections are passed over.
     ///

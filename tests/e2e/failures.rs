@@ -64,7 +64,7 @@ fn a_killed_backend_closes_its_client_and_the_daemon_goes_on() {
     daemon.wait_until_idle();
     drop(cluster);
     let error = daemon.try_connect("app_user.acme").err().expect("nobody is there any more");
-    assert_eq!(sqlstate(&error), "08001");
+    assert_eq!(sqlstate(&error), "57P03");
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn every_setting_can_come_from_the_environment() {
         .environment("MULTIGRES_TENANT_SEPARATOR", "+")
         .environment("MULTIGRES_CONTEXT_VARIABLES", "app.current_list_id, app.current_user_id")
         .environment("MULTIGRES_VALUE_SEPARATOR", "/")
-        .environment("MULTIGRES_SUPERUSER_BYPASS", "other_superuser")
+        .environment("MULTIGRES_SUPERUSER_BYPASS", "other_superuser,clear_user")
         .environment("MULTIGRES_LOG_LEVEL", "trace")
         .environment("MULTIGRES_AUTH", "password")
         .environment("MULTIGRES_LOGIN_TIMEOUT", "1min")
@@ -94,7 +94,12 @@ fn every_setting_can_come_from_the_environment() {
     assert_eq!(sqlstate(&error), "53300");
     drop(client);
     daemon.wait_until_idle();
-    assert_eq!(contacts(&mut daemon.connect("other_superuser")).len(), 5);
+    let user = Some("clear_user".to_owned());
+    assert_eq!(bound(&mut daemon.connect("clear_user")), [None, user.clone(), user]);
+    daemon.wait_until_idle();
+    // The unix socket lets everybody in whom nobody asks.
+    let error = daemon.try_connect("other_superuser").err().expect("nothing was proven");
+    assert!(error.as_db_error().unwrap().message().contains("has to prove"), "{error:?}");
     daemon.wait_until_idle();
     let error = daemon.try_connect("postgres").err().expect("not in the list");
     assert_eq!(sqlstate(&error), "28000");
@@ -115,6 +120,19 @@ fn every_setting_can_come_from_the_file() {
     assert_eq!(bound(&mut daemon.connect("md5_user+acme")), binding("acme", "md5_user"));
     assert_eq!(contacts(&mut daemon.connect("other_superuser")).len(), 5);
     assert_eq!(daemon.raw().read_refusal().sqlstate, "57014");
+}
+
+#[test]
+fn what_is_hardly_meant_is_warned_of_by_check_and_at_the_start() {
+    let misspelt = |run: Run| run.environment("MULTIGRES_UPSTREAM_HOTS", "db");
+    let output = misspelt(Run::on(cluster())).argument("--check").output();
+    assert_eq!(output.status.code(), Some(0));
+    let said = complaints(&output);
+    let warning = "environment MULTIGRES_UPSTREAM_HOTS: no setting has this name";
+    assert!(said[0].starts_with(&format!("warning: {warning}")), "{said:?}");
+    assert_eq!(said.len(), 1, "{said:?}");
+    let daemon = misspelt(Run::on(cluster())).start();
+    assert!(daemon.wait_for_log(warning).contains("[WARN]"));
 }
 
 #[test]

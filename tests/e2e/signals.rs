@@ -99,7 +99,7 @@ fn a_client_that_is_refused_for_lack_of_upstream_ends_a_drain_too() {
     let (_socket, port) = dead_port();
     let mut daemon = Run::upstream(port).start();
     let error = daemon.try_connect("app_user.acme").err().expect("nobody is there");
-    assert_eq!(sqlstate(&error), "08001");
+    assert_eq!(sqlstate(&error), "57P03");
     daemon.signal("TERM");
     assert_eq!(daemon.wait_for_exit().code(), Some(0));
 }

@@ -53,6 +53,16 @@ impl Unreached {
         refusal_of(&self.daemon, bytes, sqlstate)
     }
 
+    /// Sends the bytes; the connection is closed without a word, and the log says why.
+    pub(crate) fn closes(&self, bytes: &[u8], why: &str) {
+        let mut raw = self.daemon.raw();
+        let peer = format!("refused peer={} ", raw.local_address());
+        raw.send(bytes);
+        assert_eq!(raw.read_to_close(), b"", "nothing is said to {bytes:?}");
+        let line = self.daemon.wait_for_log(&peer);
+        assert!(line.contains(why), "{line}");
+    }
+
     /// Nobody was dialled, and nothing is left.
     pub(crate) fn assert_untouched(&self) {
         self.daemon.wait_until_idle();

@@ -5,15 +5,16 @@ use crate::bytes::{
 };
 use crate::check::{Unreached, assert_serves, refusal_of, refused};
 use crate::middle::Middle;
-use crate::support::{Daemon, Message, Run, TENANTS};
+use crate::support::{Daemon, Message, Raw, Run, TENANTS, cluster};
 
 #[test]
-fn a_length_outside_the_limits_is_refused_before_the_packet_is_there() {
+fn a_length_outside_the_limits_is_not_answered_before_the_packet_is_there() {
     let unreached = Unreached::start();
-    for length in [0, 1, 4, 7, 10_001, 1 << 16, i32::MAX as u32, 1 << 31, u32::MAX] {
-        unreached.refuses(&length.to_be_bytes(), "08P01");
+    let why = "length of startup packet";
+    for length in [0, 1, 4, 7, 10_005, 1 << 16, i32::MAX as u32, 1 << 31, u32::MAX] {
+        unreached.closes(&length.to_be_bytes(), why);
         let behind = [length.to_be_bytes(), VERSION_3.to_be_bytes()].concat();
-        unreached.refuses(&[behind, b"user\0app_user.acme\0\0".to_vec()].concat(), "08P01");
+        unreached.closes(&[behind, b"user\0app_user.acme\0\0".to_vec()].concat(), why);
     }
     unreached.assert_untouched();
 }
@@ -30,7 +31,7 @@ fn a_packet_of_the_greatest_length_is_still_heard() {
     };
     let frame = filled(0).len();
     // What is bound has to fit in beside what the client says.
-    refusal_of(&daemon, &filled(10_000 - frame), "08P01");
+    refusal_of(&daemon, &filled(10_004 - frame), "08P01");
     let mut raw = daemon.raw();
     raw.send(&filled(10_000 - frame - 200));
     assert_eq!(raw.read_until(b"ZE").last().unwrap().tag, b'Z');
@@ -187,14 +188,13 @@ fn bytes_behind_an_encryption_request_are_what_comes_next_and_nothing_else() {
     let mut raw = daemon.raw();
     raw.send(&[ssl, Message::query("select 1").to_bytes()].concat());
     let answer = read_all(&mut raw);
-    assert_eq!(answer[0], b'N');
-    assert_eq!(messages(&answer[1..])[0].error_fields().sqlstate, "08P01");
+    assert_eq!(answer, b"N");
     drop(raw);
     assert_serves(&daemon);
 }
 
 #[test]
-fn another_protocol_is_refused() {
+fn another_protocol_is_not_answered() {
     let unreached = Unreached::start();
     for bytes in [
         // A TLS ClientHello: record, handshake, version, the first bytes of the random.
@@ -208,9 +208,50 @@ fn another_protocol_is_refused() {
         b"Q\0\0\0\x0dselect 1\0",
         b"p\0\0\0\x0bsecret\0",
     ] {
-        unreached.refuses(bytes, "08P01");
+        unreached.closes(bytes, "length of startup packet");
     }
     unreached.assert_untouched();
+}
+
+/// node-postgres sends it, and nothing else, when it is ended before it is connected.
+#[test]
+fn a_terminate_in_place_of_a_startup_message_is_not_answered() {
+    let unreached = Unreached::start();
+    unreached.closes(b"X\0\0\0\x04", "length of startup packet");
+    unreached.assert_untouched();
+}
+
+/// Each of these to PostgreSQL and to Multigres, and what both say first.
+#[test]
+fn what_postgresql_answers_before_a_startup_message_is_answered_alike() {
+    let daemon = Daemon::start();
+    let long = startup(VERSION_3, &[(b"user", b"x"), (b"options", &[b' '; 10_000])]);
+    let bytes = [
+        b"X\0\0\0\x04".to_vec(),
+        b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+        b"\0\0\0\x07abc".to_vec(),
+        long,
+        packet(CANCEL_REQUEST, &[0, 0, 0, 1]),
+        packet(CANCEL_REQUEST, &[0, 0, 0, 1, 0, 0, 0]),
+        packet(CANCEL_REQUEST, &[1; 400]),
+        packet(4 << 16, b"user\0x\0\0"),
+        packet((1234 << 16) | 5681, b""),
+        packet(VERSION_3, b""),
+        packet(VERSION_3, b"user\0x\0"),
+        packet(VERSION_3, b"user\0x\0\0y"),
+        packet(VERSION_3, b"database\0x\0\0"),
+        packet(VERSION_3, b"user\0\0\0"),
+    ];
+    for bytes in bytes {
+        let said = |mut raw: Raw| {
+            raw.send(&bytes);
+            let said = messages(&read_all(&mut raw));
+            said.first().map(|message| message.error_fields().sqlstate)
+        };
+        let direct = said(Raw::tcp(([127, 0, 0, 1], cluster().port()).into()));
+        assert_eq!(said(daemon.raw()), direct, "to {bytes:?}");
+    }
+    assert_serves(&daemon);
 }
 
 #[test]

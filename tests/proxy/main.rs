@@ -374,7 +374,7 @@ fn a_connect_that_hangs_ends_with_its_own_deadline() {
     let client = world.client();
     client.say(&startup(&[("user", "app_user.acme")]));
     world.wait(Duration::from_secs(3));
-    assert!(contains(&client.hear(), b"C08001"));
+    assert!(contains(&client.hear(), b"C57P03"));
     let (_, upstream) = world.dialled().pop().unwrap();
     assert!(upstream.is_closed());
 }
@@ -404,6 +404,25 @@ fn every_address_of_a_name_is_tried_and_the_good_one_remembered() {
     assert_eq!(world.lookups(), 1, "the answer is fresh");
 }
 
+/// After a failover by DNS the old address is not tried for five seconds more.
+#[test]
+fn addresses_that_cannot_be_connected_to_are_looked_up_again_at_once() {
+    let mut world = World::new("upstream_host = db");
+    let to = |last: u8| Address::Tcp(([10, 0, 0, last], 5432).into());
+    for (count, last) in [1, 2].into_iter().enumerate() {
+        let client = world.client();
+        client.say(&startup(&[("user", "app_user.acme")]));
+        world.run();
+        assert_eq!(world.lookups(), count + 1);
+        world.resolved(Ok(vec![to(last)]));
+        let (dialled, upstream) = world.dialled().pop().unwrap();
+        assert_eq!(dialled, to(last));
+        upstream.connect(Err(ErrorKind::ConnectionRefused));
+        world.run();
+        assert!(contains(&client.hear(), b"C57P03"));
+    }
+}
+
 #[test]
 fn an_answer_to_a_look_up_that_comes_too_late_dials_for_nobody() {
     let mut world = World::new("upstream_host = db\nlogin_timeout = 3s");
@@ -422,7 +441,7 @@ fn a_look_up_that_fails_is_told() {
     client.say(&startup(&[("user", "app_user.acme")]));
     world.run();
     world.resolved(Err("Name or service not known".into()));
-    assert!(contains(&client.hear(), b"C08001"));
+    assert!(contains(&client.hear(), b"C57P03"));
 }
 
 #[test]

@@ -263,7 +263,7 @@ fn a_refusal_waits_for_a_client_that_has_said_its_last_before_it() {
     assert!(!client.wire.is_closed(), "ten bytes are not all");
     client.wire.room(usize::MAX);
     settle(&mut world, &mut [&mut client], Pace::ANY);
-    assert!(contains(&client.hear(), b"C08001"));
+    assert!(contains(&client.hear(), b"C57P03"));
     assert!(client.hears_the_end() && client.wire.is_closed());
     assert_eq!(world.status(), NOTHING);
 }

@@ -1,7 +1,9 @@
 //! Stories of the login, told to the state machine alone, each at every chunk size.
 //! Messages are built here by hand, so that an error of the codec's is not believed twice.
 
+mod bypass;
 mod guarded;
+mod held;
 mod sealed;
 mod stage;
 mod tls;
@@ -221,24 +223,6 @@ fn upstream_that_ends_anywhere_in_the_login_is_told_to_the_client() {
         play.upstream_ends();
         play.expect_refusal("08006");
     }
-}
-
-#[test]
-fn notices_and_parameters_during_the_batch_are_held_and_passed_on() {
-    at_every_chunk_size(|cast| {
-        let mut play = acme(cast);
-        let notice = message(b'N', &[b"SNOTICE\0C00000\0M", b"hello".as_slice(), b"\0\0"].concat());
-        let status = parameter("application_name", "x");
-        play.upstream(&start());
-        let mut messages = answer();
-        messages.insert(5, notice.clone());
-        messages.insert(11, status.clone());
-        play.upstream(&messages.concat());
-        assert_eq!(play.stage(), Stage::Piping);
-        let start = start();
-        let (before, ready) = start.split_at(start.len() - 6);
-        assert_eq!(play.take_to_client(), [before, &notice, &status, ready].concat());
-    });
 }
 
 #[test]

@@ -294,9 +294,9 @@ fn the_seals_count_when_a_startup_message_is_too_long() {
         play
     };
     // The variable, its seal, the role.
-    let most = 10_000 - (8 + 1 + 14 + 18 + 27 + 27 + 65 + 14);
+    let most = 10_004 - (8 + 1 + 14 + 18 + 27 + 27 + 65 + 14);
     let mut play = login(most, Cast::whole().sealed(SealBind::None));
-    assert_eq!(play.take_to_upstream().len(), 10_000);
+    assert_eq!(play.take_to_upstream().len(), 10_004);
     let mut play = login(most + 1, Cast::whole().sealed(SealBind::None));
     play.expect_refusal("08P01");
     assert!(!play.connects(), "it is refused before it is dialled for");

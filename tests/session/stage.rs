@@ -20,6 +20,7 @@ pub struct Cast {
     pooler: Pooler,
     allow_cleartext_password: bool,
     upstream_is_local: bool,
+    upstream_may_know_multigres: bool,
     seal_bind: Option<SealBind>,
     seal_demand: SealDemand,
     guard: GuardDemand,
@@ -40,6 +41,7 @@ impl Cast {
             pooler: Pooler::None,
             allow_cleartext_password: false,
             upstream_is_local: true,
+            upstream_may_know_multigres: false,
             seal_bind: None,
             seal_demand: SealDemand::Prefer,
             guard: GuardDemand::Off,
@@ -58,6 +60,10 @@ impl Cast {
 
     pub fn upstream_far_away(self) -> Self {
         Cast { upstream_is_local: false, ..self }
+    }
+
+    pub fn upstream_may_know_multigres(self) -> Self {
+        Cast { upstream_may_know_multigres: true, ..self }
     }
 
     pub fn unix_socket(self) -> Self {
@@ -142,6 +148,7 @@ impl Play {
             auth: cast.auth,
             allow_cleartext_password: cast.allow_cleartext_password,
             upstream_is_local: cast.upstream_is_local,
+            upstream_may_know_multigres: cast.upstream_may_know_multigres,
             client_tls: cast.client_tls,
             upstream_tls: cast.upstream_tls,
         };
@@ -252,6 +259,15 @@ impl Play {
         let got = str::from_utf8(&fields[2][1..]).unwrap();
         assert!(fields[2][0] == b'C' && sqlstates.contains(&got), "SQLSTATE {got}");
         said
+    }
+
+    /// The client has been refused without a word more, upstream is dropped.
+    pub fn expect_silence(&mut self, sqlstate: &str) {
+        assert_eq!(self.stage(), Stage::Refusing);
+        assert_eq!(self.actions.last(), Some(&Action::DropUpstream));
+        assert_eq!(self.take_to_client(), b"");
+        let Some(Outcome::Refused(refusal)) = self.outcome() else { panic!("it is refused") };
+        assert_eq!(refusal.sqlstate, sqlstate);
     }
 
     fn feed(&mut self, leg: Leg, bytes: &[u8]) {

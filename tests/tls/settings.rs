@@ -4,6 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use multigres::config::{Config, Sources};
 use multigres::session::{ClientTls, UpstreamTls};
@@ -11,7 +12,7 @@ use multigres::tls::{Chain, ClientCertificate, Key, Tls, Verification};
 use rustls::{CertificateError, Error};
 use tempfile::TempDir;
 
-use crate::certificates::{Ca, Made, NAME, pem, server_params};
+use crate::certificates::{Ca, Made, NAME, expired, not_yet_valid, pem, server_params};
 use crate::handshake::{accepting, connecting, shake};
 
 /// A folder with what the stories need; it is the working folder of none, so names are full ones.
@@ -511,5 +512,47 @@ fn debug_output_shows_no_key() {
     assert_eq!(format!("{key:?}"), "Key(ECDSA)");
     for line in folder.read("server.key").lines().filter(|line| !line.starts_with('-')) {
         assert!(!shown.contains(line), "{shown}");
+    }
+}
+
+#[test]
+fn a_certificate_outside_of_its_time_or_near_its_end_is_warned_of() {
+    let folder = Folder::new();
+    let ca = Ca::new("right");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let days = |days: u64| Duration::from_secs(days * 24 * 60 * 60 + 60 * 60);
+    let epoch = rcgen::date_time_ymd(1970, 1, 1);
+    let params = || server_params(&[NAME]);
+    let until = |time: Duration| {
+        let mut params = params();
+        params.not_after = epoch + time;
+        params
+    };
+    // 2050 is the first year of the other form of a time.
+    let (mut far, mut future) = (params(), params());
+    far.not_after = rcgen::date_time_ymd(2050, 3, 1);
+    future.not_before = epoch + now + days(2);
+    for (params, expected) in [
+        (params(), None),
+        (far, None),
+        (until(now + days(31)), None),
+        (until(now + days(29)), Some("tls_cert: the certificate expires in 29 days")),
+        (until(now + days(0)), Some("tls_cert: the certificate expires within a day")),
+        (until(now - days(3)), Some("tls_cert: the certificate has expired, 3 days ago")),
+        (expired(params()), Some("tls_cert: the certificate has expired, ")),
+        (future, Some("tls_cert: the certificate is not yet valid: its time begins in 2 days")),
+        (not_yet_valid(params()), Some("tls_cert: the certificate is not yet valid")),
+    ] {
+        let server = ca.issue(&params);
+        folder.write("dated.crt", &server.chain);
+        folder.write("dated.key", &server.key);
+        let config = folder.load("tls_cert = @dated.crt;tls_key = @dated.key").unwrap();
+        let told: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+        match expected {
+            None => assert!(told.is_empty(), "{told:?}"),
+            Some(expected) => {
+                assert!(told[0].starts_with(&format!("m.conf:1: {expected}")), "{told:?}")
+            }
+        }
     }
 }

@@ -32,7 +32,7 @@ impl Login<'_> {
         match bad {
             BadStart::LengthZero => with_length(0),
             BadStart::LengthSeven => with_length(7),
-            BadStart::LengthTooBig => with_length(10_001),
+            BadStart::LengthTooBig => with_length(10_005),
             BadStart::LengthNegative => with_length(u32::MAX),
             BadStart::Http => b"GET / HTTP/1.1\r\n\r\n".to_vec(),
             BadStart::ProtocolTwo => {

@@ -26,6 +26,7 @@ pub enum Expected {
 pub fn expected(plan: &Plan, session: &Session, confirmed: bool) -> Expected {
     let (client, script) = (&session.client, &session.script);
     match client.conduct {
+        Conduct::Bad(bad) if bad.is_unanswered() => return Expected::Gone,
         Conduct::Bad(bad) => return Expected::Refused(vec![bad.sqlstate()]),
         Conduct::Cut(cut) if cut.how == End::Silence => return silent(plan, session, confirmed),
         Conduct::Cut(cut) if cut.how != End::Pause => return Expected::Gone,
@@ -152,7 +153,7 @@ fn before_the_context(plan: &Plan, session: &Session) -> Option<Expected> {
 }
 
 /// SQLSTATE of an upstream that cannot be reached.
-pub(super) const UNREACHABLE: &str = "08001";
+pub(super) const UNREACHABLE: &str = "57P03";
 
 fn says_query(conduct: Conduct) -> bool {
     matches!(conduct, Conduct::QueryForPassword | Conduct::QueryBehindStart)

@@ -155,6 +155,12 @@ impl BadStart {
         BadStart::ManyValues,
     ];
 
+    /// Whether it is refused without a word.
+    pub fn is_unanswered(self) -> bool {
+        use BadStart::{Http, LengthNegative, LengthSeven, LengthTooBig, LengthZero};
+        matches!(self, LengthZero | LengthSeven | LengthTooBig | LengthNegative | Http)
+    }
+
     /// The SQLSTATE of its refusal.
     pub fn sqlstate(self) -> &'static str {
         match self {

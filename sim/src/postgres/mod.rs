@@ -346,8 +346,8 @@ impl Backend<'_> {
             out.extend(wire::parameter_status("TimeZone", "Europe/Oslo"));
         }
         if lie == Some(Lie::Flood) {
-            let notice = wire::report(b'N', "NOTICE", "00000", CANARY.repeat(100));
-            out.extend(notice.repeat(FLOOD_BYTES / notice.len()));
+            let status = wire::parameter_status("TimeZone", CANARY.repeat(100));
+            out.extend(status.repeat(FLOOD_BYTES / status.len()));
         }
         if lie == Some(Lie::EarlyRow) {
             out.extend(wire::data_row(&[Some(CANARY)]));

@@ -1,6 +1,8 @@
 //! A running multigres: started with the settings of a test, watched through its log, gone with
 //! its owner.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Mutex;
@@ -73,27 +75,37 @@ impl Run {
         daemon
     }
 
+    /// The same with a process between its standard error and its log.
+    pub(crate) fn start_with_reader(self) -> (Daemon, Reader) {
+        let mut reader = Command::new("cat")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("cat starts");
+        let log = reader.stdout.take().expect("stdout is piped");
+        let child = self.child(reader.stdin.take().expect("stdin is piped").into());
+        let mut daemon = Daemon::of(child, log);
+        let first = daemon.log.wait_for("listening on ", 1);
+        daemon.address = first.rsplit("listening on ").next().map(str::to_owned);
+        (daemon, Reader(reader))
+    }
+
+    /// Starts it with a file for its log, which nobody reads.
+    pub(crate) fn spawn_logging_to(self, file: File) -> Daemon {
+        Daemon::of(self.child(file.into()), io::empty())
+    }
+
     /// Starts it and does not wait for anything.
     pub(crate) fn spawn(self) -> Daemon {
-        let mut child = self
-            .command()
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("multigres starts");
-        let watchdog = Watchdog::over(child.id());
-        let (log, reader) = Log::collect(child.stderr.take().expect("stderr is piped"));
-        let lifetime = limit_lifetime(child.id());
-        Daemon {
-            child,
-            address: None,
-            log,
-            reader: Some(reader),
-            status_asked: Mutex::new(0),
-            _watchdog: watchdog,
-            _lifetime: lifetime,
-        }
+        let mut child = self.child(Stdio::piped());
+        let log = child.stderr.take().expect("stderr is piped");
+        Daemon::of(child, log)
+    }
+
+    fn child(self, stderr: Stdio) -> Child {
+        let mut command = self.command();
+        let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+        command.spawn().expect("multigres starts")
     }
 
     /// Runs it to its end, which must come by itself.
@@ -145,7 +157,44 @@ pub(crate) struct Daemon {
     _lifetime: Sender<()>,
 }
 
+/// A process that passes the daemon's standard error on to its log.
+pub(crate) struct Reader(Child);
+
+impl Reader {
+    /// Sends it a signal: `STOP`, `CONT`, `KILL`.
+    pub(crate) fn signal(&self, name: &str) {
+        send_signal(name, self.0.id());
+    }
+
+    /// Waits until it has ended.
+    pub(crate) fn wait_for_exit(&mut self) {
+        self.0.wait().expect("it was not waited for before");
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 impl Daemon {
+    fn of(child: Child, stderr: impl Read + Send + 'static) -> Daemon {
+        let watchdog = Watchdog::over(child.id());
+        let (log, reader) = Log::collect(stderr);
+        let lifetime = limit_lifetime(child.id());
+        Daemon {
+            child,
+            address: None,
+            log,
+            reader: Some(reader),
+            status_asked: Mutex::new(0),
+            _watchdog: watchdog,
+            _lifetime: lifetime,
+        }
+    }
+
     /// One in front of the shared cluster, with default settings but a port of its own.
     pub(crate) fn start() -> Daemon {
         Run::on(cluster()).start()
@@ -294,6 +343,11 @@ impl Daemon {
     /// Waits until the process has ended.
     pub(crate) fn wait_for_exit(&mut self) -> ExitStatus {
         self.log.wait_until_ended();
+        self.wait_for_process()
+    }
+
+    /// The same where its log does not tell: at the end of its lifetime it is killed.
+    pub(crate) fn wait_for_process(&mut self) -> ExitStatus {
         self.child.wait().expect("it was not waited for before")
     }
 }

@@ -15,7 +15,7 @@ mod tls_raw;
 
 pub(crate) use certificates::{Authority, Files, Identity};
 pub(crate) use cluster::{Cluster, PASSWORD, TENANTS, cluster, program};
-pub(crate) use daemon::{Daemon, Run, Status};
+pub(crate) use daemon::{Daemon, Reader, Run, Status};
 pub(crate) use database::{
     GUARD, SETUP, TEARDOWN, UNGUARD, count, empty_database, set_up_database,
 };

@@ -1,0 +1,98 @@
+//! What is asked of the role that a tenant logs in as, and what is said of one that cannot be: it
+//! reads past the policies, owns them, or has settings that break the login.
+//! Knows nothing of the messages in which it is asked.
+
+use crate::refusal::{Fault, Refusal, sqlstate};
+
+pub(super) fn is_privileged() -> Refusal {
+    sometimes!(Privileged);
+    Refusal::new(
+        Fault::Client,
+        sqlstate::INVALID_AUTHORIZATION,
+        "a privileged role cannot log in as a tenant",
+    )
+    .detail(
+        "It is, or is a member of, a role that row-level security does not bind or that can make \
+         itself one: SUPERUSER, BYPASSRLS, CREATEROLE, REPLICATION, pg_read_server_files, \
+         pg_write_server_files or pg_execute_server_program.",
+    )
+    .hint("Use a role without these attributes and memberships.")
+}
+
+pub(super) fn is_owner() -> Refusal {
+    sometimes!(Privileged);
+    Refusal::new(
+        Fault::Client,
+        sqlstate::INVALID_AUTHORIZATION,
+        "the owner of protected tables cannot log in as a tenant",
+    )
+    .detail(
+        "It owns, or is a member of a role that owns, a table with policies, its schema, or a \
+         table or function that policies use: it can open other tenants' rows.",
+    )
+    .hint(
+        "Log in as a role that has privileges on the tables and owns none of them. For migrations \
+         add the owner to \"superuser_bypass\" and log in without a tenant.",
+    )
+}
+
+/// A tenant can change the role's settings for all others, by ALTER ROLE in a session of their own.
+pub(super) fn setting_hint(sqlstate: &str, role: &[u8]) -> String {
+    let role = String::from_utf8_lossy(role).replace('"', "\"\"");
+    match LIMITS.iter().find(|(state, _)| *state == sqlstate) {
+        Some((_, setting)) => format!(
+            "The role or the database may have a \"{setting}\" that is too short: ALTER ROLE \
+             \"{role}\" RESET {setting}. pg_db_role_setting lists what is set."
+        ),
+        None => SETTINGS_HINT.to_owned(),
+    }
+}
+
+/// Current and session user; whether the session can act as a role that reads past row-level
+/// security or can get there (1), or that owns what isolates tenants (2), or neither (0); the
+/// backend's pid.
+///
+/// CREATEROLE grants itself other roles (before PostgreSQL 16 nearly any), REPLICATION decodes
+/// every table's changes by SQL, the `pg_…_server_…` roles read and write the server's files.
+///
+/// What policies use, their own tables first of all, stands in `pg_depend`, and who owns it in
+/// `pg_shdepend`. Who owns a function that they call can write another one, and who owns a schema
+/// can put a table of their own in the place of a protected one. OFFSET 0: what costs is asked
+/// last, and for few.
+pub(super) const SESSION_COLUMNS: &str = "current_user, session_user, \
+    CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_roles AS r \
+    WHERE (r.rolsuper OR r.rolbypassrls OR r.rolcreaterole OR r.rolreplication \
+    OR r.rolname OPERATOR(pg_catalog.=) ANY (ARRAY['pg_execute_server_program', \
+    'pg_read_server_files', 'pg_write_server_files']::pg_catalog.name[])) \
+    AND (pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER') \
+    OR pg_catalog.pg_has_role(current_user, r.oid, 'MEMBER'))) THEN 1 \
+    WHEN EXISTS (SELECT FROM pg_catalog.pg_roles AS r \
+    WHERE (pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER') \
+    OR pg_catalog.pg_has_role(current_user, r.oid, 'MEMBER')) \
+    AND EXISTS (SELECT FROM pg_catalog.pg_shdepend AS s, pg_catalog.pg_depend AS d \
+    WHERE s.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass \
+    AND s.refobjid OPERATOR(pg_catalog.=) r.oid AND s.deptype OPERATOR(pg_catalog.=) 'o' \
+    AND s.dbid OPERATOR(pg_catalog.=) (SELECT b.oid FROM pg_catalog.pg_database AS b \
+    WHERE b.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) \
+    AND d.refclassid OPERATOR(pg_catalog.=) s.classid \
+    AND d.refobjid OPERATOR(pg_catalog.=) s.objid \
+    AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_policy'::pg_catalog.regclass OFFSET 0)) \
+    OR EXISTS (SELECT FROM pg_catalog.pg_namespace AS n \
+    WHERE (pg_catalog.pg_has_role(session_user, n.nspowner, 'MEMBER') \
+    OR pg_catalog.pg_has_role(current_user, n.nspowner, 'MEMBER')) \
+    AND EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.relrowsecurity \
+    AND c.relnamespace OPERATOR(pg_catalog.=) n.oid OFFSET 0)) THEN 2 \
+    ELSE 0 END, pg_catalog.pg_backend_pid()";
+
+/// Where the setting is not known.
+pub(super) const SETTINGS_HINT: &str = "A setting of the role or the database may be the cause: \
+    pg_db_role_setting lists them, and ALTER ROLE ... RESET takes one away.";
+
+/// What PostgreSQL says when one of its limits has come, which a role can set for itself.
+const LIMITS: [(&str, &str); 5] = [
+    ("57014", "statement_timeout"),
+    ("55P03", "lock_timeout"),
+    ("57P05", "idle_session_timeout"),
+    ("25P03", "idle_in_transaction_session_timeout"),
+    ("25P04", "transaction_timeout"),
+];
