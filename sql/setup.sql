@@ -30,6 +30,7 @@ set local search_path = pg_catalog, pg_temp;
 \ir status.sql
 \ir guard.sql
 \ir upgrade.sql
+\ir alter.sql
 \ir check/reach.sql
 \ir check/role.sql
 \ir check/tables.sql

@@ -39,6 +39,7 @@ const INCLUDED: &[(&str, &str)] = &files![
     "status.sql",
     "guard.sql",
     "upgrade.sql",
+    "alter.sql",
     "check/reach.sql",
     "check/role.sql",
     "check/tables.sql",
