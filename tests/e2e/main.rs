@@ -4,7 +4,10 @@
 
 mod addresses;
 mod check;
+mod check_constraints;
 mod check_detours;
+mod check_indexes;
+mod check_references;
 mod check_side_doors;
 mod encodings;
 mod failures;
