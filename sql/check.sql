@@ -26,6 +26,10 @@ as $$
         union
         select c.* from public.multigres_check_constraints() as c
         union
+        select f.* from public.multigres_check_references() as f
+        union
+        select i.* from public.multigres_check_indexes() as i
+        union
         select d.* from public.multigres_check_detours() as d
         union
         select s.* from public.multigres_check_side_doors() as s
@@ -43,7 +47,9 @@ as $$
         select k.* from multigres.check_kept() as k
     )
     select f.severity, f.object, f.problem, f.fix from findings as f
-    order by array_position('{error,warning,info}'::text[], f.severity), f.object, f.problem
+    -- References first: a key can be changed once nothing refers to it.
+    order by array_position('{error,warning,info}'::text[], f.severity),
+        not starts_with(f.problem, 'refers to '), f.object, f.problem
 $$;
 
 

@@ -33,12 +33,15 @@ set local search_path = pg_catalog, pg_temp;
 \ir status.sql
 \ir guard.sql
 \ir upgrade.sql
+\ir alter.sql
 \ir check/reach.sql
 \ir check/settings.sql
 \ir check/role.sql
 \ir check/tables.sql
 \ir check/policies.sql
+\ir check/keys.sql
 \ir check/constraints.sql
+\ir check/indexes.sql
 \ir check/detours.sql
 \ir check/side_doors.sql
 \ir check/own.sql

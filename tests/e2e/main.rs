@@ -4,10 +4,13 @@
 
 mod addresses;
 mod check;
+mod check_constraints;
 mod check_detours;
 mod check_hidden;
 mod check_kept;
 mod check_owned;
+mod check_indexes;
+mod check_references;
 mod check_side_doors;
 mod encodings;
 mod event_guard;
