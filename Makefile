@@ -11,7 +11,7 @@ help: ## List these targets
 build: ## Build the daemon: target/release/multigres
 	cargo build --release --locked
 
-# The simulation runs some seeds that are the commit's own; FROM=COMMIT: those of another commit.
+# The simulation runs some seeds that are the commit's own; SEEDS=COMMIT: those of another commit.
 test: ## Formatting, lints, docs, all tests on a private PostgreSQL (installed if missing), simulation
 	@scripts/postgresql >/dev/null
 	@scripts/rust-component fmt rustfmt
@@ -19,7 +19,7 @@ test: ## Formatting, lints, docs, all tests on a private PostgreSQL (installed i
 	@$(MAKE) --no-print-directory lint doc
 	PG_BINDIR="$$(scripts/postgresql)" cargo test --workspace --locked --doc
 	cargo test --workspace --locked --lib --bins --tests --no-run
-	$(SIMULATOR) ci $(if $(FROM),--from $(FROM)) \
+	$(SIMULATOR) ci $(if $(SEEDS),--from $(SEEDS)) \
 		--against "$${CARGO_TARGET_DIR:-target}/debug/multigres-sim"
 	PG_BINDIR="$$(scripts/postgresql)" PSYCOPG_PYTHON="$$(scripts/psycopg)" \
 		cargo test --workspace --locked --lib --bins --tests
