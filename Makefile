@@ -12,7 +12,7 @@ build: ## Build the daemon: target/release/multigres
 	@scripts/compiler
 	cargo build --release --locked
 
-# The simulation runs some seeds that are the commit's own; FROM=COMMIT: those of another commit.
+# The simulation runs some seeds that are the commit's own; SEEDS=COMMIT: those of another commit.
 test: ## Formatting, lints, docs, all tests on a private PostgreSQL (installed if missing), simulation
 	@echo "make test: about 7 minutes on two quiet cores, 15 on busy ones; it leaves some 3 GB in target/"
 	@scripts/compiler
@@ -23,7 +23,7 @@ test: ## Formatting, lints, docs, all tests on a private PostgreSQL (installed i
 	@$(MAKE) --no-print-directory lint doc
 	PG_BINDIR="$$(scripts/postgresql)" cargo test --workspace --locked --doc
 	cargo test --workspace --locked --lib --bins --tests --no-run
-	$(SIMULATOR) ci $(if $(FROM),--from $(FROM)) \
+	$(SIMULATOR) ci $(if $(SEEDS),--from $(SEEDS)) \
 		--against "$${CARGO_TARGET_DIR:-target}/debug/multigres-sim"
 	PG_BINDIR="$$(scripts/postgresql)" PSYCOPG_PYTHON="$$(scripts/psycopg)" \
 		SCHEMA_TOOLS="$$(scripts/schema-tools)" \

@@ -4,8 +4,8 @@ use crate::plan::{Cancel, Ending, Faults, Limits, Pace, Plan, Session};
 use crate::{probe, run};
 
 /// The smallest plan that was found, and how many runs it took; `None` if the plan does not fail.
-/// The same invariant stays broken in the same way in each step on the way to it. With a bug planted, the plan
-/// never fails without it.
+/// The same invariant stays broken in the same way in each step on the way to it. With a bug
+/// planted, the plan never fails without it.
 ///
 /// # Panics
 /// When there is no such bug in this build.

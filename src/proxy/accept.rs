@@ -124,7 +124,8 @@ impl<N: Net> Proxy<N> {
     }
 
     /// Leaves whoever comes in the kernel's queue: nobody who is here may be closed for them. Those
-    /// who wait for their first turn soon can be; others end by themselves, of which no event tells.
+    /// who wait for their first turn soon can be. The others end by themselves, of which no event
+    /// tells the acceptor.
     fn wait_for_room(&mut self, now: Instant) {
         sometimes!(NoRoom);
         if self.run_queue.is_empty() {
@@ -143,8 +144,8 @@ impl<N: Net> Proxy<N> {
 
     /// Room for one more connection, if only to refuse it or to pass a cancel request on. The
     /// connection that is no session and whose time is over first has to make room, so that silent
-    /// clients, however many, do not keep others out. A cancel request on its way is the last to go:
-    /// while upstream is dialled its time is always the shortest.
+    /// clients, however many, do not keep others out. A cancel request on its way goes last: while
+    /// upstream is dialled its time is always the shortest.
     fn room(&self) -> Room {
         let Settings { connections_max, limits, .. } = &self.settings;
         if self.connections.len() < 2 * connections_max + limits.spare_connections

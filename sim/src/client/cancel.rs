@@ -55,8 +55,9 @@ impl Login<'_> {
     fn may_refuse(&self, mut answer: Vec<u8>) -> bool {
         let is_error = answer.first() == Some(&b'E');
         let Some((_, body)) = wire::take(&mut answer).filter(|_| is_error) else {
-            // Who is crowded out is closed at once, told or not.
-            return is_error && self.plan.is_crowded();
+            // Who is crowded out, or there when all is stopped, is closed at once, told or not.
+            let plan = self.plan;
+            return is_error && (plan.is_crowded() || plan.stops() || plan.is_disruptive());
         };
         let fields = wire::fields(&body).unwrap_or_default();
         let code = fields.iter().find(|(kind, _)| *kind == b'C').map(|(_, code)| code.as_str());
