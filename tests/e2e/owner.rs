@@ -135,6 +135,30 @@ fn a_transaction_of_maintenance_never_leaves_a_table_without_force() {
 }
 
 #[test]
+fn a_foreign_key_that_is_added_in_maintenance_is_checked_against_every_row() {
+    let database = owned("owner_references");
+    let mut owner = owner(&database);
+    owner
+        .batch_execute(
+            "create table app.calls (tenant_id text not null, contact int);
+             insert into app.calls values ('acme', 3);
+             create unique index on app.contacts (tenant_id, id)",
+        )
+        .unwrap();
+    cluster().superuser(&database).batch_execute("select multigres_protect('app.calls')").unwrap();
+    let add = "begin; select multigres_maintain('app.calls'), multigres_maintain('app.contacts');
+               alter table app.calls add foreign key (tenant_id, contact)
+                   references app.contacts (tenant_id, id); commit";
+    let crossing = owner.batch_execute(add).unwrap_err();
+    assert_eq!(sqlstate(&crossing), "23503", "{crossing}");
+    owner.batch_execute("rollback").unwrap();
+    assert_is_forced(&database);
+    cluster().superuser(&database).batch_execute("update app.calls set contact = 1").unwrap();
+    owner.batch_execute(add).unwrap();
+    assert_is_forced(&database);
+}
+
+#[test]
 fn partitions_and_heirs_are_maintained_with_their_table() {
     let database = owned("owner_parts");
     let mut owner = owner(&database);
