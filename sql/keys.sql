@@ -24,7 +24,8 @@ $$;
 
 
 -- What lets this role, or one that it can become, read or change a table of keys, in words; NULL
--- when nothing does. USAGE on the schema is no part of it: it may be granted at any time.
+-- when nothing does. A right of anybody but the owner counts, as it does at each login. USAGE on the
+-- schema is no part of it: it may be granted at any time.
 create or replace function multigres.reaches_keys(role_id oid, keys regclass) returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -32,12 +33,12 @@ as $$
     select string_agg(distinct way.words, ', ')
     from pg_class as c
     cross join lateral (
-        select format('%I owns it', pg_get_userbyid(c.relowner)), c.relowner
+        select format('%I owns it', pg_get_userbyid(c.relowner)), c.relowner, false
         union all
         select format('%s is granted to %s', a.privilege_type,
                 case a.grantee when 0 then 'PUBLIC'
                     else quote_ident(pg_get_userbyid(a.grantee)) end),
-            a.grantee
+            a.grantee, true
         from (
             select t.* from aclexplode(c.relacl) as t
             union all
@@ -45,10 +46,10 @@ as $$
         ) as a
         where a.grantee <> c.relowner
         union all
-        select format('it is a member of %I', r.rolname), r.oid
+        select format('it is a member of %I', r.rolname), r.oid, false
         from pg_roles as r where r.rolname in ('pg_read_all_data', 'pg_write_all_data')
-    ) as way(words, role)
-    where c.oid = keys and (way.role = 0 or pg_has_role(role_id, way.role, 'member'))
+    ) as way(words, role, is_grant)
+    where c.oid = keys and (way.is_grant or pg_has_role(role_id, way.role, 'member'))
 $$;
 
 -- Which role that tenants log in as would reach the keys, and how; NULL when none does. Those that

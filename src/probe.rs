@@ -152,7 +152,7 @@ points! {
         SealMisfits,
         /// The database is sealed, and there is no key.
         SealKeyMissing,
-        /// The role reaches the keys.
+        /// The role may reach the keys.
         KeysReached,
         /// The guard says that something is open.
         GuardOpen,

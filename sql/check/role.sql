@@ -68,7 +68,8 @@ as $$
     where c.oid = to_regclass('multigres.seal_keys')
         and (c.relowner in (select r.oid from roles as r) and c.relowner <> setup.owner
             -- Whatever it may do with the schema: the daemon refuses the login.
-            or multigres.reaches_keys(to_regrole('app_user'), c.oid) like '% is granted to %')
+            or public.multigres_revoke_table(c.oid, 'SELECT', 'INSERT', 'UPDATE', 'DELETE',
+                'TRUNCATE', 'REFERENCES', 'TRIGGER') is not null)
     union all
     -- Who may create where others look lays traps for them: what a tenant makes there runs in the
     -- sessions of the next one, with his rows.

@@ -451,11 +451,11 @@ fn seal_misfits() -> Refusal {
 }
 
 fn reaches_keys(how: &[u8]) -> Refusal {
-    not_bound(format!("the role reaches the seal keys: {}", how.escape_ascii()))
-        .detail("The role may read or change the keys of the seal, and so pass for every tenant.")
+    not_bound(format!("the seal keys are not safe: {}", how.escape_ascii()))
+        .detail("Others than their owner may read or change the keys of the seal in the database.")
         .hint(
-            "Let the owner of the table of keys revoke what stands in Multigres' log; then change \
-             the key: multigres_seal() with a new one, which also goes into \"seal_key_file\".",
+            "Multigres' log says by which right. Revoke it, and change the key if a tenant had it: \
+             multigres_seal() with a new one, which also goes into \"seal_key_file\".",
         )
 }
 
@@ -518,24 +518,24 @@ const SEAL_KEYS_COLUMN: &str = "(SELECT pg_catalog.count(*) \
     OR c.relname OPERATOR(pg_catalog.=) 'multigres_seal_keys' \
     AND n.nspname OPERATOR(pg_catalog.=) 'public'))";
 
-/// How the session's role reaches the keys of the seal: what is granted to it, to PUBLIC or to a
-/// role that it can become, on their table or on a column of it; NULL when nothing is. USAGE on the
-/// schema is not asked for, which may be granted at any time. In schema public, where an older
-/// `setup.sql` has the table and others may create one, that of the function's owner alone counts.
-const KEYS_REACHED_COLUMN: &str = "(SELECT pg_catalog.string_agg(way.words, ', ') \
-    FROM pg_catalog.pg_class AS c, pg_catalog.pg_namespace AS n, LATERAL ( \
-    SELECT 'it can act as the owner' AS words, c.relowner AS role \
-    UNION ALL SELECT pg_catalog.concat(a.privilege_type, ' is granted to ', CASE \
-    WHEN a.grantee OPERATOR(pg_catalog.=) 0::pg_catalog.oid THEN 'PUBLIC' \
-    ELSE pg_catalog.pg_get_userbyid(a.grantee)::pg_catalog.text END), a.grantee FROM ( \
-    SELECT t.grantee, t.privilege_type FROM pg_catalog.aclexplode(c.relacl) AS t \
-    UNION ALL SELECT t.grantee, t.privilege_type \
-    FROM pg_catalog.pg_attribute AS f, LATERAL pg_catalog.aclexplode(f.attacl) AS t \
-    WHERE f.attrelid OPERATOR(pg_catalog.=) c.oid) AS a \
-    WHERE a.grantee OPERATOR(pg_catalog.<>) c.relowner \
-    UNION ALL SELECT pg_catalog.concat('it can act as ', r.rolname), r.oid \
-    FROM pg_catalog.pg_roles AS r WHERE r.rolname OPERATOR(pg_catalog.=) \
-    ANY (ARRAY['pg_read_all_data', 'pg_write_all_data']::pg_catalog.name[])) AS way \
+/// How the session's role may reach the keys of the seal; NULL when it does not. Any right but the
+/// owner's on their table or a column of it counts, whoever has it: to look for the roles that this
+/// one can become would cost each login a millisecond. In schema public, where an older `setup.sql`
+/// has the table and others may create one, that of the function's owner alone counts.
+const KEYS_REACHED_COLUMN: &str = "(SELECT pg_catalog.string_agg(CASE \
+    WHEN pg_catalog.pg_has_role(session_user, c.relowner, 'MEMBER') \
+    THEN 'the role can act as their owner' \
+    WHEN c.relacl OPERATOR(pg_catalog.<>) pg_catalog.acldefault('r', c.relowner) \
+    THEN pg_catalog.concat('rights on their table are ', c.relacl) \
+    WHEN EXISTS (SELECT FROM pg_catalog.pg_attribute AS f \
+    WHERE f.attrelid OPERATOR(pg_catalog.=) c.oid AND f.attacl IS NOT NULL) \
+    THEN 'a column of their table is granted' \
+    WHEN pg_catalog.pg_has_role(session_user, \
+    pg_catalog.to_regrole('pg_read_all_data'), 'MEMBER') \
+    OR pg_catalog.pg_has_role(session_user, \
+    pg_catalog.to_regrole('pg_write_all_data'), 'MEMBER') \
+    THEN 'the role can act as pg_read_all_data or pg_write_all_data' END, ', ') \
+    FROM pg_catalog.pg_class AS c, pg_catalog.pg_namespace AS n \
     WHERE c.relnamespace OPERATOR(pg_catalog.=) n.oid \
     AND (c.relname OPERATOR(pg_catalog.=) 'seal_keys' \
     AND n.nspname OPERATOR(pg_catalog.=) 'multigres' \
@@ -543,9 +543,7 @@ const KEYS_REACHED_COLUMN: &str = "(SELECT pg_catalog.string_agg(way.words, ', '
     AND n.nspname OPERATOR(pg_catalog.=) 'public' \
     AND c.relowner OPERATOR(pg_catalog.=) (SELECT p.proowner FROM pg_catalog.pg_proc AS p \
     WHERE p.oid OPERATOR(pg_catalog.=) \
-    'public.multigres_context(pg_catalog.text)'::pg_catalog.regprocedure)) \
-    AND CASE WHEN way.role OPERATOR(pg_catalog.=) 0::pg_catalog.oid THEN true \
-    ELSE pg_catalog.pg_has_role(session_user, way.role, 'MEMBER') END)";
+    'public.multigres_context(pg_catalog.text)'::pg_catalog.regprocedure)))";
 
 /// Whether multigres_context() asks for seals: of a setting that everyone has and that cannot have
 /// a seal. What it does is asked, and not which objects there are, for a role with CREATE in schema

@@ -182,7 +182,7 @@ fn a_planted_function_makes_no_database_sealed() {
             alter function public.multigres_context(text) owner to planted_{right};
             grant usage on schema multigres to planted_{right};
             grant execute on all functions in schema multigres to planted_{right};
-            grant select on multigres.seal_keys to planted_{right}"
+            alter table multigres.seal_keys owner to planted_{right}"
         );
         owner.batch_execute(&to).unwrap();
         login(&require).unwrap();

@@ -23,7 +23,7 @@ impl Backend<'_> {
                 spellings += sql.matches("public.multigres_misspelt()").count();
                 verified += sql.matches("public.multigres_context($").count();
                 asked += sql.matches("'multigres_seal_keys'").count();
-                reached += sql.matches("aclexplode(c.relacl)").count();
+                reached += sql.matches("acldefault('r', c.relowner)").count();
             }
             match tag {
                 b'P' if !is_parse_of_a_qualified_select(&body) => self.is_wrong("Parse"),
