@@ -11,9 +11,9 @@
 
 -- protected: one row for each name that a protected table has, or has had: another table that takes
 -- the name must be protected too, before a tenant reaches it. relation is NULL once the table is
--- dropped; it is a regclass, so that a dump holds its name. version says which state of the policies
--- was judged intact, so that whoever asks later compares and need not judge. A partition or an heir
--- (part) loses its names with its table: it is protected with its parent again.
+-- dropped; it is a regclass, so that a dump holds its name. version is the state of the policies
+-- that was judged intact, so that whoever asks later compares and need not judge. A part
+-- (a partition or an heir) loses its names with its table: it is protected with its parent again.
 --
 -- context_parts: the functions and views that policies take the tenant from, and what they say. A
 -- view's text depends on the major version of PostgreSQL, and is judged by the same one only.
@@ -41,7 +41,8 @@ begin
     end if;
     alter table multigres.protected owner to current_user;
     alter table multigres.context_parts owner to current_user;
-    perform multigres.withhold('multigres.protected'), multigres.withhold('multigres.context_parts');
+    perform multigres.withhold('multigres.protected');
+    perform multigres.withhold('multigres.context_parts');
 end
 $$;
 
@@ -373,8 +374,8 @@ as $$
 begin
     raise exception '% would change %, from which policies take the tenant', tag, object
         using errcode = 'object_not_in_prerequisite_state',
-            hint = 'sql/setup.sql brings it up to date, and sql/teardown.sql takes Multigres out of '
-                'this database. Keep schema tools out of schema multigres, and from functions '
+            hint = 'sql/setup.sql brings it up to date, and sql/teardown.sql takes Multigres out '
+                'of this database. Keep schema tools out of schema multigres, and from functions '
                 'whose names begin with multigres_.';
 end
 $$;
@@ -739,10 +740,12 @@ declare
 begin
     for function in
         select p.oid::regprocedure from pg_proc as p
-        where p.pronamespace = 'multigres'::regnamespace and p.proname in ('version', 'intact',
-                'switched_off', 'altered', 'judge', 'exposed', 'exposures', 'reaches', 'uncovered', 'part_id', 'content', 'forget_context',
-                'remember_context', 'context_faults', 'forget', 'remember', 'refuse', 'refuse_context', 'follow',
-                'cover', 'guard', 'guard_drop', 'guard_start', 'faults')
+        where p.pronamespace = 'multigres'::regnamespace and p.proname in (
+                'version', 'intact', 'switched_off', 'altered', 'judge', 'exposed',
+                'exposures', 'reaches', 'uncovered', 'part_id', 'content',
+                'forget_context', 'remember_context', 'context_faults', 'forget',
+                'remember', 'refuse', 'refuse_context', 'follow', 'cover', 'guard',
+                'guard_drop', 'guard_start', 'faults')
             or p.pronamespace = 'public'::regnamespace
                 and p.proname in ('multigres_forget', 'multigres_verdict', 'multigres_misspelt',
                     'multigres_guard_schema')

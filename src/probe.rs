@@ -158,8 +158,6 @@ points! {
         KeysReached,
         /// The guard says that something is open.
         GuardOpen,
-        /// The guard says that the tenant is another spelling of one.
-        TenantMisspelt,
         /// A verdict that is kept serves a login.
         VerdictKept,
     }

@@ -103,7 +103,6 @@ fn unguarded(private: impl Into<String>) -> Refusal {
 }
 
 fn is_misspelt(spelling: &str) -> Refusal {
-    sometimes!(TenantMisspelt);
     Refusal::new(
         Fault::Client,
         sqlstate::INVALID_PARAMETER_VALUE,

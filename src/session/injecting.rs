@@ -33,6 +33,9 @@ enum Progress {
     Injected(&'static [Expected]),
 }
 
+/// Of a row, in text.
+type Columns<'a> = &'a [Option<&'a [u8]>];
+
 /// One message of the answer to the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
@@ -216,11 +219,11 @@ impl Injecting {
                 let bound = self.context.parameters().len();
                 match row.split_at_checked(bound) {
                     Some((values, [current, session, privileged, pid, seal @ ..])) => {
-                        let (seal, verdict) = split_verdict(seal, asks_guard(policy))?;
+                        let [seal, verdict] = split_verdict(seal, asks_guard(policy))?;
                         let users = [current, session];
                         self.check_session(values, users, privileged, pid, policy)?;
                         io.sealed = self.check_seal(seal, policy)?;
-                        if let Some(verdict) = verdict {
+                        if let [verdict] = *verdict {
                             let kept = io.guard == Some(Guard::Kept);
                             io.guard = Some(guard::judge(verdict, kept, policy)?);
                         }
@@ -363,18 +366,14 @@ fn asks_guard(policy: &Policy) -> bool {
     policy.guard != GuardDemand::Off
 }
 
-/// What a column of the answer holds; None for NULL.
-type Column<'a> = Option<&'a [u8]>;
-
-/// The columns for the seal, and that for the guard if it was asked.
-fn split_verdict<'a, 'b>(
-    columns: &'a [Column<'b>],
-    asked: bool,
-) -> Result<(&'a [Column<'b>], Option<Column<'b>>), Refusal> {
-    match columns {
-        _ if !asked => Ok((columns, None)),
-        [seal @ .., verdict] => Ok((seal, Some(*verdict))),
-        [] => Err(not_bound("not the columns that were asked for")),
+/// The columns for the seal, and the one for the guard if it was asked.
+fn split_verdict<'a>(columns: Columns<'a>, asked: bool) -> Result<[Columns<'a>; 2], Refusal> {
+    if !asked {
+        return Ok([columns, &[]]);
+    }
+    match columns.split_last_chunk::<1>() {
+        Some((seal, verdict)) => Ok([seal, verdict]),
+        None => Err(not_bound("not the columns that were asked for")),
     }
 }
 

@@ -100,11 +100,13 @@ fn a_transaction_of_maintenance_never_leaves_a_table_without_force() {
             true,
         ),
         (
-            "begin; set constraints all immediate; select multigres_maintain('app.contacts'); commit",
+            "begin; set constraints all immediate;
+             select multigres_maintain('app.contacts'); commit",
             true,
         ),
         (
-            "begin; select multigres_maintain('app.contacts'); set constraints all immediate; commit",
+            "begin; select multigres_maintain('app.contacts');
+             set constraints all immediate; commit",
             true,
         ),
         // The note of a maintenance that is over lets nothing pass.

@@ -15,11 +15,13 @@ pub(crate) const TEARDOWN: &str = multigres::sql::TEARDOWN;
 /// they do themselves is in `event_guard.rs`.
 pub(crate) const UNGUARD: &str = "alter event trigger multigres_guard disable;
      alter event trigger multigres_guard_drop disable;
+     alter event trigger multigres_guard_schema disable;
      alter event trigger multigres_guard_start disable;";
 
 /// The contrary of [`UNGUARD`].
 pub(crate) const GUARD: &str = "alter event trigger multigres_guard enable always;
      alter event trigger multigres_guard_drop enable always;
+     alter event trigger multigres_guard_schema enable always;
      alter event trigger multigres_guard_start enable always;";
 
 /// A new database of this name in the shared cluster, with nothing in it.
