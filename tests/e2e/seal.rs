@@ -505,7 +505,7 @@ fn a_table_is_read_by_its_index_and_in_parallel_sealed_and_plain() {
              select multigres_protect('big'); analyze big",
         )
         .unwrap();
-    for (form, others, asked) in [("select 'sealed'", 0, 2), ("select multigres_unseal()", 2000, 1)]
+    for (form, others, asked) in [("select 'as is'", 0, 2), ("select multigres_unseal()", 2000, 1)]
     {
         owner.batch_execute(form).unwrap();
         let mut client = tenant(&database, "t3");
