@@ -13,7 +13,6 @@ use crate::support::{
 
 const SECOND_KEY: &str = "1111111111111111111111111111111111111111111111111111111111111111";
 const THIRD_KEY: &str = "2222222222222222222222222222222222222222222222222222222222222222";
-
 const USER: &str = "app.current_user_id";
 
 /// What could take the place of anything that a sealed context uses.
@@ -505,8 +504,8 @@ fn a_table_is_read_by_its_index_and_in_parallel_sealed_and_plain() {
              select multigres_protect('big'); analyze big",
         )
         .unwrap();
-    for (form, others, asked) in [("select 'as is'", 0, 2), ("select multigres_unseal()", 2000, 1)]
-    {
+    let forms = [("select 'sealed'", 0, 2), ("select multigres_unseal()", 2000, 1)];
+    for (form, others, asked) in forms {
         owner.batch_execute(form).unwrap();
         let mut client = tenant(&database, "t3");
         client.batch_execute("set enable_seqscan = off").unwrap();
