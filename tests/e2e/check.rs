@@ -510,16 +510,19 @@ pub(crate) fn not_found(owner: &mut Client, harmless: &str) {
 
 /// Runs the fixes of all findings, one after the other: one may have mended another's.
 pub(crate) fn mend(owner: &mut Client) {
-    while let Some(row) = owner.query_opt(&format!("{CHECK} limit 1"), &[]).unwrap() {
-        let before = findings(owner);
-        let fix: Option<&str> = row.get("fix");
-        let fix = fix.unwrap_or_else(|| panic!("no fix for {}", before[0]));
+    let mut before = fixes(owner);
+    while let Some((line, fix)) = before.first() {
+        let fix = fix.as_deref().unwrap_or_else(|| panic!("no fix for {line}"));
         owner.batch_execute(fix).unwrap_or_else(|error| panic!("{fix}: {error:?}"));
-        let after = findings(owner);
-        assert!(!after.contains(&before[0]), "{fix} did not mend {}", before[0]);
-        if after.iter().any(|line| !before.contains(line)) {
+        let after = fixes(owner);
+        let stands = |line: &str, among: &[(String, Option<String>)]| {
+            among.iter().any(|(other, _)| other == line)
+        };
+        assert!(!stands(line, &after), "{fix} did not mend {line}");
+        if after.iter().any(|(line, _)| !stands(line, &before)) {
             break;
         }
+        before = after;
     }
 }
 
@@ -535,10 +538,15 @@ const TAKEN: &str = "is unique without tenant_id: it tells one tenant what anoth
 const CHECK: &str = "select severity, object, problem, fix from multigres_check()";
 
 pub(crate) fn findings(owner: &mut Client) -> Vec<String> {
+    fixes(owner).into_iter().map(|(line, _)| line).collect()
+}
+
+/// What is found, and the SQL that mends it.
+fn fixes(owner: &mut Client) -> Vec<(String, Option<String>)> {
     let rows = owner.query(CHECK, &[]).unwrap();
     let line = |row: &postgres::Row| {
         let [severity, object, problem]: [&str; 3] = [row.get(0), row.get(1), row.get(2)];
-        format!("{severity} | {object} | {problem}")
+        (format!("{severity} | {object} | {problem}"), row.get("fix"))
     };
     rows.iter().map(line).collect()
 }

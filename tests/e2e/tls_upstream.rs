@@ -31,6 +31,8 @@ fn heard_by(identity: &Identity, settings: &[(&str, &str)]) -> (Vec<u8>, String)
     let texts = [Some(refusal.message), refusal.detail, refusal.hint];
     let texts = texts.into_iter().flatten().collect::<Vec<_>>().join(" ");
     assert!(!texts.contains("ertificate"), "the reason is the operator's: {texts}");
+    // A refused connection lingers until its client has closed.
+    drop(raw);
     daemon.wait_until_idle();
     (heard.recv().expect("it was asked"), refusal.sqlstate)
 }

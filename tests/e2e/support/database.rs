@@ -31,11 +31,19 @@ pub(crate) fn empty_database(name: &str) -> String {
     name.to_owned()
 }
 
-/// The same, with setup.sql loaded.
+/// The same, with setup.sql loaded: a copy of one in which it was.
 pub(crate) fn set_up_database(name: &str) -> String {
-    let database = empty_database(name);
-    cluster().superuser(&database).batch_execute(&SETUP).expect("setup.sql");
-    database
+    static TEMPLATE: LazyLock<String> = LazyLock::new(|| {
+        let database = empty_database("set_up_template");
+        cluster().superuser(&database).batch_execute(&SETUP).expect("setup.sql");
+        let gone = "select not exists (
+            select from pg_stat_activity where datname = 'set_up_template')";
+        cluster().wait_until(gone);
+        database
+    });
+    let create = format!("create database {name} template {}", *TEMPLATE);
+    cluster().superuser("postgres").batch_execute(&create).expect("a name of the test's own");
+    name.to_owned()
 }
 
 /// How many rows there are: `count(client, "contacts where id > 2")`.
