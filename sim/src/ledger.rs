@@ -70,6 +70,12 @@ pub struct ClientSide {
     pub login_bytes: usize,
 }
 
+/// Whether a refusal says that Multigres ends. Its SQLSTATE alone does not tell: an upstream that
+/// cannot be reached has the same.
+pub fn tells_of_the_end(code: &str, words: &str) -> bool {
+    code == "57P03" && words == "the database system is shutting down"
+}
+
 /// How a connection ended before the pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoginEnd {

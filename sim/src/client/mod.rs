@@ -13,7 +13,7 @@ use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::carrier;
-use crate::ledger::{Ledger, LoginEnd, password, role, values};
+use crate::ledger::{Ledger, LoginEnd, password, role, tells_of_the_end, values};
 use crate::pipe::{self, Side, Way};
 use crate::plan::{
     Auth, BadStart, Cancel, Conduct, Ending, Password, Plan, Prelude, Session, User,
@@ -261,7 +261,7 @@ impl<'a> Login<'a> {
         {
             record::line(format_args!("client {} refused {code}", self.session.number));
             let mut entry = self.ledger.entry(self.session.number);
-            let is_drained = code == "57P03" && self.plan.ends_at().is_some();
+            let is_drained = tells_of_the_end(&code, &words) && self.plan.ends_at().is_some();
             if entry.upstream.confirmed && !self.plan.is_disruptive() && !is_drained {
                 drop(entry);
                 self.violate("L1", &format!("refused with {code} although upstream has confirmed"));

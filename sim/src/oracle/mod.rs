@@ -5,7 +5,7 @@ mod expected;
 
 use std::time::Duration;
 
-use crate::ledger::{ClientSide, Entry, Ledger, LoginEnd};
+use crate::ledger::{ClientSide, Entry, Ledger, LoginEnd, tells_of_the_end};
 use crate::plan::{Cancel, Conduct, Ending, Fate, Lie, LookupAnswer, Plan, Session};
 use crate::record::{applied, violate};
 
@@ -51,7 +51,7 @@ fn judge_always(plan: &Plan, session: &Session, entry: &Entry) {
 
 /// No deadline comes early, and with nothing in the way none comes late.
 fn judge_times(plan: &Plan, session: &Session, entry: &Entry) {
-    let (Some((code, _)), Some(accepted), Some(shut)) =
+    let (Some((code, words)), Some(accepted), Some(shut)) =
         (&entry.client.refused, entry.accepted, entry.shut)
     else {
         return;
@@ -63,7 +63,9 @@ fn judge_times(plan: &Plan, session: &Session, entry: &Entry) {
     let no_connection = no_connection && !plan.is_disruptive();
     let (deadline, state) = match code.as_str() {
         "57014" => (login, silent_in(entry)),
-        UNREACHABLE if no_connection => (connect, "L3 no connection"),
+        UNREACHABLE if no_connection && !tells_of_the_end(code, words) => {
+            (connect, "L3 no connection")
+        }
         _ => return,
     };
     let took = shut - accepted;
@@ -129,7 +131,7 @@ fn is_drained(plan: &Plan, session: &Session, entry: &Entry) -> bool {
         applied(if client.up_at <= at && client.ended > at { "L5 unharmed" } else { "L5 up" });
         return false;
     }
-    if client.refused.as_ref().is_some_and(|(code, _)| code == "57P03") {
+    if client.refused.as_ref().is_some_and(|(code, words)| tells_of_the_end(code, words)) {
         applied("L5 refused");
         // A client that goes away by itself does not hear of the end, though the refusal may have
         // reached it just before.
