@@ -81,7 +81,7 @@ fn print_sql(of: &ArgMatches) -> ExitCode {
     match std::io::stdout().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("cannot print it: {error}");
+            eprintln!("cannot print the SQL: {error}");
             ExitCode::FAILURE
         }
     }
@@ -89,12 +89,11 @@ fn print_sql(of: &ArgMatches) -> ExitCode {
 
 fn command() -> Command {
     let settings = SETTINGS.iter().map(|setting| {
-        let default = if setting.default.is_empty() { "none" } else { setting.default };
         Arg::new(setting.name)
             .long(setting.flag())
             .value_name(setting.value)
             .allow_hyphen_values(setting.name.ends_with("_separator"))
-            .help(format!("{} [{default}] [{}]", setting.help, setting.environment))
+            .help(format!("{} [{}] [{}]", setting.help, setting.default, setting.environment))
     });
     Command::new("multigres")
         .version(env!("CARGO_PKG_VERSION"))
@@ -111,10 +110,16 @@ fn command() -> Command {
         .subcommand(Command::new(SEAL_KEY).about("Prints a fresh key for seal_key_file"))
         .subcommand(
             Command::new(SQL)
-                .about("Prints the SQL for a database, to be run by psql or an SQL editor")
+                .about("Prints the SQL for a database, for psql or an SQL editor")
                 .subcommand_required(true)
-                .subcommand(Command::new(SETUP).about("What brings Multigres into it"))
-                .subcommand(Command::new(TEARDOWN).about("What takes Multigres out of it")),
+                .subcommand(
+                    Command::new(SETUP)
+                        .about("Prints the SQL that sets a database up for Multigres"),
+                )
+                .subcommand(
+                    Command::new(TEARDOWN)
+                        .about("Prints the SQL that removes Multigres from a database"),
+                ),
         )
 }
 

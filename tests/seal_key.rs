@@ -62,9 +62,9 @@ fn any_other_text_is_told_with_its_place_and_without_the_text() {
         (short, "it holds 63 characters"),
         (&format!("{KEY}0"), "it holds 65 characters"),
         (&format!("{KEY}\n\n"), "it holds 65 characters"),
-        (&format!(" {short}"), "character 1 of it is no hex digit"),
-        (&format!("{short}g"), "character 64 of it is no hex digit"),
-        (&format!("{}\u{e9}", &KEY[2..]), "character 63 of it is no hex digit"),
+        (&format!(" {short}"), "character 1 of it is not a hex digit"),
+        (&format!("{short}g"), "character 64 of it is not a hex digit"),
+        (&format!("{}\u{e9}", &KEY[2..]), "character 63 of it is not a hex digit"),
         (&"0".repeat(100_000), "it holds 1024 characters"),
     ];
     for (text, message) in bad {

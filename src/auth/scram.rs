@@ -60,7 +60,8 @@ impl Client {
             return Err("the server's nonce does not continue the client's");
         }
         let salt = STANDARD.decode(salt).map_err(|_| "the salt is not base64")?;
-        let iterations: u32 = iterations.parse().map_err(|_| "the iteration count is no number")?;
+        let iterations: u32 =
+            iterations.parse().map_err(|_| "the iteration count is not a number")?;
         if !(1..=ITERATIONS_MAX).contains(&iterations) {
             return Err("the iteration count is 0 or above 100000");
         }

@@ -25,7 +25,7 @@ pub(super) fn read(
     // What is no file might be waited for without end.
     let found = fs::metadata(path).map_err(|error| error.to_string())?;
     if !found.is_file() {
-        return Err("it is no file".into());
+        return Err("it is not a file".into());
     }
     let file = File::open(path).map_err(|error| error.to_string())?;
     let found = file.metadata().map_err(|error| error.to_string())?;
@@ -47,5 +47,5 @@ fn check_mode(mode: u32, owner: u32) -> Result<(), String> {
         return Ok(());
     }
     let mode = mode & 0o777;
-    Err(format!("its mode is {mode:03o}, which lets others have the key (chmod 600 mends it)"))
+    Err(format!("its mode is {mode:03o}, which lets others have the key (chmod 600 fixes it)"))
 }

@@ -158,7 +158,11 @@ impl Draft {
             let message = if now < from {
                 format!("{which} is not yet valid: its time begins {}", in_days(from - now))
             } else if now > to {
-                format!("{which} has expired, {} days ago", (now - to) / DAY)
+                match (now - to) / DAY {
+                    0 => format!("{which} has expired, less than a day ago"),
+                    1 => format!("{which} has expired, 1 day ago"),
+                    days => format!("{which} has expired, {days} days ago"),
+                }
             } else if to - now < 30 * DAY {
                 format!("{which} expires {}", in_days(to - now))
             } else {

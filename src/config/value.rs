@@ -178,7 +178,7 @@ pub(super) fn port(text: &str, least: u16) -> Result<u16, String> {
 pub(super) fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
     words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
         let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-        format!("\"{text}\" is none of {}", words.join(", "))
+        format!("\"{text}\" is not one of {}", words.join(", "))
     })
 }
 

@@ -83,7 +83,7 @@ pub fn take_message(
 /// its header has not all come yet.
 pub fn message_bytes(buffer: &[u8]) -> Option<(u8, usize)> {
     let &[tag, a, b, c, d] = buffer.first_chunk::<MESSAGE_HEADER_BYTES>()?;
-    Some((tag, 1 + u32::from_be_bytes([a, b, c, d]) as usize))
+    Some((tag, (u32::from_be_bytes([a, b, c, d]) as usize).saturating_add(1)))
 }
 
 /// Appends a message: its tag, the length of what `body` writes, and that.

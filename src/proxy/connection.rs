@@ -179,7 +179,8 @@ impl<S: crate::net::Stream> Connection<S> {
         let (number, peer, who) = (self.number, self.peer, self.described(policy));
         match self.relay.session().outcome() {
             Some(Outcome::Refused(refusal)) if is_alarm(refusal) => {
-                error!("session={number} refused peer={peer}{who} {refusal} call={}", Quoted(CALL));
+                let hint = Quoted(refusal.hint.as_deref().unwrap_or_default());
+                error!("session={number} refused peer={peer}{who} {refusal} hint={hint}");
             }
             Some(Outcome::Refused(refusal)) if refusal.fault == Fault::Upstream => {
                 warn!("session={number} refused peer={peer}{who} {refusal}");
@@ -240,10 +241,6 @@ impl<S: crate::net::Stream> Connection<S> {
         Described(self.relay.session().login(), policy)
     }
 }
-
-/// What an operator does about a refusal by the guard.
-const CALL: &str = "select multigres_protect(TABLE) to protect it again, \
-    multigres_unprotect(TABLE) to open it, multigres_forget(NAME) for a name of another table now";
 
 fn name(leg: Leg) -> &'static str {
     match leg {

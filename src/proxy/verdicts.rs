@@ -23,9 +23,13 @@ pub(super) struct Asker {
 }
 
 impl Asker {
-    /// `None` for a bypass user, who is not asked for.
+    /// `None` for a bypass user, who is not asked for, and for a database that nothing is kept of:
+    /// PostgreSQL cuts a longer name, so that one database would have as many as a client likes.
     pub(super) fn new(address: &Address, login: &Login) -> Option<Self> {
         let Identity::Tenant(tenant) = &login.identity else { return None };
+        if login.database.len() > NAME_BYTES_MAX {
+            return None;
+        }
         let database =
             if mutant!(VerdictOfAnyDatabase) { Bytes::new() } else { login.database.clone() };
         let role = Bytes::copy_from_slice(tenant.role());
@@ -110,6 +114,9 @@ impl<N: Net> Proxy<N> {
 fn is_fresh(asked: Instant, ttl: Duration, now: Instant) -> bool {
     now.saturating_duration_since(asked) < ttl || mutant!(VerdictForEver)
 }
+
+/// Longest name of a database or role that PostgreSQL keeps whole (NAMEDATALEN).
+const NAME_BYTES_MAX: usize = 63;
 
 /// Some hundred bytes each.
 const VERDICTS_MAX: usize = 10_000;

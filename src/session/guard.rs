@@ -44,22 +44,22 @@ pub(super) fn column(kept: bool) -> String {
 /// # Errors
 /// A refusal unless all is held, or the database has no guard and needs none.
 pub(super) fn judge(column: Option<&[u8]>, kept: bool, policy: &Policy) -> Result<Guard, Refusal> {
-    let text = column.map(String::from_utf8_lossy);
+    let text = column.map(|text| unescape(&String::from_utf8_lossy(text)));
     match text.as_deref() {
         Some("held") if kept => Ok(Guard::Kept),
         Some("held") => Ok(Guard::Held),
         Some("absent") if policy.guard == GuardDemand::Prefer => Ok(Guard::Absent),
         _ if mutant!(GuardUnread) => Ok(Guard::Held),
-        Some("absent") => Err(unguarded("public.multigres_verdict() does not exist").hint(
+        Some("absent") => Err(unknown("public.multigres_verdict() does not exist").hint(
             "Run sql/setup.sql of this version in the database; with \"guard = prefer\" it is \
              served as it is.",
         )),
-        Some("lost") => Err(unguarded(
+        Some("lost") => Err(unknown(
             "public.multigres_verdict() is gone, and multigres.protected is not: schema public \
              was dropped",
         )
         .hint("Run sql/setup.sql in the database, and protect its tables again.")),
-        Some("foreign") => Err(unguarded(
+        Some("foreign") => Err(unknown(
             "public.multigres_verdict() belongs to a role that is no superuser, does not own the \
              database and may not create roles",
         )
@@ -70,9 +70,9 @@ pub(super) fn judge(column: Option<&[u8]>, kept: bool, policy: &Policy) -> Resul
         Some(text) => match (text.strip_prefix("open: "), text.strip_prefix("tenant: ")) {
             (Some(open), _) => Err(is_open(open)),
             (None, Some(spelling)) => Err(is_misspelt(spelling)),
-            (None, None) => Err(unguarded("neither held nor open")),
+            (None, None) => Err(unknown("neither held nor open")),
         },
-        None => Err(unguarded("no verdict")),
+        None => Err(unknown("no verdict")),
     }
 }
 
@@ -85,32 +85,55 @@ pub fn is_alarm(refusal: &Refusal) -> bool {
 /// The client is not told which table: it may be of another tenant's business.
 fn is_open(what: &str) -> Refusal {
     sometimes!(GuardOpen);
-    unguarded(what)
+    refuse("the database does not hold its tenants apart", what)
         .detail("A table of it is no longer protected as it was, or this role gets past that.")
         .hint(
-            "The log of Multigres says which. SELECT multigres_protect(TABLE) protects it again; \
-             SELECT multigres_unprotect(TABLE) is the way to open it.",
+            "The log of Multigres says which. SELECT multigres_protect(TABLE) protects it again, \
+             SELECT multigres_unprotect(TABLE) is the way to open it, and SELECT \
+             multigres_forget(NAME) lets go of a name that another table has now.",
         )
 }
 
-fn unguarded(private: impl Into<String>) -> Refusal {
-    Refusal::new(
-        Fault::Upstream,
-        sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
-        "the database does not hold its tenants apart",
-    )
-    .private(private)
+fn unknown(private: impl Into<String>) -> Refusal {
+    refuse("it is not known whether the database holds its tenants apart", private)
+}
+
+fn refuse(public: &'static str, private: impl Into<String>) -> Refusal {
+    Refusal::new(Fault::Upstream, sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, public)
+        .private(private)
 }
 
 fn is_misspelt(spelling: &str) -> Refusal {
-    Refusal::new(
-        Fault::Client,
-        sqlstate::INVALID_PARAMETER_VALUE,
-        "the tenant is not spelt as the database has it",
-    )
-    .detail(format!("The value {}.", spelling.replace("&lt;", "<").replace("&amp;", "&")))
-    .hint("Log in with the value in that spelling.")
+    let (message, hint) = if spelling.starts_with("must be spelt") {
+        (
+            "the tenant is not spelt as the database has it",
+            "Log in with the value in that spelling.",
+        )
+    } else {
+        (
+            "the tenant is not a value of the type that the database has for it",
+            "Log in with a value of that type.",
+        )
+    };
+    Refusal::new(Fault::Client, sqlstate::INVALID_PARAMETER_VALUE, message)
+        .detail(format!("The value {spelling}."))
+        .hint(hint)
 }
+
+/// What query_to_xml() writes for these, undone.
+fn unescape(xml: &str) -> String {
+    xml.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+}
+
+/// A server that was built without libxml cannot run the question; None for any other error.
+pub(super) fn xml_hint(sqlstate: &str) -> Option<&'static str> {
+    (sqlstate == FEATURE_NOT_SUPPORTED).then_some(
+        "The question whether tables are still protected needs a PostgreSQL that was built with \
+         libxml; \"guard = off\" does without it.",
+    )
+}
+
+const FEATURE_NOT_SUPPORTED: &str = "0A000";
 
 const FUNCTION: &str = "SELECT FROM pg_catalog.pg_proc AS p, pg_catalog.pg_namespace AS n \
     WHERE p.proname OPERATOR(pg_catalog.=) 'multigres_verdict' \

@@ -161,10 +161,11 @@ impl Injecting {
             let (state, text) = backend::parse_error(message.body());
             let refusal = not_bound(format!("upstream said {state}: {text}"));
             let is_seal = policy.seal.is_some() && NOT_CALLABLE.contains(&state.as_str());
+            let xml = guard::xml_hint(&state).filter(|_| asks_guard(policy)).map(str::to_owned);
             return Err(if is_seal {
                 refusal.detail(NO_FUNCTION).hint(SETUP_HINT)
             } else {
-                refusal.hint(setting_hint(&state, self.tenant().role()))
+                refusal.hint(xml.unwrap_or_else(|| setting_hint(&state, self.tenant().role())))
             });
         }
         if message.tag() != next.tag() {

@@ -57,7 +57,8 @@ pub(super) fn setting_hint(sqlstate: &str, role: &[u8]) -> String {
 ///
 /// What policies use, their own tables first of all, stands in `pg_depend`, and who owns it in
 /// `pg_shdepend`. Who owns a function that they call can write another one, and who owns a schema
-/// can put a table of their own in the place of a protected one. OFFSET 0: what costs is asked
+/// can put a table of their own in the place of a protected one. Temporary tables do not count: any
+/// tenant could make one, with a policy, and keep the others out. OFFSET 0: what costs is asked
 /// last, and for few.
 pub(super) const SESSION_COLUMNS: &str = "current_user, session_user, \
     CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_roles AS r \
@@ -69,19 +70,22 @@ pub(super) const SESSION_COLUMNS: &str = "current_user, session_user, \
     WHEN EXISTS (SELECT FROM pg_catalog.pg_roles AS r \
     WHERE (pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER') \
     OR pg_catalog.pg_has_role(current_user, r.oid, 'MEMBER')) \
-    AND EXISTS (SELECT FROM pg_catalog.pg_shdepend AS s, pg_catalog.pg_depend AS d \
+    AND EXISTS (SELECT FROM pg_catalog.pg_shdepend AS s, pg_catalog.pg_depend AS d, \
+    pg_catalog.pg_policy AS p, pg_catalog.pg_class AS c \
     WHERE s.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass \
     AND s.refobjid OPERATOR(pg_catalog.=) r.oid AND s.deptype OPERATOR(pg_catalog.=) 'o' \
     AND s.dbid OPERATOR(pg_catalog.=) (SELECT b.oid FROM pg_catalog.pg_database AS b \
     WHERE b.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) \
     AND d.refclassid OPERATOR(pg_catalog.=) s.classid \
     AND d.refobjid OPERATOR(pg_catalog.=) s.objid \
-    AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_policy'::pg_catalog.regclass OFFSET 0)) \
+    AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_policy'::pg_catalog.regclass \
+    AND p.oid OPERATOR(pg_catalog.=) d.objid AND c.oid OPERATOR(pg_catalog.=) p.polrelid \
+    AND c.relpersistence OPERATOR(pg_catalog.<>) 't'::\"char\" OFFSET 0)) \
     OR EXISTS (SELECT FROM pg_catalog.pg_namespace AS n \
     WHERE (pg_catalog.pg_has_role(session_user, n.nspowner, 'MEMBER') \
     OR pg_catalog.pg_has_role(current_user, n.nspowner, 'MEMBER')) \
     AND EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.relrowsecurity \
-    AND c.relnamespace OPERATOR(pg_catalog.=) n.oid OFFSET 0)) THEN 2 \
+    AND c.relpersistence OPERATOR(pg_catalog.<>) 't'::\"char\" AND c.relnamespace OPERATOR(pg_catalog.=) n.oid OFFSET 0)) THEN 2 \
     ELSE 0 END, pg_catalog.pg_backend_pid()";
 
 /// Where the setting is not known.

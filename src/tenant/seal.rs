@@ -49,7 +49,7 @@ pub struct SealKey(Rc<Zeroizing<[u8; SEAL_KEY_BYTES]>>);
 pub enum SealKeyError {
     /// It has so many bytes.
     Length(usize),
-    /// A character, at this place from 1, is no hex digit.
+    /// A character, at this place from 1, is not a hex digit.
     Digit(usize),
 }
 
@@ -127,7 +127,7 @@ impl fmt::Display for SealKeyError {
             SealKeyError::Length(bytes) => {
                 write!(f, "it holds {bytes} characters where 64 hex digits are a key")
             }
-            SealKeyError::Digit(at) => write!(f, "character {at} of it is no hex digit"),
+            SealKeyError::Digit(at) => write!(f, "character {at} of it is not a hex digit"),
         }
     }
 }

@@ -50,9 +50,7 @@ impl Chain {
         }
         Ok(Chain(chain))
     }
-}
 
-impl Chain {
     /// From when to when each certificate is valid, in seconds since 1970; those that do not say so
     /// in a form of RFC 5280 are left out.
     pub fn validities(&self) -> impl Iterator<Item = (i64, i64)> {
@@ -183,9 +181,9 @@ fn broken(error: &pem::Error) -> String {
     let what = if matches!(error, pem::Error::MissingSectionEnd { .. }) {
         "a section of it has no -----END line"
     } else if matches!(error, pem::Error::Base64Decode(_)) {
-        "a section of it is no base64"
+        "a section of it is not base64"
     } else {
-        "it is no PEM text"
+        "it is not PEM text"
     };
     what.into()
 }

@@ -75,5 +75,5 @@ pub fn server_name(host: &str) -> Result<ServerName<'static>, String> {
     }
     DnsName::try_from(host.to_owned())
         .map(ServerName::DnsName)
-        .map_err(|_| format!("\"{host}\" is no name that a certificate can be for"))
+        .map_err(|_| format!("\"{host}\" is not a name that a certificate can be for"))
 }

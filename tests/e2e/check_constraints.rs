@@ -129,7 +129,7 @@ fn a_virtual_tenant_column_is_refused_and_told() {
         )
         .unwrap();
     let error = owner.batch_execute("select multigres_protect('unreal')").unwrap_err();
-    assert_eq!(sqlstate(&error), "0A000", "{error:?}");
+    assert_eq!(sqlstate(&error), "42809", "{error:?}");
     let told = owner
         .query_one(
             "select multigres.index_obstacle('unreal_key'::regclass, '{2}'),

@@ -279,7 +279,7 @@ fn settings_of_the_client_leg_that_come_to_nothing_are_told() {
     folder.finds(named, &["m.conf:2: tls_cert: \"/nowhere\""]);
     folder.finds(
         "tls = on;tls_cert = @server.crt;tls_key = @server.key;tls_client_ca = @ca.crt",
-        &["m.conf:1: tls: \"on\" is none of disable, allow, require"],
+        &["m.conf:1: tls: \"on\" is not one of disable, allow, require"],
     );
 }
 
@@ -328,7 +328,7 @@ fn settings_of_the_upstream_leg_that_come_to_nothing_are_told() {
     );
     folder.finds(
         "upstream_tls = require;upstream_host = a..b",
-        &["m.conf:2: upstream_host: \"a..b\" is no name that a certificate can be for"],
+        &["m.conf:2: upstream_host: \"a..b\" is not a name that a certificate can be for"],
     );
     // One mistake brings no other along.
     for setting in ["upstream_tls_ca", "upstream_tls_cert", "upstream_tls_key"] {
@@ -362,7 +362,7 @@ fn what_is_wrong_with_a_file_is_told_without_what_is_in_it() {
         (ENCRYPTED[0].into(), "the key in it is encrypted"),
         (ENCRYPTED[1].into(), "the key in it is encrypted"),
         (key(&format!("{secret}\n")), odd),
-        (key(&format!("{secret}*\n")), "a section of it is no base64"),
+        (key(&format!("{secret}*\n")), "a section of it is not base64"),
         (format!("-----BEGIN PRIVATE KEY-----\n{secret}"), "a section of it has no -----END line"),
         ("x".repeat(1024 * 1024), "it is 1 MiB or more"),
     ];
