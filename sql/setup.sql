@@ -13,7 +13,7 @@
 -- before it is sent, so that no log and no history holds it.
 --
 -- Schema-qualified names, and operator(), stand wherever a function runs with its caller's
--- search_path: a caller may put a schema of his own in front of pg_catalog.
+-- search_path: a caller may put a schema of their own in front of pg_catalog.
 
 begin;
 

@@ -69,7 +69,7 @@ as $$
                 'TRUNCATE', 'REFERENCES', 'TRIGGER') is not null)
     union all
     -- Who may create where others look lays traps for them: what a tenant makes there runs in the
-    -- sessions of the next one, with his rows.
+    -- sessions of the next one, with that one's rows.
     select 'error', format('schema %I', n.nspname),
         'app_user may create objects in it, which other tenants'' sessions would use',
         public.multigres_revoke(format('schema %I', n.nspname), n.nspacl, '{CREATE}')

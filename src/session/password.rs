@@ -67,7 +67,7 @@ pub(super) enum Exchange {
 impl Exchange {
     /// Answers the first request; the password is not kept beyond what SCRAM needs. SCRAM is bound
     /// to the end point of the TLS with upstream, if it has one: then it fails with whoever stands
-    /// in between, whatever certificate he shows.
+    /// in between, whatever certificate they show.
     pub(super) fn start(
         &mut self,
         request: Request,
