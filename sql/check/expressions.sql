@@ -13,7 +13,9 @@ as $$
     )
     select 'error', format('policy %I on %s', p.polname, p.polrelid::regclass),
         format('compares after a cast to %s, which makes one of different tenants', c.type),
-        concat_ws('; ', format('drop policy %I on %s', p.polname, p.polrelid::regclass), (
+        -- multigres_protect() makes its own anew.
+        concat_ws('; ', case when p.polname !~ '^multigres_'
+            then format('drop policy %I on %s', p.polname, p.polrelid::regclass) end, (
             select format('select public.multigres_protect(%L, %L)', p.polrelid::regclass,
                 a.attname)
             from pg_depend as d
