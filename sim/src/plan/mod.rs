@@ -397,9 +397,12 @@ impl Plan {
     }
 
     fn is_for_ever(&self, event: &Event) -> bool {
-        event.what.undone_by().is_some_and(|undone| {
-            !self.events.iter().any(|later| later.what == undone && later.at_ms >= event.at_ms)
-        })
+        let Some(undone) = event.what.undone_by() else { return false };
+        // What comes at the same moment comes in the order of the plan.
+        let mut events: Vec<&Event> = self.events.iter().collect();
+        events.sort_by_key(|event| event.at_ms);
+        let last = events.iter().rposition(|other| *other == event).unwrap_or(0);
+        !events[last..].iter().any(|later| later.what == undone)
     }
 
     /// When the daemon is first asked to end, if it is.
