@@ -58,7 +58,10 @@ fn random_password(seed: &mut u64) -> String {
 fn every_password_that_postgresql_accepts_is_accepted() {
     let mut superuser = cluster().superuser("postgres");
     superuser
-        .batch_execute("create role many_passwords login in role tenant_tables, by_scram")
+        .batch_execute(
+            "set password_encryption = 'scram-sha-256';
+             create role many_passwords login in role tenant_tables, by_scram",
+        )
         .unwrap();
     let mut seed = 1;
     let random: Vec<String> = (0..24).map(|_| random_password(&mut seed)).collect();
