@@ -6,6 +6,7 @@ use std::rc::Rc;
 use bytes::{Bytes, BytesMut};
 
 use super::role::{SESSION_COLUMNS, is_owner, is_privileged, setting_hint};
+use super::role::{set_column, users_columns, written};
 use super::{Guard, Io, Outcome, Step, guard};
 use crate::protocol::backend::{self, tag};
 use crate::protocol::{Message, frontend};
@@ -209,7 +210,7 @@ impl Injecting {
             Expected::Bound if mutant!(BoundUnread) => Ok(()),
             Expected::Bound => match row(message)?.as_slice() {
                 [values @ .., role]
-                    if self.are_bound(values) && *role == Some(self.tenant().role()) =>
+                    if self.are_bound(values) && *role == Some(&*written(self.tenant().role())) =>
                 {
                     Ok(())
                 }
@@ -252,7 +253,7 @@ impl Injecting {
         if !self.are_bound(values) {
             return Err(not_bound("the context does not read back"));
         }
-        let is_other = users.iter().any(|user| **user != Some(tenant.role()));
+        let is_other = users.iter().any(|user| **user != Some(&*written(tenant.role())));
         if is_other && !mutant!(UsersUnread) {
             return Err(not_bound("current_user or session_user is another role"));
         }
@@ -338,14 +339,14 @@ fn put_batch(
     if policy.upstream_pooler == Pooler::None {
         put_statement(out, &format!("SELECT {}", current_settings(names.len())), &names);
     }
-    let role: &[u8] = b"role";
+    let (variable, role): (&[u8], _) = (b"role", written(tenant.role()));
     let bound: Vec<&[u8]> = parameters
         .iter()
         .map(|(name, value)| (name.as_ref(), value.as_ref()))
-        .chain([(role, tenant.role())])
+        .chain([(variable, &*role)])
         .flat_map(|(name, value)| [name, value])
         .collect();
-    put_statement(out, &bind_sql(parameters.len() + 1), &bound);
+    put_statement(out, &bind_sql(parameters.len(), tenant.role()), &bound);
     let seal = match &policy.seal {
         None => String::from(SEAL_KEYS_COLUMN),
         // Each variable's seal stands behind it.
@@ -355,8 +356,8 @@ fn put_batch(
         }
     };
     let guard = guard.map(|column| format!(", {column}")).unwrap_or_default();
-    let session =
-        format!("SELECT {}, {SESSION_COLUMNS}, {seal}{guard}", current_settings(names.len()));
+    let (values, users) = (current_settings(names.len()), users_columns(tenant.role()));
+    let session = format!("SELECT {values}, {users}, {SESSION_COLUMNS}, {seal}{guard}");
     put_statement(out, &session, &names);
     frontend::put_close_statement(out);
     frontend::put_sync(out);
@@ -394,11 +395,11 @@ fn columns(function: &str, numbers: impl Iterator<Item = usize>, rest: &str) -> 
     columns.join(", ")
 }
 
-fn bind_sql(count: usize) -> String {
-    let columns: Vec<_> = (0..count)
+fn bind_sql(count: usize, role: &[u8]) -> String {
+    let columns = (0..count)
         .map(|at| format!("pg_catalog.set_config(${}, ${}, false)", 2 * at + 1, 2 * at + 2))
-        .collect();
-    format!("SELECT {}", columns.join(", "))
+        .chain([set_column(role, 2 * count + 1, 2 * count + 2)]);
+    format!("SELECT {}", columns.collect::<Vec<_>>().join(", "))
 }
 
 fn row(message: &Message) -> Result<Vec<Option<&[u8]>>, Refusal> {

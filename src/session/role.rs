@@ -2,7 +2,41 @@
 //! reads past the policies, owns them, or has settings that break the login.
 //! Knows nothing of the messages in which it is asked.
 
+use std::borrow::Cow;
+
 use crate::refusal::{Fault, Refusal, sqlstate};
+use crate::tenant::hex;
+
+/// A role's name as the batch has it: as it is, or in hexadecimal digits if it is not ASCII.
+/// PostgreSQL takes the name in StartupMessage as it stands, and everything else in the client's
+/// encoding, in which the same name has other bytes.
+pub(super) fn written(role: &[u8]) -> Cow<'_, [u8]> {
+    if role.is_ascii() { role.into() } else { hex(role).into_bytes().into() }
+}
+
+/// Sets the role, which is the value of this parameter, and answers it as [`written`].
+pub(super) fn set_column(role: &[u8], name: usize, value: usize) -> String {
+    if role.is_ascii() {
+        return format!("pg_catalog.set_config(${name}, ${value}, false)");
+    }
+    let text = format!("pg_catalog.convert_from(pg_catalog.decode(${value}, 'hex'), {ENCODING})");
+    in_digits(&format!("pg_catalog.set_config(${name}, {text}, false)"))
+}
+
+/// Current and session user, as [`written`].
+pub(super) fn users_columns(role: &[u8]) -> String {
+    let users = ["current_user", "session_user"];
+    if role.is_ascii() {
+        return users.join(", ");
+    }
+    users.map(|user| in_digits(&format!("{user}::pg_catalog.text"))).join(", ")
+}
+
+fn in_digits(text: &str) -> String {
+    format!("pg_catalog.encode(pg_catalog.convert_to({text}, {ENCODING}), 'hex')")
+}
+
+const ENCODING: &str = "pg_catalog.getdatabaseencoding()";
 
 pub(super) fn is_privileged() -> Refusal {
     sometimes!(Privileged);
@@ -48,7 +82,7 @@ pub(super) fn setting_hint(sqlstate: &str, role: &[u8]) -> String {
     }
 }
 
-/// Current and session user; whether the session can act as a role that reads past row-level
+/// Whether the session can act as a role that reads past row-level
 /// security or can get there (1), or that owns what isolates tenants (2), or neither (0); the
 /// backend's pid.
 ///
@@ -60,8 +94,7 @@ pub(super) fn setting_hint(sqlstate: &str, role: &[u8]) -> String {
 /// can put a table of their own in the place of a protected one. Temporary tables do not count: any
 /// tenant could make one, with a policy, and keep the others out. OFFSET 0: what costs is asked
 /// last, and for few.
-pub(super) const SESSION_COLUMNS: &str = "current_user, session_user, \
-    CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_roles AS r \
+pub(super) const SESSION_COLUMNS: &str = "CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_roles AS r \
     WHERE (r.rolsuper OR r.rolbypassrls OR r.rolcreaterole OR r.rolreplication \
     OR r.rolname OPERATOR(pg_catalog.=) ANY (ARRAY['pg_execute_server_program', \
     'pg_read_server_files', 'pg_write_server_files']::pg_catalog.name[])) \
