@@ -35,8 +35,8 @@ begin
             using errcode = 'object_not_in_prerequisite_state',
                 hint = 'Run this as its owner; or drop it, if it was not made by setup.sql.';
     end if;
-    alter table multigres.hardening owner to current_user;
-    perform multigres.withhold('multigres.hardening'::regclass);
+    perform multigres.take('multigres.hardening');
+    perform multigres.withhold('multigres.hardening');
 end
 $$;
 

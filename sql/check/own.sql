@@ -7,8 +7,8 @@ begin
             definition text not null
         );
     end if;
-    alter table multigres.release owner to current_user;
-    perform multigres.withhold('multigres.release'::regclass);
+    perform multigres.take('multigres.release');
+    perform multigres.withhold('multigres.release');
 end
 $$;
 
