@@ -155,6 +155,10 @@ begin
                     else 'Name an ordinary or a partitioned table.'
                 end;
     end if;
+    if (select c.relpersistence from pg_class as c where c.oid = table_name) = 't' then
+        raise exception '% is a temporary table: no other session reads it', table_name
+            using errcode = 'wrong_object_type';
+    end if;
     execute format('lock table %s in access exclusive mode', table_name);
 
     if not exists (
