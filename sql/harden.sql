@@ -35,8 +35,8 @@ begin
             using errcode = 'object_not_in_prerequisite_state',
                 hint = 'Run this as its owner; or drop it, if it was not made by setup.sql.';
     end if;
-    alter table multigres.hardening owner to current_user;
-    perform multigres.withhold('multigres.hardening'::regclass);
+    perform multigres.take('multigres.hardening');
+    perform multigres.withhold('multigres.hardening');
 end
 $$;
 
@@ -256,7 +256,8 @@ begin
     if fault is not null then
         raise exception 'multigres.hardening %', fault
             using errcode = 'object_not_in_prerequisite_state',
-                hint = 'Look at its rows, take that right away, and drop what was laid there.';
+                hint = 'Look at its rows, revoke that right, and drop the objects that '
+                    'others created.';
     end if;
 end
 $$;
@@ -393,9 +394,9 @@ as $$
     select o.what, false, o.note
     from (values
         (true, 'its own password',
-            'ALTER ROLE app_user PASSWORD is every role''s right: who can run SQL can lock the '
-                'others out, or log in as any tenant; let pg_hba.conf take app_user from '
-                'Multigres''s address alone, and by certificate where you can'),
+            'ALTER ROLE app_user PASSWORD is every role''s right: anyone who can run SQL '
+                'can lock the others out, or log in as any tenant; let pg_hba.conf take app_user '
+                'from Multigres''s address alone, and by certificate where you can'),
         (true, 'its own settings',
             'ALTER ROLE app_user SET and RESET are every role''s right, and meet all tenants'' '
                 'next logins; not the context, which Multigres binds later; '
@@ -408,7 +409,7 @@ as $$
             'the commands need no privilege, so pg_notify() is left alone: send no secrets by '
                 'them, and trust nothing that arrives'),
         (true, 'LOCK TABLE',
-            'who may UPDATE or DELETE may lock the whole table: set lock_timeout and '
+            'a role that may UPDATE or DELETE can lock the whole table: set lock_timeout and '
                 'idle_in_transaction_session_timeout, which a session may set back'),
         (current_setting('max_prepared_transactions')::int > 0, 'prepared transactions',
             'a tenant may commit or roll back the prepared transaction of another: set '

@@ -24,8 +24,8 @@ $$;
 
 
 -- What lets this role, or one that it can become, read or change a table of keys, in words; NULL
--- when nothing does. A right of anybody but the owner counts, as it does at each login. USAGE on the
--- schema is no part of it: it may be granted at any time.
+-- when nothing does. A right of anybody but the owner counts, as it does at each login. USAGE on
+-- the schema is no part of it: it may be granted at any time.
 create or replace function multigres.reaches_keys(role_id oid, keys regclass) returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -102,7 +102,7 @@ begin
     ) as a
     where a.privilege_type in ('INSERT', 'UPDATE') and a.grantee <> old.relowner;
     if writers is not null then
-        raise exception 'the seal keys in public.multigres_seal_keys may be others'' work'
+        raise exception 'others may have written the seal keys in public.multigres_seal_keys'
             using errcode = 'object_not_in_prerequisite_state',
                 detail = format('It grants %s.', writers),
                 hint = 'Revoke that and run this again, if you know the keys in it; or call '
@@ -111,7 +111,7 @@ begin
     if multigres.reaches_keys(to_regrole('app_user'), 'public.multigres_seal_keys') is not null then
         raise warning 'app_user could read the seal keys until now: %',
             multigres.reaches_keys(to_regrole('app_user'), 'public.multigres_seal_keys')
-            using hint = 'Change the key: who has read it can pass for every tenant.';
+            using hint = 'Change the key: anyone who has read it can pass for every tenant.';
     end if;
 
     perform multigres.make_keys();

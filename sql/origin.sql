@@ -2,6 +2,10 @@ do $$
 begin
     -- Two deployments at once would meet in "tuple concurrently updated".
     perform pg_advisory_xact_lock(hashtextextended('multigres setup.sql', 0));
+    -- Logins wait behind a lock that this waits for.
+    if current_setting('lock_timeout') = '0' then
+        set local lock_timeout = '5s';
+    end if;
 end
 $$;
 

@@ -28,14 +28,17 @@ begin
         create index dimensions_kinds on multigres.dimensions (variable, kind);
     end if;
     foreach made in array '{multigres.tables, multigres.dimensions}'::text[] loop
-        execute format('alter table %s owner to current_user', made);
+        perform multigres.take(made::regclass);
         perform multigres.withhold(made::regclass);
     end loop;
-    -- A number that a dropped table had may be another table's after a restore.
+    -- A number that a dropped table had may be another table's after a restore. Temporary tables
+    -- are somebody's own; an older version recorded them.
     delete from multigres.tables as t
-    where not exists (select from pg_class as c where c.oid = t.relation);
+    where not exists (
+        select from pg_class as c where c.oid = t.relation and c.relpersistence <> 't');
     delete from multigres.dimensions as d
-    where not exists (select from pg_class as c where c.oid = d.relation);
+    where not exists (
+        select from pg_class as c where c.oid = d.relation and c.relpersistence <> 't');
 end
 $$;
 
@@ -343,9 +346,38 @@ end
 $$;
 
 
+-- Whether a table that has a policy with a name of Multigres is one of those that Multigres holds.
+-- Anybody may make such a policy, word for word, on a table of their own. A table that is not
+-- recorded counts only where it belongs to somebody who protects tables: to a superuser, to the
+-- owner of the database, of schema multigres or of a recorded table, or to the caller; and never
+-- where app_user can switch row-level security off.
+create or replace function multigres.counts(table_name regclass) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return exists (select from multigres.dimensions as d where d.relation = table_name)
+        or exists (
+            select from pg_class as c join pg_roles as r on r.oid = c.relowner
+            where c.oid = table_name and c.relpersistence <> 't'
+                and pg_has_role(to_regrole('app_user'), c.relowner, 'member') is not true
+                and (r.rolsuper or r.rolname = current_user
+                    or r.oid in (
+                        select b.datdba from pg_database as b
+                        where b.datname = current_database()
+                        union all
+                        select n.nspowner from pg_namespace as n where n.nspname = 'multigres')
+                    or exists (
+                        select from multigres.dimensions as d
+                        join pg_class as known on known.oid = d.relation
+                        where known.relowner = c.relowner)));
+end
+$$;
+
+
 -- The dimensions of a protected relation, or of all: those that are recorded, and those of a
--- relation that has a policy of Multigres without a record of it. `column_name` is NULL where
--- such a policy does not tell it.
+-- relation that has a policy of Multigres without a record of it, see multigres.counts().
+-- `column_name` is NULL where such a policy does not tell it.
 create or replace function public.multigres_dimensions(table_name regclass default null)
 returns table (relation regclass, policy name, column_name name, variable text, intact boolean,
     memory jsonb)
@@ -365,6 +397,7 @@ begin
                 select p.polrelid::regclass from pg_policy as p
                 where (table_name is null or p.polrelid = table_name)
                     and starts_with(p.polname::text, 'multigres_isolation')
+                    and multigres.counts(p.polrelid)
             ) as known
             join pg_class as c on c.oid = known.id
             offset 0
@@ -422,13 +455,15 @@ revoke all on function public.multigres_sequences(regclass) from public;
 
 
 
--- Takes a table that was restored without its record into it, as its policies have it.
+-- Takes a table that was restored without its record into it, as its policies have it. Whoever
+-- calls this has seen that it counts, or was asked to protect this very table.
 create or replace function multigres.adopt(table_name regclass) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
     if not exists (select from multigres.dimensions as d where d.relation = table_name)
+        and (select c.relpersistence <> 't' from pg_class as c where c.oid = table_name)
         and multigres.intact(table_name)
     then
         insert into multigres.dimensions (relation, place, column_name, column_number, variable,
@@ -604,7 +639,8 @@ begin
         select k from unnest('{uuid,smallint,integer,bigint}'::text[]) as k
         where exists (
             select from multigres.dimensions as d join pg_class as c on c.oid = d.relation
-            where d.variable = lower(multigres_spelling.variable collate "C") and d.kind = k)
+            where d.variable = lower(multigres_spelling.variable collate "C") and d.kind = k
+                and c.relpersistence <> 't')
     loop
         continue when value is null or (case
             when type_name = 'uuid' then value collate "C"
@@ -638,7 +674,8 @@ declare
 begin
     foreach helper in array array['kind(regclass, name)', 'comparisons(regclass, name, text)',
         'front(regclass, name, text)', 'parts(regclass)', 'condition(regclass, boolean)',
-        'sealed()', 'wanted_form(regclass)', 'form(regclass)', 'intact(oid)', 'adopt(regclass)',
+        'sealed()', 'wanted_form(regclass)', 'form(regclass)', 'intact(oid)', 'counts(regclass)',
+        'adopt(regclass)',
         'admits(regclass, "char")', 'isolate(regclass)', 'renew_policies()']
     loop
         execute format('alter function multigres.%s owner to current_user', helper);

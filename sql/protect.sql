@@ -155,6 +155,10 @@ begin
                     else 'Name an ordinary or a partitioned table.'
                 end;
     end if;
+    if (select c.relpersistence from pg_class as c where c.oid = table_name) = 't' then
+        raise exception '% is a temporary table: no other session reads it', table_name
+            using errcode = 'wrong_object_type';
+    end if;
     execute format('lock table %s in access exclusive mode', table_name);
 
     if not exists (
@@ -170,7 +174,7 @@ begin
     if exists (select from pg_inherits as i where i.inhrelid = table_name) then
         raise exception '% is a part of another table, which would show its rows', table_name
             using errcode = 'wrong_object_type',
-                hint = 'Protect that table: its partitions and heirs are protected with it.';
+                hint = 'Protect that table: its partitions and child tables are protected with it.';
     end if;
     for part in
         select f from public.multigres_family(table_name) as f

@@ -8,7 +8,12 @@ begin
     if to_regnamespace('multigres') is null then
         create schema multigres;
     end if;
-    alter schema multigres owner to current_user;
+    if not exists (
+        select from pg_namespace as n
+        where n.nspname = 'multigres' and pg_get_userbyid(n.nspowner) = current_user)
+    then
+        alter schema multigres owner to current_user;
+    end if;
     -- Default privileges may have granted it to anybody.
     for grantee in
         select distinct case a.grantee when 0 then 'public'
@@ -55,4 +60,22 @@ begin
 end
 $$;
 
-revoke all on function multigres.withhold(regclass) from public;
+
+
+-- Makes a table or view of schema multigres the caller's. Without a change it takes no lock: a
+-- tenant's transaction that has read it would hold this up, and all logins would wait behind this.
+create or replace function multigres.take(relation regclass) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if not exists (
+        select from pg_class as c
+        where c.oid = relation and pg_get_userbyid(c.relowner) = current_user)
+    then
+        execute format('alter table %s owner to current_user', relation);
+    end if;
+end
+$$;
+
+revoke all on function multigres.withhold(regclass), multigres.take(regclass) from public;

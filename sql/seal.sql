@@ -10,6 +10,12 @@ declare
     byte int;
     reached text;
 begin
+    if coalesce(key_hex, '') = '' then
+        raise exception 'no seal key was given'
+            using errcode = 'invalid_parameter_value',
+                hint = 'Start psql with PGOPTIONS="-c multigres.seal_key=$(cat seal.key)"; sudo '
+                    'drops PGOPTIONS unless it is told to keep it.';
+    end if;
     if (key_hex ~ '^[0-9a-f]{64}$') is not true then
         raise exception 'a seal key is 64 hexadecimal digits in lower case'
             using errcode = 'invalid_parameter_value',
@@ -66,9 +72,10 @@ revoke all on function multigres.add_key(text, text) from public;
 --     PGOPTIONS="-c multigres.seal_key=$(cat seal.key)" psql -d DB -c 'select multigres_seal()'
 --
 -- The key is taken from that setting, so that it stands in no statement: PostgreSQL writes a
--- statement that fails into its log. A driver may pass it as a bound parameter. Where it stands in
--- the statement all the same, this function keeps that out of the log if it may (superusers); for
--- others a failure is told as INFO, and is no ERROR. What fails before it runs is logged.
+-- statement that fails into its log. A driver may pass it as a bound parameter, which log_statement
+-- and log_min_duration_statement log. Where it stands in the statement all the same, this function
+-- keeps that out of the log if it may (superusers); for others a failure is told as INFO, and is no
+-- ERROR. What fails before it runs is logged.
 --
 -- Two keys are good at a time. To change the key: call this with the new one, give it to
 -- Multigres, and when all sessions of the old one have ended, call multigres_unseal() and this

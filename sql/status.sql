@@ -128,12 +128,13 @@ as $$
                 case when r.is_table and r.owned
                     then 'app_user owns it' end,
                 case when r.relkind = 'v' and r.reached and r.reads_past_policies
-                    then 'reads with the rights of its owner, whom no policy holds' end,
+                    then 'reads with the rights of its owner, who bypasses row-level security' end,
                 case when r.relkind in ('m', 'f') and r.reached
                     then 'app_user reaches all its rows: it cannot have policies' end), ''),
             nullif(concat_ws('; ',
                 case when r.form = 'plain' and r.wanted = 'plain' and multigres.sealed()
-                    then 'has no front, by multigres_front()' end,
+                    then 'runs the query''s own conditions before the policy, by '
+                        'multigres_front()' end,
                 case when r.form is not null then (
                     select string_agg(format(
                         'role %I sees no row: it is no member of app_user', s), '; ' order by s)

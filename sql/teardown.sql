@@ -71,6 +71,14 @@ begin
                 from pg_inherits as i
                 join public.multigres_dimensions() as parent on parent.relation = i.inhparent
                 where i.inhrelid = d.relation)
+            union
+            -- Others' tables, whose policies need the functions.
+            select p.polrelid::regclass::text
+            from pg_policy as p join pg_class as c on c.oid = p.polrelid
+            where starts_with(p.polname::text, 'multigres_isolation')
+                and c.relpersistence <> 't'
+                and not exists (
+                    select from pg_inherits as i where i.inhrelid = c.oid)
             order by 1
         loop
             perform public.multigres_unprotect(name::regclass);

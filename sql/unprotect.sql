@@ -25,7 +25,7 @@ begin
     if parent is not null then
         raise exception '% is a part of %, and protected with it', table_name, parent
             using errcode = 'wrong_object_type',
-                hint = 'Unprotect that table: its partitions and heirs go with it.';
+                hint = 'Unprotect that table: its partitions and child tables go with it.';
     end if;
     execute format('lock table %s in access exclusive mode', table_name);
     family := array(select public.multigres_family(table_name));

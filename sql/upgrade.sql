@@ -17,13 +17,15 @@ declare
         '|::(character varying|"?\w+"?(\."?\w+"?)?)(\(\d+\))?';
 begin
     perform multigres.adopt(p.polrelid) from pg_policy as p
-    where p.polname = 'multigres_isolation' and obj_description(p.oid, 'pg_policy') is null;
+    where p.polname = 'multigres_isolation' and obj_description(p.oid, 'pg_policy') is null
+        and multigres.counts(p.polrelid);
 
     for each in
         select distinct c.oid::regclass as relation, pg_has_role(c.relowner, 'usage') as owned
         from pg_policy as p join pg_class as c on c.oid = p.polrelid
         where starts_with(p.polname::text, 'multigres_isolation')
             and c.oid not in (select d.relation from multigres.dimensions as d)
+            and multigres.counts(c.oid)
         order by 1
     loop
         as_made := true;
@@ -113,8 +115,14 @@ begin
                     where f.adrelid = each.relation and a.attname = lost.column_name
                         and multigres.is_context_default(pg_get_expr(f.adbin, f.adrelid))));
         end loop;
+        -- Row-level security was on before: the policies that are not ours are of then.
         update multigres.tables as t
-        set undo = coalesce(shared, '{}')
+        set undo = coalesce(shared, '{}') || case when shared ->> 'enabled' = 'true'
+            then jsonb_build_object('policies', array(
+                select p.polname from pg_policy as p
+                where p.polrelid = t.relation
+                    and not starts_with(p.polname::text, 'multigres_')))
+            else '{}' end
         where t.relation = each.relation;
         if as_made and not each.owned then
             raise notice '% has policies of an older version: % does not own it',

@@ -440,9 +440,9 @@ as $$
     select case when u.surrogate then 'info' else 'warning' end,
         case when u.conname is null then 'index ' || u.indexrelid::regclass
             else format('constraint %I on %s', u.conname, u.indrelid::regclass) end,
-        format('is unique without %s: it tells one tenant what another has', u.columns)
+        format('is unique without %s: a tenant learns that another has the same value', u.columns)
             || case when u.surrogate then ' (a number or uuid made by the database, so little)'
-                else ', and keeps it from him' end,
+                else ', and cannot use it' end,
         case
             when why.obstacle is not null then '-- ' || why.obstacle
             when u."constraint" is null then multigres.rebuilt_index(u.indexrelid, u.added)

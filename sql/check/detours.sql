@@ -118,8 +118,8 @@ as $$
     )
     select case when r.past_policies or r.unheld then 'error' else 'info' end, 'view ' || r.name,
         format('reads with the rights of its owner %I', r.owner)
-            || case when r.past_policies then ', whom no policy holds'
-                when r.unheld then ', and what it reads has no policy that holds him'
+            || case when r.past_policies then ', who bypasses row-level security'
+                when r.unheld then ', and the tables it reads have no policy for that owner'
                 else '' end,
         case when current_setting('server_version_num')::int >= 150000
             then format('alter view %s set (security_invoker = true)', r.name)
@@ -138,7 +138,7 @@ as $$
     union all
     select case when f.past_policies then 'error' else 'info' end, f.kind || ' ' || f.name,
         format('app_user may execute it, and it runs with the rights of %I', f.owner)
-            || case when f.past_policies then ', whom no policy holds' else '' end,
+            || case when f.past_policies then ', who bypasses row-level security' else '' end,
         public.multigres_revoke(f.kind || ' ' || f.name,
             coalesce(f.proacl, acldefault('f', f.proowner)), '{EXECUTE}')
     from definers as f

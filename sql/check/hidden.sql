@@ -20,8 +20,8 @@ as $$
         select p.oid as id, p.oid::regprocedure::text as name, p.prosecdef, p.proleakproof,
             p.prosrc, p.proacl, r.rolname as owner,
             case when r.rolsuper or r.rolbypassrls then 'error' else 'info' end as severity,
-            case when r.rolsuper or r.rolbypassrls then ', whom no policy holds' else '' end
-                as unheld,
+            case when r.rolsuper or r.rolbypassrls
+                then ', who bypasses row-level security' else '' end as unheld,
             exists (select from unnest(p.proconfig) as s(setting)
                 where s.setting ~ '^search_path=') as pinned,
             case p.prokind when 'p' then 'procedure' else 'function' end as kind,

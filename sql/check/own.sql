@@ -7,8 +7,8 @@ begin
             definition text not null
         );
     end if;
-    alter table multigres.release owner to current_user;
-    perform multigres.withhold('multigres.release'::regclass);
+    perform multigres.take('multigres.release');
+    perform multigres.withhold('multigres.release');
 end
 $$;
 
@@ -102,7 +102,8 @@ as $$
         where n.nspname = 'multigres' and a.grantee <> n.nspowner
     )
     select 'error', o.object,
-        format('has a name of Multigres'' and belongs to %I, who says what it does', r.rolname),
+        format('has a name of Multigres'' and belongs to %I, who can change what it does',
+            r.rolname),
         o.fix
     from own as o join pg_roles as r on r.oid = o.owner, setup
     where r.oid <> setup.owner and not r.rolsuper

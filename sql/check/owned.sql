@@ -81,7 +81,7 @@ as $$
     select 'error', format('%s %s', o.kind, o.name),
         case when o.owner = 'app_user' then 'belongs to app_user'
             else format('belongs to %I, which app_user can become', o.owner) end
-            || ': a tenant says what it does in the sessions of others',
+            || ': a tenant can change code that runs in other sessions',
         o.fix
     from multigres.owned_by_app() as o
     where o.class <> 'pg_namespace'::regclass

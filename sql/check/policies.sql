@@ -89,7 +89,8 @@ as $$
         select from isolations as j where j.relation = i.relation and j.column_number is null))
     union all
     select case when t.front is false then 'info' else 'warning' end, 'table ' || i.name,
-        case when t.front is false then 'has no front, by multigres_front()'
+        case when t.front is false
+                then 'runs the query''s own conditions before the policy, by multigres_front()'
             else 'has the policies of a database that is not sealed' end
             || ': a tenant''s own SQL can find out what other tenants'' rows hold',
         case when t.front is false then format('select public.multigres_front(%L, true)', i.name)

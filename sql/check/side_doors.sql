@@ -120,7 +120,7 @@ as $$
     select case when r.past_policies then 'error' else 'info' end,
         format('rule %I on %s', r.rulename, r.name),
         format('acts for app_user with the rights of %I', r.owner)
-            || case when r.past_policies then ', whom no policy holds' else '' end,
+            || case when r.past_policies then ', who bypasses row-level security' else '' end,
         format('drop rule %I on %s', r.rulename, r.name)
     from rules as r
     union all
@@ -128,7 +128,7 @@ as $$
     select case when t.past_policies then 'warning' else 'info' end,
         format('trigger %I on %s', t.tgname, t.name),
         format('runs %s for app_user with the rights of %I', t.function, t.owner)
-            || case when t.past_policies then ', whom no policy holds' else '' end,
+            || case when t.past_policies then ', who bypasses row-level security' else '' end,
         format('alter function %s security invoker', t.function)
     from triggers as t
     union all

@@ -214,7 +214,7 @@ fn settings_that_a_tenant_leaves_for_the_others_are_found_and_told_by_harden() {
 fn views_that_read_past_policies_are_found() {
     let mut owner = clean("check_views");
     let view = "create view people as select * from contacts; grant select on people to app_user";
-    let past = "reads with the rights of its owner postgres, whom no policy holds";
+    let past = "reads with the rights of its owner postgres, who bypasses row-level security";
     found_and_mended(&mut owner, view, &[&format!("error | view public.people | {past}")]);
     found_and_mended(
         &mut owner,
@@ -232,7 +232,7 @@ fn views_that_read_past_policies_are_found() {
         not_found(&mut owner, &held);
     }
     let found = "error | view public.people | reads with the rights of its owner trust_user, and \
-                 what it reads has no policy that holds him";
+                 the tables it reads have no policy for that owner";
     found_and_mended(
         &mut owner,
         "create table notes (tenant_id text); create view people as select * from notes;
@@ -269,7 +269,7 @@ fn functions_that_run_with_other_rights_are_found() {
     found_and_mended(
         &mut owner,
         &format!("create function people() {body}"),
-        &[&format!("error | function people() | {runs} postgres, whom no policy holds")
+        &[&format!("error | function people() | {runs} postgres, who bypasses row-level security")
             .replace("people()", "public.people()")],
     );
     found_and_mended(
@@ -282,8 +282,8 @@ fn functions_that_run_with_other_rights_are_found() {
         "create procedure people(int) language sql security definer as 'select 1'",
         &[
             &format!(
-                "error | procedure public.people(integer) | {runs} postgres, whom no policy \
-                      holds"
+                "error | procedure public.people(integer) | {runs} postgres, who \
+                      bypasses row-level security"
             ),
             "warning | procedure public.people(integer) | is SECURITY DEFINER and finds its names \
              by the search_path of its caller",

@@ -13,7 +13,7 @@ use crate::support::{GUARD, UNGUARD, cluster, count, sqlstate};
 const READER: &str = "language sql security definer set search_path = pg_catalog, pg_temp as
     'select string_agg(name, '','') from public.contacts'";
 
-const RIGHTS: &str = "with the rights of postgres, whom no policy holds";
+const RIGHTS: &str = "with the rights of postgres, who bypasses row-level security";
 
 #[test]
 fn functions_with_other_rights_behind_other_names_are_found() {

@@ -72,8 +72,8 @@ fn a_unique_index_of_one_partition_tells_what_others_have() {
     let mut acme = shop.tenant("acme");
     let insert = "insert into years (year, email) values (1, 'g@x')";
     assert_eq!(sqlstate(&acme.batch_execute(insert).unwrap_err()), "23505", "it is there");
-    let unique = "warning | index public.once | is unique without tenant_id: it tells one tenant \
-                  what another has, and keeps it from him";
+    let unique = "warning | index public.once | is unique without tenant_id: a tenant learns \
+                  that another has the same value, and cannot use it";
     assert_eq!(findings(&mut owner), [unique]);
     let fix: String = owner.query_one("select fix from multigres_check()", &[]).unwrap().get(0);
     owner.batch_execute(&fix).unwrap();

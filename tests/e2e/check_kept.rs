@@ -67,8 +67,8 @@ fn statistics_with_values_of_all_tenants_are_found() {
         "create view guesses as select starelid, stavalues1::text as v from pg_statistic;
          grant select on guesses to app_user",
         "select v from guesses where starelid = 'contacts'::regclass",
-        &["error | view public.guesses | reads with the rights of its owner postgres, whom no \
-           policy holds"],
+        &["error | view public.guesses | reads with the rights of its owner postgres, who \
+           bypasses row-level security"],
     );
     leaks_until_mended(
         &mut owner,
@@ -138,7 +138,7 @@ fn tables_that_are_filled_with_rows_of_all_tenants_are_found() {
         &[
             &format!("error | table public.audit | trigger noting {fills}"),
             "warning | trigger noting on public.contacts | runs public.noted() for app_user with \
-             the rights of postgres, whom no policy holds",
+             the rights of postgres, who bypasses row-level security",
             shared,
         ],
     );
@@ -154,7 +154,7 @@ fn tables_that_are_filled_with_rows_of_all_tenants_are_found() {
         "select line from audit",
         &[
             "error | rule noted on public.contacts | acts for app_user with the rights of \
-             postgres, whom no policy holds",
+             postgres, who bypasses row-level security",
             &format!("error | table public.audit | rule noted {fills}"),
             shared,
         ],

@@ -100,8 +100,8 @@ fn whatever_app_user_owns_is_found() {
             let plant = format!("create {create}; alter {kind} public.{alter} owner to {role}");
             let shown = if kind == "domain" { "type" } else { kind };
             let found = format!(
-                "error | {shown} public.{name} | belongs to {belongs}: a tenant says what it does \
-                 in the sessions of others"
+                "error | {shown} public.{name} | belongs to {belongs}: a tenant can change code \
+                 that runs in other sessions"
             );
             found_and_mended(&mut owner, &plant, &[&found]);
         }
@@ -110,8 +110,8 @@ fn whatever_app_user_owns_is_found() {
         found_and_mended(
             &mut owner,
             "alter database owned_objects owner to app_user",
-            &["error | database owned_objects | belongs to app_user: a tenant says what it does \
-               in the sessions of others"],
+            &["error | database owned_objects | belongs to app_user: a tenant can change code \
+               that runs in other sessions"],
         );
     }
     // Its temporary tables are each session's own.

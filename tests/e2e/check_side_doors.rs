@@ -92,7 +92,7 @@ fn rules_that_act_with_their_owners_rights_are_found() {
     found_and_mended(
         &mut owner,
         rule,
-        &[&format!("error | {acts} postgres, whom no policy holds")],
+        &[&format!("error | {acts} postgres, who bypasses row-level security")],
     );
     found_and_mended(
         &mut owner,
@@ -120,7 +120,8 @@ fn triggers_that_run_with_other_rights_are_found() {
         &mut owner,
         &format!("{function}; {trigger}"),
         &[&format!(
-            "warning | {runs} for app_user with the rights of postgres, whom no policy holds"
+            "warning | {runs} for app_user with the rights of postgres, \
+             who bypasses row-level security"
         )],
     );
     found_and_mended(
@@ -133,7 +134,8 @@ fn triggers_that_run_with_other_rights_are_found() {
         &format!("{function}; {trigger}; alter function noted() reset search_path"),
         &[
             &format!(
-                "warning | {runs} for app_user with the rights of postgres, whom no policy holds"
+                "warning | {runs} for app_user with the rights of postgres, \
+             who bypasses row-level security"
             ),
             &format!(
                 "warning | {runs}, which is SECURITY DEFINER and finds its names by the \

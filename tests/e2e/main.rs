@@ -15,6 +15,7 @@ mod check_side_doors;
 mod encodings;
 mod event_guard;
 mod failures;
+mod forged;
 mod growth;
 mod guard;
 mod harden;

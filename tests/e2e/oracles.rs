@@ -80,7 +80,8 @@ fn a_unique_constraint_without_the_tenant_tells_which_values_others_have() {
             assert_eq!(done, expected.map_err(str::to_owned), "{email} {more}");
         }
         let problem = "warning | constraint addresses on public.contacts | is unique without \
-                       tenant_id: it tells one tenant what another has, and keeps it from him";
+                       tenant_id: a tenant learns that another has the same value, and cannot \
+                       use it";
         assert_eq!(findings(&mut owner), [problem]);
         mend(&mut owner);
         assert_eq!(findings(&mut owner), [""; 0]);

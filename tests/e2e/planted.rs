@@ -67,7 +67,7 @@ fn a_planted_table_of_changes_is_not_undone() {
     assert_eq!(
         findings(&mut owner)[0],
         "error | table public.multigres_hardening | has a name of Multigres' and belongs to \
-         trust_user, who says what it does"
+         trust_user, who can change what it does"
     );
     mend(&mut owner);
     owner.batch_execute("select multigres_harden(), multigres_unharden()").unwrap();
@@ -76,7 +76,7 @@ fn a_planted_table_of_changes_is_not_undone() {
 #[test]
 fn what_belongs_to_another_role_is_found_and_mended() {
     let mut owner = clean("planted_found");
-    let problem = "has a name of Multigres' and belongs to trust_user, who says what it does";
+    let problem = "has a name of Multigres' and belongs to trust_user, who can change what it does";
     let stories = [
         (
             "create function public.multigres_admit(c pg_class) returns text",
@@ -171,7 +171,7 @@ fn what_multigres_keeps_is_nobody_elses() {
         "grant select on multigres.hardening to trust_user",
         &["warning | table multigres.hardening | is Multigres' own, and trust_user may use it"],
     );
-    let theirs = "has a name of Multigres' and belongs to trust_user, who says what it does";
+    let theirs = "has a name of Multigres' and belongs to trust_user, who can change what it does";
     found_and_mended(
         &mut owner,
         "create table multigres.mine (); alter table multigres.mine owner to trust_user",

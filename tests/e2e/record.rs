@@ -55,7 +55,7 @@ fn the_seal_gives_every_table_a_front_and_unseal_takes_it_back() {
     }
     owner.batch_execute("select multigres_front('part', false)").unwrap();
     let open = "multigres_status() where protected = 'yes'
-        and problems = 'has no front, by multigres_front()'";
+        and problems = 'runs the query''s own conditions before the policy, by multigres_front()'";
     assert_eq!(count(&mut owner, open), 2, "the table and its partition");
     let told = findings(&mut owner);
     assert_eq!(told.len(), 2);

@@ -69,7 +69,26 @@ fn the_key_is_taken_from_a_setting_and_stands_in_no_statement() {
     assert_eq!(count(&mut owner, "multigres.seal_keys"), 1);
     assert!(cluster.log().contains("select multigres_seal()"));
     assert!(!leaks(&cluster));
-    assert_eq!(sqlstate(&owner.batch_execute("select multigres_seal()").unwrap_err()), "22023");
+    let error = owner.batch_execute("select multigres_seal()").unwrap_err();
+    assert_eq!(sqlstate(&error), "22023");
+    let error = error.as_db_error().unwrap();
+    assert_eq!(error.message(), "no seal key was given");
+    assert!(error.hint().unwrap().contains("PGOPTIONS"), "{error:?}");
+}
+
+/// As docs/security.md says: what these settings log holds the parameters of a statement too.
+#[test]
+fn a_bound_key_is_logged_where_parameters_are() {
+    for setting in ["log_statement = 'all'", "log_min_duration_statement = 0"] {
+        let cluster = Cluster::start();
+        let mut owner = cluster.superuser("postgres");
+        owner.batch_execute(&SETUP).unwrap();
+        owner.execute("select multigres_seal($1)", &[&KEY]).unwrap();
+        assert!(!leaks(&cluster), "without {setting}");
+        owner.batch_execute(&format!("set {setting}")).unwrap();
+        owner.execute("select multigres_seal($1)", &[&KEY]).unwrap();
+        assert!(leaks(&cluster), "{setting}");
+    }
 }
 
 #[test]

@@ -438,7 +438,8 @@ fn the_status_tells_what_is_wrong_with_each_table() {
         [
             "schema open - no app_user may create objects in it",
             "public.a_copy - no app_user reaches all its rows: it cannot have policies",
-            "public.a_view - no reads with the rights of its owner, whom no policy holds",
+            "public.a_view - no reads with the rights of its owner, who bypasses row-level \
+             security",
             "public.changed - no policy multigres_isolation was changed",
             "public.column_only - no app_user reaches all its rows",
             "public.contacts tenant_id yes ",

@@ -1,12 +1,14 @@
 //! setup.sql over a database that an older one has set up: tables stay protected, a seal stays a
 //! seal, and what comes out is what a new database has. The older forms stand here in small.
 
+use std::sync::{Arc, Mutex};
+
 use postgres::{Client, NoTls};
 
 use crate::check::findings;
 use crate::support::{
-    SEAL_KEY, SETUP, SealedLogin, TEARDOWN, TENANT_VARIABLE, cluster, count, sealed_options,
-    set_up_database, sqlstate,
+    SEAL_KEY, SETUP, SealedLogin, TEARDOWN, TENANT_VARIABLE, UNGUARD, cluster, count,
+    sealed_options, set_up_database, sqlstate,
 };
 
 /// The first version: one function, policies that call it for every row and remember nothing,
@@ -207,6 +209,7 @@ fn what_the_comments_of_policies_remembered_moves_into_the_record() {
              create table part partition of parts for values in (1);
              select multigres_protect('parts');
              create table own (tenant_id text, k int); create policy mine on own using (k > 0);
+             alter table own enable row level security;
              select multigres_protect('own');
              create table lost (tenant_id text, user_id text);
              select multigres_protect('lost');
@@ -246,4 +249,108 @@ fn what_the_comments_of_policies_remembered_moves_into_the_record() {
     let left = "pg_class where oid = 'notes'::regclass
         and not relrowsecurity and relacl::text ~ 'app_user=t/'";
     assert_eq!(count(&mut owner, left), 1, "the privilege that was taken is given back");
+    let own = "pg_class where oid = 'own'::regclass and relrowsecurity and not relforcerowsecurity";
+    assert_eq!(count(&mut owner, own), 1, "as it was, with a policy of its own");
+}
+
+/// The version before the record had no guard and no verdict: what it left open was told by its
+/// status alone.
+#[test]
+fn what_an_older_version_left_open_is_named_and_refused_until_it_is_mended() {
+    let database = set_up_database("upgrade_open");
+    let heard = Arc::new(Mutex::new(String::new()));
+    let notices = Arc::clone(&heard);
+    let mut config = cluster().direct("postgres", &database);
+    config.notice_callback(move |notice| *notices.lock().unwrap() += notice.message());
+    let mut owner = config.connect(NoTls).unwrap();
+    let tables = ["opened", "policyless"];
+    for table in tables.into_iter().chain(["unforced", "off"]) {
+        let sql =
+            format!("create table {table} (tenant_id text); select multigres_protect('{table}')");
+        owner.batch_execute(&sql).unwrap();
+    }
+    owner.batch_execute(&format!("{NO_GUARD} {RECORDED_IN_COMMENTS}")).unwrap();
+    owner
+        .batch_execute(
+            "delete from multigres.protected;
+             drop policy multigres_isolation on opened;
+             create policy multigres_isolation on opened as restrictive using (true);
+             alter policy multigres_access on opened using (true);
+             drop policy multigres_isolation on policyless;
+             alter policy multigres_access on policyless using (true);
+             alter table unforced no force row level security;
+             alter table off disable row level security",
+        )
+        .unwrap();
+    for _ in 0..2 {
+        heard.lock().unwrap().clear();
+        owner.batch_execute(&SETUP).unwrap();
+        let told = heard.lock().unwrap().clone();
+        let verdict: Option<String> =
+            owner.query_one("select multigres_verdict()", &[]).unwrap().get(0);
+        let verdict = verdict.expect("a refusal");
+        for table in tables {
+            assert!(told.contains(&format!("public.{table} does not hold")), "{table}: {told}");
+            assert!(verdict.contains(&format!("public.{table}: ")), "{table}: {verdict}");
+        }
+    }
+    for table in tables {
+        owner.batch_execute(&format!("select multigres_protect('{table}')")).unwrap();
+    }
+    heard.lock().unwrap().clear();
+    owner.batch_execute(&SETUP).unwrap();
+    assert!(!heard.lock().unwrap().contains("does not hold"));
+    let refused = "multigres_verdict() as v where v is not null";
+    assert_eq!(count(&mut owner, refused), 0, "and setup.sql has mended the others");
+    assert_eq!(findings(&mut owner), [""; 0]);
+
+    // Restored without its record.
+    owner
+        .batch_execute(&format!(
+            "{UNGUARD} alter table unforced no force row level security;
+             delete from multigres.protected; delete from multigres.dimensions;
+             delete from multigres.tables; {}",
+            *SETUP
+        ))
+        .unwrap();
+    assert_eq!(count(&mut owner, refused), 1);
+    owner.batch_execute("alter table unforced force row level security").unwrap();
+    assert_eq!(count(&mut owner, refused), 0);
+}
+
+/// A lock that setup.sql waits for is one that every login then waits behind.
+#[test]
+fn a_tenant_in_a_transaction_does_not_stop_setup() {
+    let database = set_up_database("upgrade_locks");
+    let mut owner = cluster().superuser(&database);
+    let protect = "create table notes (tenant_id text); select multigres_protect('notes')";
+    owner.batch_execute(protect).unwrap();
+    owner.batch_execute(&format!("select multigres_seal('{SEAL_KEY}', 'none')")).unwrap();
+    let seal = SealedLogin::new(&database, "acme").seal();
+    let options = sealed_options(TENANT_VARIABLE, "acme", &seal);
+    let mut tenant = cluster().direct("app_user", &database);
+    let mut tenant = tenant.options(&options).connect(NoTls).unwrap();
+    tenant.batch_execute("begin; insert into notes values ('acme')").unwrap();
+    assert_eq!(count(&mut tenant, "notes"), 1);
+    owner.batch_execute(&format!("set lock_timeout = '1s'; {}", *SETUP)).unwrap();
+
+    // What does need the lock gives up, and nothing has changed.
+    let held = "begin; lock table multigres.seal_keys in access share mode";
+    let mut holder = cluster().superuser(&database);
+    drop(tenant);
+    owner
+        .batch_execute(
+            "create role upgrade_super superuser;
+             alter table multigres.seal_keys owner to upgrade_super",
+        )
+        .unwrap();
+    holder.batch_execute(held).unwrap();
+    owner.batch_execute("reset lock_timeout").unwrap();
+    let error = owner.batch_execute(&SETUP).unwrap_err();
+    assert_eq!(sqlstate(&error), "55P03");
+    owner.batch_execute("rollback").unwrap();
+    let timeout: String = owner.query_one("show lock_timeout", &[]).unwrap().get(0);
+    assert_eq!(timeout, "0", "as it was");
+    holder.batch_execute("rollback").unwrap();
+    owner.batch_execute(&SETUP).unwrap();
 }
