@@ -60,8 +60,8 @@ do $$
 begin
     create event trigger multigres_guard on ddl_command_end execute function multigres.guard();
     create event trigger multigres_guard_drop on sql_drop execute function multigres.guard_drop();
-    create event trigger multigres_guard_start on ddl_command_start when tag in ('GRANT')
-        execute function multigres.guard_start();
+    create event trigger multigres_guard_start on ddl_command_start
+        when tag in ('GRANT', 'CREATE SCHEMA') execute function multigres.guard_start();
     create event trigger multigres_guard_schema on sql_drop when tag in ('DROP SCHEMA')
         execute function public.multigres_guard_schema();
     alter event trigger multigres_guard_schema enable always;

@@ -53,7 +53,7 @@ begin
     before := multigres.protection(family);
 
     -- Out of the record and into it again all at once: the guard sees a table and its parts.
-    perform multigres.forget(f) from unnest(held) as f;
+    perform multigres.suspend(f) from unnest(held) as f;
     foreach part in array held loop
         execute format('alter table only %s no force row level security', part);
     end loop;
@@ -62,6 +62,7 @@ begin
         execute format('alter table only %s force row level security', part);
     end loop;
     perform multigres.remember(f) from unnest(held) as f;
+    perform multigres.refuse_open_parents('ALTER TABLE', family::oid[]);
 
     if multigres.protection(family) is distinct from before then
         raise exception 'the statement changes how tables are protected'

@@ -14,9 +14,13 @@
 -- dropped; it is a regclass, so that a dump holds its name. version is the state of the policies
 -- that was judged intact, so that whoever asks later compares and need not judge. A part
 -- (a partition or an heir) loses its names with its table: it is protected with its parent again.
+-- While its policies are written anew, a table is out of the record: relation is NULL, and version
+-- its oid.
 --
 -- context_parts: the functions and views that policies take the tenant from, and what they say. A
--- view's text depends on the major version of PostgreSQL, and is judged by the same one only.
+-- view's text depends on the major version of PostgreSQL, and is judged by the same one only. id is
+-- the oid that it had: policies find a function by that, whatever its name has become. A dump
+-- holds the oid of another database.
 do $$
 begin
     if to_regclass('multigres.protected') is null then
@@ -38,6 +42,17 @@ begin
             version int not null,
             primary key (kind, name)
         );
+    end if;
+    if not exists (
+        select from pg_attribute as a
+        where a.attrelid = 'multigres.context_parts'::regclass and a.attname = 'id')
+    then
+        alter table multigres.context_parts add column id oid;
+    end if;
+    -- Of an older version, with other results or arguments.
+    if to_regprocedure('multigres.cover(text)') is not null then
+        drop function multigres.cover(text);
+        drop function multigres.uncovered();
     end if;
     alter table multigres.protected owner to current_user;
     alter table multigres.context_parts owner to current_user;
@@ -154,25 +169,87 @@ $$;
 
 
 -- Partitions and heirs of recorded tables, at any depth, that are not recorded: each can be read by
--- its own name, past the policies of its table.
+-- its own name, past the policies of its table. path is all from that table to it. Temporary ones
+-- are their session's alone.
 create or replace function multigres.uncovered()
-returns table (relation oid, parent oid)
+returns table (relation oid, parent oid, path oid[])
 language plpgsql stable rows 10
 set search_path = pg_catalog, pg_temp
 as $$
 begin
     return query
-        with recursive heirs(relation, parent) as (
-            select i.inhrelid, i.inhparent
+        with recursive heirs(relation, parent, path) as (
+            select i.inhrelid, i.inhparent, array[i.inhparent, i.inhrelid]
             from pg_inherits as i
             where exists (select from multigres.protected as p where p.relation = i.inhparent)
                 and not exists (select from multigres.protected as p where p.relation = i.inhrelid)
-            union
-            select i.inhrelid, heirs.parent
+            union all
+            select i.inhrelid, heirs.parent, heirs.path || i.inhrelid
             from heirs join pg_inherits as i on i.inhparent = heirs.relation
             where not exists (select from multigres.protected as p where p.relation = i.inhrelid)
         )
-        select heirs.relation, heirs.parent from heirs;
+        select heirs.relation, heirs.parent, heirs.path
+        from heirs join pg_class as c on c.oid = heirs.relation and c.relpersistence <> 't';
+end
+$$;
+
+
+-- Tables that show this role the rows of a recorded one, which is a part of theirs, past its
+-- policies: those that are not recorded, and those that compare less. Only those where one of
+-- these relations stands between the two, or is one of them, if any are given.
+--
+-- Compiling this query takes longer than it does.
+create or replace function multigres.open_parents(role oid, changed oid[] default null)
+returns table (relation oid, part oid)
+language plpgsql stable rows 10
+set search_path = pg_catalog, pg_temp
+set jit = off
+as $$
+begin
+    return query
+        with recursive parents(relation, part, path) as (
+            select i.inhparent, i.inhrelid, array[i.inhrelid, i.inhparent]
+            from pg_inherits as i
+            where exists (select from multigres.protected as p where p.relation = i.inhrelid)
+            union all
+            select i.inhparent, parents.part, parents.path || i.inhparent
+            from parents join pg_inherits as i on i.inhrelid = parents.relation
+        ),
+        pairs as materialized (
+            select distinct p.relation, p.part from parents as p
+            where changed is null or p.path && changed
+        ),
+        reached as materialized (
+            select r.relation from (select distinct p.relation from pairs as p offset 0) as r
+            where multigres.reaches(role, r.relation)
+        ),
+        -- Mostly both are recorded with the same columns, by names that they have, as an heir has
+        -- all columns of its parent.
+        doubtful as materialized (
+            select p.relation, p.part, q.relation is not null as recorded
+            from pairs as p
+            join reached on reached.relation = p.relation
+            left join multigres.protected as q on q.relation = p.relation
+            where q.relation is null
+                or not exists (
+                    select from multigres.dimensions as d where d.relation = p.part)
+                or exists (
+                    select from multigres.dimensions as d
+                    where d.relation = p.part and not exists (
+                        select from multigres.dimensions as same
+                        join pg_attribute as a on a.attrelid = same.relation
+                            and a.attname = same.column_name and not a.attisdropped
+                        where same.relation = p.relation and same.variable = d.variable
+                            and same.column_name = d.column_name))
+        )
+        select p.relation, min(p.part)
+        from doubtful as p
+        where not p.recorded or exists (
+            select from multigres.parts(p.part) as below
+            where not exists (
+                select from multigres.parts(p.relation) as above
+                where above.variable = below.variable and above.column_name = below.column_name))
+        group by p.relation;
 end
 $$;
 
@@ -190,9 +267,14 @@ $$;
 
 
 -- What a function or view says, in bytes that a dump and a restore leave as they are.
+--
+-- The settings of a session must not tell in how PostgreSQL prints the view.
 create or replace function multigres.content(kind text, name text) returns bytea
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+set bytea_output = hex
+set standard_conforming_strings = on
 as $$
 begin
     return case kind
@@ -227,9 +309,10 @@ set quote_all_identifiers = off
 as $$
 begin
     delete from multigres.context_parts;
-    insert into multigres.context_parts (kind, name, content, version)
+    insert into multigres.context_parts (kind, name, content, version, id)
     select found.kind, found.name, multigres.content(found.kind, found.name),
-        current_setting('server_version_num')::int / 10000
+        current_setting('server_version_num')::int / 10000,
+        multigres.part_id(found.kind, found.name)
     from (
         select 'function' as kind, p.oid::regprocedure::text as name
         from pg_proc as p
@@ -262,6 +345,18 @@ begin
                     and (w.kind = 'function'
                         or w.version = current_setting('server_version_num')::int / 10000)
                 then 'it was changed, and policies take the tenant from it'
+                when exists (
+                    select from pg_depend as d
+                    join pg_policy as q on q.oid = d.objid
+                        and starts_with(q.polname::text, 'multigres_')
+                    where w.kind = 'function' and w.id <> part.id
+                        and d.classid = 'pg_policy'::regclass
+                        and d.refclassid = 'pg_proc'::regclass and d.refobjid = w.id)
+                    and w.id not in (
+                        select multigres.part_id(k.kind, k.name)
+                        from multigres.context_parts as k
+                        where multigres.part_id(k.kind, k.name) is not null)
+                then 'policies call another function, which had its name'
                 when pg_has_role(role, coalesce(p.proowner, c.relowner), 'member')
                 then format('%I owns it, and policies take the tenant from it',
                     pg_get_userbyid(role))
@@ -281,6 +376,24 @@ end
 $$;
 
 
+-- Out of the record with a table, its partitions and its heirs, until multigres.remember(): the
+-- names that they have had stay, and no other table may take one.
+create or replace function multigres.suspend(table_name regclass) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    update multigres.protected as p
+    set relation = null, version = c.oid::text
+    from public.multigres_family(suspend.table_name) as f
+    join pg_class as c on c.oid = f
+    join pg_namespace as n on n.oid = c.relnamespace
+    where p.relation = f
+        or p.relation is null and p.schema_name = n.nspname and p.table_name = c.relname;
+end
+$$;
+
+
 -- Out of the record with a table, its partitions and its heirs, and with all their names.
 create or replace function multigres.forget(table_name regclass) returns void
 language plpgsql
@@ -291,7 +404,8 @@ begin
     using public.multigres_family(forget.table_name) as f
     join pg_class as c on c.oid = f
     join pg_namespace as n on n.oid = c.relnamespace
-    where p.relation = f or p.schema_name = n.nspname and p.table_name = c.relname;
+    where p.relation = f or p.relation is null and p.version = c.oid::text
+        or p.schema_name = n.nspname and p.table_name = c.relname;
 end
 $$;
 
@@ -311,6 +425,12 @@ begin
     where c.relrowsecurity and c.relforcerowsecurity and multigres.intact(c.oid)
     on conflict on constraint protected_pkey do update
         set relation = excluded.relation, version = excluded.version, part = excluded.part;
+    -- The names that it had before.
+    update multigres.protected as p
+    set relation = now.relation, version = now.version
+    from public.multigres_family(remember.table_name) as f
+    join multigres.protected as now on now.relation = f
+    where p.relation is null and p.version = f::oid::text;
 end
 $$;
 
@@ -381,6 +501,31 @@ end
 $$;
 
 
+-- Ends a statement after which app_user would see the rows of a recorded table through a table that
+-- it is a part of.
+create or replace function multigres.refuse_open_parents(tag text, changed oid[]) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $$
+declare
+    open record;
+begin
+    select o.relation::regclass as parent, o.part::regclass as part into open
+    from multigres.open_parents(to_regrole('app_user'), changed) as o limit 1;
+    if found then
+        raise exception '% would show the rows of % through %, past its policies', tag, open.part,
+            open.parent
+            using errcode = 'object_not_in_prerequisite_state',
+                hint = format('Make %1$s a part of %2$s when %2$s is protected, for the same '
+                    'columns: SELECT multigres_protect(%3$L). Or keep app_user from %2$s: Multigres '
+                    'lets nobody see a protected table through one that is not.',
+                    open.part, open.parent, open.parent::text);
+    end if;
+end
+$$;
+
+
 -- Judges recorded tables that a statement has changed, by what a statement of this kind can take
 -- from them: what was wrong before must not stop the one that mends it.
 create or replace function multigres.judge(tag text, changed oid[], of_policies boolean)
@@ -435,7 +580,7 @@ begin
     update multigres.protected as p
     set relation = c.oid, version = multigres.version(c.oid)
     from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
-    where c.oid = any (changed) and p.relation is null
+    where c.oid = any (changed) and p.relation is null and p.version is null
         and p.schema_name = n.nspname and p.table_name = c.relname
         and c.relrowsecurity and c.relforcerowsecurity and multigres.intact(c.oid);
 end
@@ -443,8 +588,10 @@ $$;
 
 
 -- Puts the policies of a table on a partition or an heir that somebody was granted a right on, by
--- default privileges mostly, and that would show all its rows.
-create or replace function multigres.cover(tag text) returns void
+-- default privileges mostly, and that would show all its rows. Where it cannot, it ends the
+-- statement if that one has opened it: it has changed one of these relations, or nothing is known
+-- of what it has changed, and it was not open before.
+create or replace function multigres.cover(tag text, changed oid[]) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set quote_all_identifiers = off
@@ -456,7 +603,7 @@ begin
         return;
     end if;
     for part in
-        select u.relation::regclass as name, u.parent, c.relkind
+        select u.relation::regclass as name, u.parent, u.path, c.relkind
         from multigres.uncovered() as u join pg_class as c on c.oid = u.relation
         where exists (
             select from aclexplode(c.relacl) as a where a.grantee <> c.relowner)
@@ -470,11 +617,20 @@ begin
             from multigres.parts(part.parent) as p order by p.place;
             perform multigres.isolate(part.name);
         exception when insufficient_privilege then
+            if (part.path && changed) is false
+                or changed is null and part.name::oid = any (multigres.noted())
+            then
+                perform set_config('multigres.covering', '', true);
+                continue;
+            end if;
             raise exception '% would open % to other roles, past the policies of %', tag,
                 part.name, part.parent::regclass
                 using errcode = 'object_not_in_prerequisite_state',
-                    hint = format('Revoke what default privileges grant on it, attach it, and '
-                        'then call SELECT multigres_protect(%L).', part.parent::regclass);
+                    hint = case when part.relkind in ('r', 'p')
+                        then format('Revoke what default privileges grant on it, attach it, and '
+                            'then call SELECT multigres_protect(%L).', part.parent::regclass)
+                        else 'Multigres cannot protect a foreign table: revoke what others may '
+                            'do with it, default privileges too.' end;
         end;
         perform set_config('multigres.covering', '', true);
         perform multigres.remember(part.name);
@@ -483,58 +639,116 @@ end
 $$;
 
 
+-- What guard_start() has noted.
+create or replace function multigres.noted() returns oid[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return coalesce(nullif(current_setting('multigres.exposed', true), ''), '{}')::oid[];
+end
+$$;
+
+
+-- Ends a statement that has changed what policies take the tenant from.
+create or replace function multigres.guard_context(tag text) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    object text;
+begin
+    select w.name into object
+    from pg_event_trigger_ddl_commands() as c
+    join multigres.context_parts as w
+        on c.objid = multigres.part_id(w.kind, w.name) or c.objid = w.id
+    where exists (
+        select from multigres.context_faults(to_regrole('app_user')) as f where f.name = w.name)
+    limit 1;
+    if found then
+        perform multigres.refuse_context(tag, object);
+    end if;
+end
+$$;
+
+
+-- Ends a statement that has granted what takes the protection away. What it has changed is not
+-- told: the difference to what was noted before it tells.
+create or replace function multigres.guard_grants(tag text) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $$
+declare
+    object oid;
+    parents oid[];
+begin
+    select e into object
+    from unnest(multigres.exposures(to_regrole('app_user'))) as e
+    where e <> all (multigres.noted())
+    limit 1;
+    if found then
+        perform multigres.refuse(tag, object::regclass::text,
+            multigres.exposed(object, to_regrole('app_user')));
+    end if;
+    parents := array(
+        select o.relation from multigres.open_parents(to_regrole('app_user')) as o
+        where o.relation <> all (multigres.noted()));
+    if parents <> '{}' then
+        perform multigres.refuse_open_parents(tag, parents);
+    end if;
+    perform multigres.cover(tag, null);
+end
+$$;
+
+
+-- Ends a statement that has taken the protection away from a table that it has changed.
+create or replace function multigres.guard_tables(tag text) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    changed oid[] := array(
+        select case c.classid
+            when 'pg_policy'::regclass then (
+                select q.polrelid from pg_policy as q where q.oid = c.objid)
+            else c.objid end
+        from pg_event_trigger_ddl_commands() as c
+        where c.classid <> 'pg_namespace'::regclass
+        union all
+        select r.oid
+        from pg_event_trigger_ddl_commands() as c
+        join pg_class as r on r.relnamespace = c.objid
+        where c.classid = 'pg_namespace'::regclass);
+begin
+    perform multigres.judge(tag, changed, tag like '%POLICY');
+    perform multigres.follow(changed);
+    perform multigres.cover(tag, changed);
+    if tag not like '%POLICY' then
+        perform multigres.refuse_open_parents(tag, changed);
+    end if;
+end
+$$;
+
+
+-- CREATE SCHEMA may hold statements of all these kinds, which are not told on their own.
 create or replace function multigres.guard() returns event_trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set quote_all_identifiers = off
 as $$
-declare
-    changed oid[];
-    object text;
 begin
     if tg_tag ~ '(FUNCTION|ROUTINE|VIEW)$' then
-        select w.name into object
-        from pg_event_trigger_ddl_commands() as c
-        join multigres.context_parts as w
-            on c.objid = multigres.part_id(w.kind, w.name)
-        limit 1;
-        if object is not null then
-            if exists (
-                select from multigres.context_faults(to_regrole('app_user')) as f
-                where f.name = object)
-            then
-                perform multigres.refuse_context(tg_tag, object);
-            end if;
-        end if;
-    elsif tg_tag = 'GRANT' then
-        select e::regclass::text into object
-        from unnest(multigres.exposures(to_regrole('app_user'))) as e
-        where e <> all (
-            coalesce(nullif(current_setting('multigres.exposed', true), ''), '{}')::oid[])
-        limit 1;
-        if object is not null then
-            perform multigres.refuse(tg_tag, object,
-                multigres.exposed(to_regclass(object), to_regrole('app_user')));
-        end if;
-        perform multigres.cover(tg_tag);
-    elsif tg_tag in ('ALTER TABLE', 'CREATE POLICY', 'ALTER POLICY', 'ALTER SCHEMA',
-        'CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO')
+        perform multigres.guard_context(tg_tag);
+    end if;
+    if tg_tag in ('GRANT', 'CREATE SCHEMA') then
+        perform multigres.guard_grants(tg_tag);
+    end if;
+    if tg_tag in ('ALTER TABLE', 'CREATE POLICY', 'ALTER POLICY', 'ALTER SCHEMA', 'CREATE SCHEMA',
+        'CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'CREATE FOREIGN TABLE',
+        'ALTER FOREIGN TABLE')
     then
-        changed := array(
-            select case c.classid
-                when 'pg_policy'::regclass then (
-                    select q.polrelid from pg_policy as q where q.oid = c.objid)
-                else c.objid end
-            from pg_event_trigger_ddl_commands() as c
-            where c.classid <> 'pg_namespace'::regclass
-            union all
-            select r.oid
-            from pg_event_trigger_ddl_commands() as c
-            join pg_class as r on r.relnamespace = c.objid
-            where c.classid = 'pg_namespace'::regclass);
-        perform multigres.judge(tg_tag, changed, tg_tag like '%POLICY');
-        perform multigres.follow(changed);
-        perform multigres.cover(tg_tag);
+        perform multigres.guard_tables(tg_tag);
     end if;
 end
 $$;
@@ -627,8 +841,14 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    perform set_config('multigres.exposed',
-        multigres.exposures(to_regrole('app_user'))::text, true);
+    perform set_config('multigres.exposed', (
+        multigres.exposures(to_regrole('app_user'))
+        || array(select o.relation from multigres.open_parents(to_regrole('app_user')) as o)
+        || array(
+            select u.relation from multigres.uncovered() as u
+            join pg_class as c on c.oid = u.relation
+            where exists (select from aclexplode(c.relacl) as a where a.grantee <> c.relowner))
+        )::text, true);
 end
 $$;
 
@@ -676,6 +896,7 @@ begin
         join pg_namespace as n on n.nspname = p.schema_name
         join pg_class as c on c.relnamespace = n.oid and c.relname = p.table_name
         where c.oid is distinct from p.relation::oid and c.relkind in ('r', 'p', 'v', 'm', 'f')
+            and c.relpersistence <> 't'
             and not exists (
                 select from multigres.protected as same where same.relation = c.oid)
             and multigres.reaches(role, c.oid)
@@ -685,10 +906,25 @@ begin
         from multigres.uncovered() as u
         where multigres.reaches(role, u.relation)
         union all
-        -- Restored without its record.
+        select o.relation::regclass::text,
+            format('it shows the rows of %s past its policies', o.part::regclass)
+        from multigres.open_parents(role) as o
+        union all
+        -- Restored without its record. Where there is a record, policies by our names that somebody
+        -- puts on a table of their own must not keep all tenants out.
         select distinct c.oid::regclass::text, 'row-level security is off'
         from pg_policy as q join pg_class as c on c.oid = q.polrelid
+        join pg_roles as owner on owner.oid = c.relowner
         where starts_with(q.polname::text, 'multigres_isolation') and not c.relrowsecurity
+            and c.relpersistence <> 't'
+            and (owner.rolsuper or not exists (select from multigres.protected)
+                or c.relowner in (
+                    select d.datdba from pg_database as d where d.datname = current_database()
+                    union all
+                    select n.nspowner from pg_namespace as n where n.nspname = 'multigres'
+                    union all
+                    select o.relowner
+                    from multigres.protected as p join pg_class as o on o.oid = p.relation))
             and not exists (select from multigres.protected as p where p.relation = c.oid)
             and multigres.reaches(role, c.oid)
         union all
@@ -742,9 +978,10 @@ begin
         select p.oid::regprocedure from pg_proc as p
         where p.pronamespace = 'multigres'::regnamespace and p.proname in (
                 'version', 'intact', 'switched_off', 'altered', 'judge', 'exposed',
-                'exposures', 'reaches', 'uncovered', 'part_id', 'content',
-                'forget_context', 'remember_context', 'context_faults', 'forget',
-                'remember', 'refuse', 'refuse_context', 'follow', 'cover', 'guard',
+                'exposures', 'reaches', 'uncovered', 'open_parents', 'part_id', 'content',
+                'forget_context', 'remember_context', 'context_faults', 'suspend', 'forget',
+                'remember', 'refuse', 'refuse_context', 'refuse_open_parents', 'follow',
+                'cover', 'noted', 'guard_context', 'guard_grants', 'guard_tables', 'guard',
                 'guard_drop', 'guard_start', 'faults')
             or p.pronamespace = 'public'::regnamespace
                 and p.proname in ('multigres_forget', 'multigres_verdict', 'multigres_misspelt',

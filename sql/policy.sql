@@ -579,7 +579,7 @@ begin
                 each.relation, form, current_user
                 using hint = 'Let its owner, or a superuser, call multigres_protect() again.';
         elsif form <> multigres.wanted_form(each.relation) then
-            perform multigres.forget(each.relation);
+            perform multigres.suspend(each.relation);
             perform multigres.isolate(each.relation);
             perform multigres.remember(each.relation);
         end if;
@@ -611,7 +611,7 @@ begin
         update multigres.tables as t set front = wanted
         where t.relation = part and t.front <> wanted;
         if multigres.form(part) <> multigres.wanted_form(part) then
-            perform multigres.forget(part);
+            perform multigres.suspend(part);
             perform multigres.isolate(part);
             perform multigres.remember(part);
         end if;

@@ -364,7 +364,7 @@ begin
     perform multigres.check_protectable(table_name, column_name);
     family := array(select public.multigres_family(table_name));
     foreach part in array family loop
-        perform multigres.forget(part);
+        perform multigres.suspend(part);
         perform multigres.adopt(part);
     end loop;
     if exists (

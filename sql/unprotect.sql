@@ -30,7 +30,7 @@ begin
     execute format('lock table %s in access exclusive mode', table_name);
     family := array(select public.multigres_family(table_name));
     foreach part in array family loop
-        perform multigres.forget(part);
+        perform multigres.suspend(part);
         perform multigres.adopt(part);
     end loop;
 
@@ -59,7 +59,11 @@ begin
         end if;
     end loop;
     foreach part in array family loop
-        perform multigres.remember(part);
+        if exists (select from multigres.dimensions as d where d.relation = part) then
+            perform multigres.remember(part);
+        else
+            perform multigres.forget(part);
+        end if;
     end loop;
 end
 $$;

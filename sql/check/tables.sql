@@ -24,7 +24,7 @@ as $$
     ),
     tables as (
         select c.oid as id, c.oid::regclass::text as name, c.*, p.relation is not null as protected,
-            p.numbers, p.columns, p.again, above.again as again_above,
+            p.numbers, p.columns, p.again, above.again as again_above, below.name as open_below,
             public.multigres_reached(c.oid, 'SELECT', 'INSERT', 'UPDATE', 'DELETE') as reached,
             public.multigres_reached(c.oid, 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE') as written,
             (
@@ -41,6 +41,16 @@ as $$
             select q.again from family as f join protection as q on q.relation = f.top
             where f.relation = c.oid order by f.depth desc limit 1
         ) as above on true
+        -- A protected part of it that compares what it does not.
+        left join lateral (
+            select q.relation::regclass::text as name
+            from family as f join isolations as q on q.relation = f.relation
+            where f.top = c.oid and not exists (
+                select from isolations as own
+                where own.relation = c.oid and own.variable = q.variable
+                    and own.column_name = q.column_name)
+            order by 1 limit 1
+        ) as below on true
         where c.relkind in ('r', 'p') and c.relpersistence <> 't'
             and n.nspname not in ('multigres', 'pg_catalog', 'information_schema', 'pg_toast')
             and not exists (
@@ -62,12 +72,20 @@ as $$
         t.again_above
     from tables as t where not t.protected and t.again_above is not null
     union all
+    select 'error', 'table ' || t.name,
+        format('app_user has %s, and sees the rows of %s in it, past its policies', t.reached,
+            t.open_below),
+        format('select public.multigres_protect(%L, COLUMN, VARIABLE), with all of %s', t.name,
+            t.open_below)
+    from tables as t where t.open_below is not null and t.reached is not null
+    union all
     -- Someone else's policies may be right; nothing here can tell.
     select case when t.relrowsecurity then 'warning' else 'error' end, 'table ' || t.name,
         format('has a column %I and is not protected; app_user has %s', t.tenant_column, t.reached),
         format('select public.multigres_protect(%L, %L)', t.name, t.tenant_column)
     from tables as t
-    where not t.protected and t.again_above is null and t.tenant_column is not null
+    where not t.protected and coalesce(t.again_above, t.open_below) is null
+        and t.tenant_column is not null
         and t.reached is not null
     union all
     select case when t.written is null then 'info' else 'warning' end, 'table ' || t.name,
@@ -77,7 +95,8 @@ as $$
             else public.multigres_revoke_table(t.id, 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE',
                 'REFERENCES', 'TRIGGER', 'MAINTAIN') end
     from tables as t
-    where not t.protected and t.again_above is null and t.tenant_column is null
+    where not t.protected and coalesce(t.again_above, t.open_below) is null
+        and t.tenant_column is null
         and coalesce(t.reached, t.written) is not null
     union all
     select 'error', 'table ' || t.name,

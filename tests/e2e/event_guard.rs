@@ -10,7 +10,7 @@ use crate::check::version;
 use crate::support::{SETUP, UNGUARD, cluster, count, set_up_database, shortened, sqlstate};
 
 /// What becomes of a statement.
-enum Fate {
+pub(crate) enum Fate {
     /// SQLSTATE 55000, with this object in the message.
     Refused(&'static str),
     /// It passes, and the next login is served.
@@ -36,7 +36,7 @@ const SCHEMA: &str = "
     select multigres_protect('app.t'), multigres_protect('app.parts');
     insert into app.t values (1, 'acme', 'mine'), (2, 'globex', 'theirs')";
 
-fn guarded(name: &str) -> Client {
+pub(crate) fn guarded(name: &str) -> Client {
     let database = set_up_database(name);
     let mut owner = cluster().superuser(&database);
     owner
@@ -58,14 +58,14 @@ fn guarded(name: &str) -> Client {
 }
 
 /// What a login as this role is told by the database.
-fn verdict(owner: &mut Client, role: &str) -> Option<String> {
+pub(crate) fn verdict(owner: &mut Client, role: &str) -> Option<String> {
     owner.batch_execute(&format!("set session authorization {role}")).unwrap();
     let row = owner.query_one("select public.multigres_verdict()", &[]);
     owner.batch_execute("reset session authorization").unwrap();
     row.unwrap().get(0)
 }
 
-fn meets(owner: &mut Client, role: Option<&str>, sql: &str, fate: &Fate) {
+pub(crate) fn meets(owner: &mut Client, role: Option<&str>, sql: &str, fate: &Fate) {
     owner.batch_execute("begin").unwrap();
     let switch = role.map(|role| format!("set local role {role}; ")).unwrap_or_default();
     let result = owner.batch_execute(&format!("{switch}{sql}"));

@@ -14,6 +14,7 @@ mod check_references;
 mod check_side_doors;
 mod encodings;
 mod event_guard;
+mod event_guard_parts;
 mod failures;
 mod forged;
 mod growth;

@@ -82,7 +82,7 @@ fn a_good_verdict_is_kept_and_a_bad_one_is_asked_anew() {
     assert!(login(&daemon, &first, "app_user.acme").is_ok());
     refused(&daemon, &second, "app_user.acme");
     refused(&daemon, &second, "app_user.acme");
-    other.batch_execute("select multigres_protect('notes')").unwrap();
+    other.batch_execute("select public.multigres_protect('public.notes')").unwrap();
     assert!(login(&daemon, &second, "app_user.acme").is_ok(), "a bad verdict is not kept");
     owner.batch_execute(&open).unwrap();
     // For the same role and database, whichever the tenant.
@@ -210,4 +210,58 @@ fn an_administrator_who_is_no_superuser_has_the_verdict_alone() {
     assert_eq!(count(&mut login().unwrap(), "notes"), 1);
     admin.batch_execute(&SETUP).unwrap();
     assert_eq!(count(&mut login().unwrap(), "notes"), 1);
+}
+
+/// Settings that any session, role or database may have, and by which PostgreSQL prints a view
+/// and a policy.
+const PRINTED_BY: [&str; 8] = [
+    "bytea_output=escape",
+    "standard_conforming_strings=off",
+    "quote_all_identifiers=on",
+    "extra_float_digits=-15",
+    "datestyle=German",
+    "intervalstyle=sql_standard",
+    "xmloption=document",
+    "search_path=pg_temp",
+];
+
+#[test]
+fn no_setting_of_a_session_changes_the_verdict_upon_a_sealed_database() {
+    let (database, mut owner) = database("verdict_printed");
+    let key = "00112233445566778899aabbccddeeff".repeat(2);
+    owner
+        .batch_execute(&format!(
+            "select multigres_protect('numbers', 'tenant_id', 'app.number_id'),
+                 multigres_protect('canary', 'tenant_id', 'app.canary_id'),
+                 multigres_seal('{key}')"
+        ))
+        .unwrap();
+    let daemon = crate::sealed::start(Run::on(cluster()).set("verify_ttl", "0"), &key);
+    let served = |what: &str, options: &str| {
+        let mut config = daemon.config("app_user.acme");
+        let mut client = config
+            .dbname(&database)
+            .options(options)
+            .connect(NoTls)
+            .unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        assert_eq!(count(&mut client, "public.notes"), 1, "{what}");
+    };
+    let here = format!("in database {database}");
+    for setting in PRINTED_BY {
+        let name = setting.split('=').next().unwrap();
+        served(setting, &format!("-c {setting}"));
+        for of in [format!("role app_user {here}"), format!("database {database}")] {
+            owner.batch_execute(&format!("alter {of} set {setting}")).unwrap();
+            served(&format!("{of} {setting}"), "");
+            owner.batch_execute(&format!("alter {of} reset {name}")).unwrap();
+        }
+        // Recorded under it, and asked for without it.
+        let mut other = cluster().direct("postgres", &database);
+        let mut other = other.options(&format!("-c {setting}")).connect(NoTls).unwrap();
+        other.batch_execute(&SETUP).unwrap_or_else(|error| panic!("{setting}: {error:?}"));
+        other.batch_execute("select public.multigres_protect('public.notes')").unwrap();
+        let altered = "public.multigres_dimensions() where not intact";
+        assert_eq!([count(&mut other, altered), count(&mut owner, altered)], [0, 0], "{setting}");
+        served(&format!("setup.sql under {setting}"), "");
+    }
 }
