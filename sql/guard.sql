@@ -54,8 +54,7 @@ begin
         drop function multigres.cover(text);
         drop function multigres.uncovered();
     end if;
-    alter table multigres.protected owner to current_user;
-    alter table multigres.context_parts owner to current_user;
+    perform multigres.take('multigres.protected'), multigres.take('multigres.context_parts');
     perform multigres.withhold('multigres.protected');
     perform multigres.withhold('multigres.context_parts');
 end
@@ -914,17 +913,9 @@ begin
         -- puts on a table of their own must not keep all tenants out.
         select distinct c.oid::regclass::text, 'row-level security is off'
         from pg_policy as q join pg_class as c on c.oid = q.polrelid
-        join pg_roles as owner on owner.oid = c.relowner
         where starts_with(q.polname::text, 'multigres_isolation') and not c.relrowsecurity
             and c.relpersistence <> 't'
-            and (owner.rolsuper or not exists (select from multigres.protected)
-                or c.relowner in (
-                    select d.datdba from pg_database as d where d.datname = current_database()
-                    union all
-                    select n.nspowner from pg_namespace as n where n.nspname = 'multigres'
-                    union all
-                    select o.relowner
-                    from multigres.protected as p join pg_class as o on o.oid = p.relation))
+            and (multigres.counts(c.oid) or not exists (select from multigres.protected))
             and not exists (select from multigres.protected as p where p.relation = c.oid)
             and multigres.reaches(role, c.oid)
         union all

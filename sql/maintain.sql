@@ -8,7 +8,7 @@ begin
             transaction xid8 not null
         );
     end if;
-    alter table multigres.maintained owner to current_user;
+    perform multigres.take('multigres.maintained');
     perform multigres.withhold('multigres.maintained');
 end
 $$;
