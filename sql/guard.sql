@@ -517,8 +517,8 @@ begin
             open.parent
             using errcode = 'object_not_in_prerequisite_state',
                 hint = format('Make %1$s a part of %2$s when %2$s is protected, for the same '
-                    'columns: SELECT multigres_protect(%3$L). Or keep app_user from %2$s: Multigres '
-                    'lets nobody see a protected table through one that is not.',
+                    'columns: SELECT multigres_protect(%3$L). Or keep app_user from %2$s: '
+                    'Multigres lets nobody see a protected table through one that is not.',
                     open.part, open.parent, open.parent::text);
     end if;
 end
