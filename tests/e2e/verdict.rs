@@ -265,3 +265,21 @@ fn no_setting_of_a_session_changes_the_verdict_upon_a_sealed_database() {
         served(&format!("setup.sql under {setting}"), "");
     }
 }
+
+#[test]
+fn temporary_tables_of_one_tenant_keep_no_other_out() {
+    let (database, _owner) = database("verdict_temporary");
+    let daemon = daemon(&[("verify_ttl", "0")]);
+    let mut acme = login(&daemon, &database, "app_user.acme").unwrap();
+    for (table, policy) in [("t", "p"), ("u", "multigres_isolation"), ("v", "multigres_access")] {
+        acme.batch_execute(&format!(
+            "create temp table {table} (a int);
+             create function pg_temp.{table}() returns bool language sql as 'select true';
+             create policy {policy} on {table} using (pg_temp.{table}());
+             alter table {table} enable row level security"
+        ))
+        .unwrap();
+        let mut globex = login(&daemon, &database, "app_user.globex").unwrap();
+        assert_eq!(count(&mut globex, "notes where tenant_id <> 'globex'"), 0);
+    }
+}
