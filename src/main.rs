@@ -89,11 +89,12 @@ fn print_sql(of: &ArgMatches) -> ExitCode {
 
 fn command() -> Command {
     let settings = SETTINGS.iter().map(|setting| {
+        let default = if setting.default.is_empty() { "none" } else { setting.default };
         Arg::new(setting.name)
             .long(setting.flag())
             .value_name(setting.value)
             .allow_hyphen_values(setting.name.ends_with("_separator"))
-            .help(format!("{} [{}] [{}]", setting.help, setting.default, setting.environment))
+            .help(format!("{} [{default}] [{}]", setting.help, setting.environment))
     });
     Command::new("multigres")
         .version(env!("CARGO_PKG_VERSION"))

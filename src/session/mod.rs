@@ -517,8 +517,8 @@ impl Session {
         self.start_refusing(Outcome::RefusedByUpstream { sqlstate, message: text });
     }
 
-    /// Forgets what either side has said. An upstream that is past authentication is told to end;
-    /// before, Terminate would only be a wrong answer to its question.
+    /// Forgets what either side has said. An upstream that is past authentication is told to end,
+    /// unless that would be read as the rest of half a message; before, as an answer to a question.
     fn start_refusing(&mut self, outcome: Outcome) {
         if mutant!(RefusalLeaks)
             && let State::Injecting(state) = &mut self.state
@@ -527,8 +527,8 @@ impl Session {
         }
         self.io.from_client = BytesMut::new();
         self.io.from_upstream = BytesMut::new();
-        self.io.to_upstream.clear();
-        if matches!(self.state, State::Injecting(_)) {
+        let is_whole = mem::take(&mut self.io.to_upstream).is_empty();
+        if is_whole && matches!(self.state, State::Injecting(_)) {
             frontend::put_terminate(&mut self.io.to_upstream);
         }
         let login = self.shared_login().cloned();

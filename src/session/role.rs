@@ -118,7 +118,8 @@ pub(super) const SESSION_COLUMNS: &str = "CASE WHEN EXISTS (SELECT FROM pg_catal
     WHERE (pg_catalog.pg_has_role(session_user, n.nspowner, 'MEMBER') \
     OR pg_catalog.pg_has_role(current_user, n.nspowner, 'MEMBER')) \
     AND EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.relrowsecurity \
-    AND c.relpersistence OPERATOR(pg_catalog.<>) 't'::\"char\" AND c.relnamespace OPERATOR(pg_catalog.=) n.oid OFFSET 0)) THEN 2 \
+    AND c.relpersistence OPERATOR(pg_catalog.<>) 't'::\"char\" \
+    AND c.relnamespace OPERATOR(pg_catalog.=) n.oid OFFSET 0)) THEN 2 \
     ELSE 0 END, pg_catalog.pg_backend_pid()";
 
 /// Where the setting is not known.

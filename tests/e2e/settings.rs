@@ -64,7 +64,7 @@ fn help_names_a_default_for_every_setting() {
         let default = line.rsplit('[').nth(1).unwrap();
         assert!(default.trim_end().len() > "]".len(), "{line}");
     }
-    assert!(help.contains("[] [MULTIGRES_SEAL_KEY_FILE]"), "{help}");
+    assert!(help.contains("[none] [MULTIGRES_SEAL_KEY_FILE]"), "{help}");
 }
 
 #[test]

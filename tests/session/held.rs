@@ -66,3 +66,22 @@ fn notices_and_parameters_during_the_batch_are_held_and_passed_on() {
         assert_eq!(play.take_to_client(), [before, &notice, &status, ready].concat());
     });
 }
+
+#[test]
+fn nothing_is_said_behind_half_a_message_to_upstream() {
+    let mut play = acme(Cast::whole());
+    play.take_to_upstream();
+    play.upstream(&start());
+    let batch = play.take_to_upstream();
+    for taken in [0, 1, 7, batch.len() / 2, batch.len() - 5, batch.len() - 1, batch.len()] {
+        let mut play = acme(Cast::whole());
+        play.take_to_upstream();
+        play.upstream_takes(taken);
+        play.upstream(&start());
+        play.upstream_takes(usize::MAX);
+        play.times_out();
+        let terminate = message(b'X', b"");
+        let farewell = if taken == batch.len() { terminate.as_slice() } else { b"" };
+        assert_eq!(play.take_to_upstream(), [&batch[..taken], farewell].concat(), "{taken}");
+    }
+}

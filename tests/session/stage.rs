@@ -126,6 +126,8 @@ pub struct Play {
     chunk_bytes: usize,
     to_client: Vec<u8>,
     to_upstream: Vec<u8>,
+    /// So many bytes the upstream leg still takes.
+    upstream_takes: usize,
     actions: Vec<Action>,
     end: Option<SocketAddr>,
 }
@@ -157,6 +159,7 @@ impl Play {
             chunk_bytes: cast.chunk_bytes,
             to_client: Vec::new(),
             to_upstream: Vec::new(),
+            upstream_takes: usize::MAX,
             actions: Vec::new(),
             end: cast.end,
         }
@@ -170,6 +173,11 @@ impl Play {
     pub fn upstream(&mut self, bytes: &[u8]) {
         assert!(self.connects(), "upstream was not dialled");
         self.feed(Leg::Upstream, bytes);
+    }
+
+    /// From now on the upstream leg takes so many bytes, and no more.
+    pub fn upstream_takes(&mut self, bytes: usize) {
+        self.upstream_takes = bytes;
     }
 
     /// The handshake that was asked for is done.
@@ -297,7 +305,10 @@ impl Play {
             }
         }
         self.to_client.extend(self.session.output(Leg::Client).split());
-        self.to_upstream.extend(self.session.output(Leg::Upstream).split());
+        let output = self.session.output(Leg::Upstream);
+        let taken = output.len().min(self.upstream_takes);
+        self.to_upstream.extend(output.split_to(taken));
+        self.upstream_takes -= taken;
     }
 }
 
