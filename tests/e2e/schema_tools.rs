@@ -133,17 +133,28 @@ fn url(database: &str) -> String {
 ///
 /// # Panics
 /// Without it, where `CI` says that nothing may be left out.
-fn tools() -> Option<PathBuf> {
+pub(crate) fn tools() -> Option<PathBuf> {
     let named = std::env::var_os("SCHEMA_TOOLS").filter(|path| !path.is_empty());
     let folder = named.map(PathBuf::from).or_else(|| {
         let target = Path::new(env!("CARGO_BIN_EXE_multigres")).parent()?.parent()?;
         Some(target.join("schema-tools"))
     });
-    let found = folder.filter(|folder| folder.join("installed").is_file());
+    let found = folder.filter(|folder| {
+        let installed = fs::read_to_string(folder.join("installed")).unwrap_or_default();
+        !installed.is_empty() && installed.split_whitespace().eq(packages())
+    });
     if found.is_none() {
-        let why = "no Drizzle and no TypeORM on this machine: scripts/schema-tools installs them";
+        let why = "no Drizzle, TypeORM and Express on this machine, or of other versions: \
+                   scripts/schema-tools installs them";
         assert!(std::env::var_os("CI").is_none(), "{why}");
         shortened(why);
     }
     found
+}
+
+/// The packages that `scripts/schema-tools` installs.
+fn packages() -> impl Iterator<Item = &'static str> {
+    let script = include_str!("../../scripts/schema-tools");
+    let (_, list) = script.split_once("PACKAGES=(").expect("its list");
+    list.split_once(')').expect("the end of the list").0.split_whitespace()
 }

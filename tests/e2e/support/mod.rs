@@ -24,7 +24,7 @@ pub(crate) use fake_upstream::{FakeUpstream, Tamper, relay, swallow};
 pub(crate) use raw::{ErrorFields, Message, Raw, startup_message};
 pub(crate) use seal::{SEAL_KEY, SealedLogin, TENANT_VARIABLE, sealed_options};
 pub(crate) use shop::{Owner, Shop};
-pub(crate) use supervised::send_signal;
+pub(crate) use supervised::{Watchdog, send_signal};
 pub(crate) use tls_raw::{
     Offer, SSL_REQUEST, TlsClient, asked_tls_client, asked_tls_server, tls_client, tls_server,
 };
