@@ -127,6 +127,34 @@ fn nothing_is_left_open() {
     }
 }
 
+#[test]
+fn prose_is_wrapped_at_one_width() {
+    for file in pages() {
+        let text = fs::read_to_string(&file).unwrap();
+        let mut is_code = false;
+        for (at, line) in text.lines().enumerate() {
+            is_code ^= line.trim_start().starts_with("```");
+            let is_prose = !is_code && !line.trim_start().starts_with('|');
+            let columns = line.chars().count();
+            assert!(
+                !is_prose || columns <= 100,
+                "{}:{}: {columns} columns",
+                file.display(),
+                at + 1
+            );
+        }
+        assert!(!is_code, "{}: a fence is left open", file.display());
+    }
+}
+
+/// README, CHANGELOG and what is in `docs/`.
+fn pages() -> Vec<PathBuf> {
+    let folders = [root(), root().join("docs")];
+    let files = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap());
+    let pages = files.map(|entry| entry.unwrap().path());
+    pages.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
+}
+
 fn all_rust_files() -> Vec<PathBuf> {
     let folders = ["src", "tests", "sim/src", "sim/tests"];
     folders.iter().flat_map(|folder| rust_files(&root().join(folder))).collect()
