@@ -22,6 +22,12 @@ fn wait_until_active(cluster: &Cluster, pid: i32) {
     ));
 }
 
+fn wait_until_it_reads(cluster: &Cluster, pid: i32) {
+    cluster.wait_until(&format!(
+        "select coalesce(wait_event, '') = 'ClientRead' from pg_stat_activity where pid = {pid}"
+    ));
+}
+
 #[test]
 fn a_terminated_backend_tells_its_client_why() {
     let daemon = Daemon::start();
@@ -51,6 +57,9 @@ fn a_killed_backend_closes_its_client_and_the_daemon_goes_on() {
     let mut client = daemon.connect("app_user.acme");
     let mut neighbour = daemon.raw();
     neighbour.login("app_user.globex", TENANTS);
+    // A backend that is still about its last message when it is told to quit says nothing.
+    let asked = neighbour.query_value("select pg_backend_pid()").parse().unwrap();
+    wait_until_it_reads(&cluster, asked);
     let pid = backend_pid(&mut client);
     let sleeper = thread::spawn(move || client.batch_execute("select pg_sleep(600)"));
     wait_until_active(&cluster, pid);
