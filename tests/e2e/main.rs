@@ -53,6 +53,7 @@ mod sql;
 mod strict;
 mod support;
 mod tls_client;
+mod tls_keys;
 mod tls_matrix;
 mod tls_upstream;
 mod upgrade;
