@@ -3,7 +3,7 @@
 
 use std::sync::mpsc;
 
-use crate::support::{
+use testing::{
     ACME, Daemon, ErrorFields, FakeUpstream, Message, Raw, Run, TENANTS, Tamper, cluster, contacts,
     relay, sqlstate, startup_message,
 };

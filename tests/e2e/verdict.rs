@@ -1,9 +1,8 @@
 //! What a login is told of the database's guard, through the daemon.
 
 use postgres::{Client, NoTls};
-
-use crate::managed::Managed;
-use crate::support::{
+use testing::Managed;
+use testing::{
     Daemon, GUARD, Run, SETUP, UNGUARD, cluster, count, empty_database, set_up_database, sqlstate,
 };
 

@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read};
 
-use crate::support::{Message, Raw};
+use testing::{Message, Raw};
 
 /// Protocol 3.0, as a StartupMessage says it.
 pub(crate) const VERSION_3: u32 = 3 << 16;

@@ -2,8 +2,9 @@
 
 use crate::bytes::{CANCEL_REQUEST, packet, read_all};
 use crate::check::{Unreached, assert_serves};
+use testing::{Daemon, Message, Raw, Run, TENANTS, cluster};
+
 use crate::middle::{Middle, reset};
-use crate::support::{Daemon, Message, Raw, Run, TENANTS, cluster};
 
 /// A session with a query that only a cancel ends.
 struct Sleeper {

@@ -1,7 +1,8 @@
 //! What must be true after every attack.
 
+use testing::{Daemon, ErrorFields, FakeUpstream, Raw, Run, TENANTS, swallow};
+
 use crate::bytes::messages;
-use crate::support::{Daemon, ErrorFields, FakeUpstream, Raw, Run, TENANTS, swallow};
 
 /// A good login is served with its own rows, and nothing is left of anybody.
 pub(crate) fn assert_serves(daemon: &Daemon) {

@@ -3,8 +3,9 @@
 
 use crate::bytes::{VERSION_3, extended, first_column, messages, read_all, startup};
 use crate::check::{assert_serves, refused};
+use testing::{Message, PASSWORD, Raw, Run, TENANTS};
+
 use crate::middle::{Change, Middle, attack};
-use crate::support::{Message, PASSWORD, Raw, Run, TENANTS};
 
 fn login(user: &str) -> Vec<u8> {
     startup(VERSION_3, &[(b"user", user.as_bytes()), (b"database", TENANTS.as_bytes())])
@@ -125,7 +126,7 @@ fn a_wrong_password_in_one_breath_with_queries_lets_none_of_them_through() {
 
 #[test]
 fn a_login_that_has_said_everything_and_shuts_down_gets_its_whole_answer() {
-    let daemon = crate::support::Daemon::start();
+    let daemon = testing::Daemon::start();
     let long = "select repeat('x', 1000) from generate_series(1, 20000)";
     for _ in 0..5 {
         let mut raw = daemon.raw();
@@ -140,7 +141,7 @@ fn a_login_that_has_said_everything_and_shuts_down_gets_its_whole_answer() {
 
 #[test]
 fn more_early_bytes_than_the_daemon_keeps_arrive_whole() {
-    let daemon = crate::support::Daemon::start();
+    let daemon = testing::Daemon::start();
     let filler = "x".repeat(1000);
     let queries: Vec<u8> = (0..300)
         .flat_map(|at| Message::query(&format!("select '{at}' --{filler}")).to_bytes())
@@ -160,7 +161,7 @@ fn more_early_bytes_than_the_daemon_keeps_arrive_whole() {
 
 #[test]
 fn a_terminate_behind_the_startup_message_ends_the_session_in_good_order() {
-    let daemon = crate::support::Daemon::start();
+    let daemon = testing::Daemon::start();
     let mut raw = daemon.raw();
     raw.send(&[login("app_user.acme"), Message::new(b'X', []).to_bytes()].concat());
     let said = messages(&read_all(&mut raw));
@@ -171,7 +172,7 @@ fn a_terminate_behind_the_startup_message_ends_the_session_in_good_order() {
 
 #[test]
 fn half_a_message_behind_the_startup_message_is_completed_later() {
-    let daemon = crate::support::Daemon::start();
+    let daemon = testing::Daemon::start();
     let query = Message::query("select name from contacts order by id").to_bytes();
     for cut in 1..query.len() {
         let mut raw = daemon.raw();
@@ -185,7 +186,7 @@ fn half_a_message_behind_the_startup_message_is_completed_later() {
 
 #[test]
 fn a_password_that_nobody_asked_for_binds_nothing_and_shows_nothing() {
-    let daemon = crate::support::Daemon::start();
+    let daemon = testing::Daemon::start();
     let mut raw = daemon.raw();
     let query = Message::query("select name from contacts").to_bytes();
     raw.send(&[login("app_user.acme"), Message::password("x").to_bytes(), query].concat());
@@ -199,7 +200,7 @@ fn a_password_that_nobody_asked_for_binds_nothing_and_shows_nothing() {
 
 #[test]
 fn a_second_startup_message_behind_the_first_is_no_login() {
-    let daemon = crate::support::Daemon::start();
+    let daemon = testing::Daemon::start();
     let mut raw: Raw = daemon.raw();
     raw.send(&[login("app_user.acme"), login("app_user.globex")].concat());
     raw.shutdown_write();

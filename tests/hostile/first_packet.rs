@@ -4,8 +4,9 @@ use crate::bytes::{
     CANCEL_REQUEST, GSSENC_REQUEST, SSL_REQUEST, VERSION_3, messages, packet, read_all, startup,
 };
 use crate::check::{Unreached, assert_serves, refusal_of, refused};
+use testing::{Daemon, Message, Raw, Run, TENANTS, cluster};
+
 use crate::middle::Middle;
-use crate::support::{Daemon, Message, Raw, Run, TENANTS, cluster};
 
 #[test]
 fn a_length_outside_the_limits_is_not_answered_before_the_packet_is_there() {

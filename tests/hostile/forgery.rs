@@ -3,7 +3,8 @@
 
 use crate::check::assert_serves;
 use crate::middle::{Change, Middle, Place};
-use crate::support::{Message, Run};
+use testing::{Message, Run};
+
 use crate::upstream::{login, refused};
 
 /// A way to forge one message of the login; `None` where it is not the one.

@@ -20,8 +20,5 @@ mod scram;
 mod search_path;
 mod stop;
 mod storm;
-#[allow(dead_code, unused_imports, reason = "shared with the end-to-end tests, which use all")]
-#[path = "../e2e/support/mod.rs"]
-mod support;
 mod upstream;
 mod user_name;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use crate::support::{FakeUpstream, Message, Raw, cluster, swallow};
+use testing::{FakeUpstream, Message, Raw, cluster, swallow};
 
 /// What becomes of one message of PostgreSQL's.
 pub(crate) enum Change {

@@ -4,8 +4,9 @@
 use std::sync::OnceLock;
 
 use crate::bytes::{VERSION_3, messages, read_all, startup};
+use testing::{Daemon, Raw, TENANTS, cluster};
+
 use crate::check::assert_serves;
-use crate::support::{Daemon, Raw, TENANTS, cluster};
 
 /// A role that may become another one with the same rights.
 const USER: &str = "turncoat.acme";

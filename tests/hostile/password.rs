@@ -2,8 +2,9 @@
 
 use crate::bytes::{VERSION_3, lying, messages, read_all, startup};
 use crate::check::{assert_serves, refused};
+use testing::{Message, PASSWORD, Raw, Run, TENANTS};
+
 use crate::middle::Middle;
-use crate::support::{Message, PASSWORD, Raw, Run, TENANTS};
 
 /// Logs in up to the request, answers with these bytes, and reads to the end.
 fn answer(raw: &mut Raw, user: &str, bytes: &[u8]) {

@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 
 use crate::bytes::{VERSION_3, startup};
 use crate::check::assert_serves;
+use testing::{Daemon, FakeUpstream, Message, Raw, Run, Status, TENANTS, cluster, startup_message};
+
 use crate::middle::{Middle, reset};
-use crate::support::{
-    Daemon, FakeUpstream, Message, Raw, Run, Status, TENANTS, cluster, startup_message,
-};
 
 /// Clock ticks, of a hundred a second, that the daemon spends while nobody does anything.
 fn idle_ticks(daemon: &Daemon) -> u64 {

@@ -4,10 +4,9 @@ use std::io::Write;
 use std::time::Instant;
 
 use crate::bytes::{contains, messages, read_all};
+use testing::{Daemon, FakeUpstream, Message, PASSWORD, Raw, Run, TENANTS, cluster, swallow};
+
 use crate::check::assert_serves;
-use crate::support::{
-    Daemon, FakeUpstream, Message, PASSWORD, Raw, Run, TENANTS, cluster, swallow,
-};
 
 const SASL: i32 = 10;
 const CONTINUE: i32 = 11;
@@ -210,7 +209,7 @@ fn after_all_that_a_real_scram_login_succeeds() {
     for auth in ["auto", "password"] {
         let daemon = Run::on(cluster()).set("auth", auth).start();
         let mut client = daemon.connect("scram_user.acme");
-        assert_eq!(crate::support::contacts(&mut client), crate::support::ACME);
+        assert_eq!(testing::contacts(&mut client), testing::ACME);
         drop(client);
         assert_serves(&daemon);
     }

@@ -3,8 +3,9 @@
 use std::sync::OnceLock;
 
 use crate::bytes::{VERSION_3, startup};
+use testing::{Daemon, Raw, TENANTS, cluster};
+
 use crate::check::{assert_serves, refused};
-use crate::support::{Daemon, Raw, TENANTS, cluster};
 
 /// Everything in `evil` notes who has used it.
 const EVIL: &str = "

@@ -7,8 +7,9 @@ use std::thread;
 
 use crate::bytes::{VERSION_3, contains, read_all, startup};
 use crate::check::assert_serves;
+use testing::{Daemon, FakeUpstream, Message, PASSWORD, Run, TENANTS, cluster, swallow};
+
 use crate::middle::{Change, Middle, attack, reset};
-use crate::support::{Daemon, FakeUpstream, Message, PASSWORD, Run, TENANTS, cluster, swallow};
 
 /// xorshift64*, by which the same seed says the same again.
 struct Random(u64);

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use crate::bytes::{contains, lying, messages, read_all};
 use crate::check::assert_serves;
+use testing::{Daemon, ErrorFields, FakeUpstream, Message, Raw, Run, TENANTS, swallow};
+
 use crate::middle::{Change, Middle, attack};
-use crate::support::{Daemon, ErrorFields, FakeUpstream, Message, Raw, Run, TENANTS, swallow};
 
 /// What nobody may hear.
 const CANARY: &str = "canary";

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use multigres::proxy::Status;
 
-use super::stage::startup;
-use super::world::{Wire, World};
 use super::{NOTHING, bypass, contains};
+use testing::network::{Wire, World};
+use testing::session::startup;
 
 /// A loop with room for so many sessions and as many other connections.
 fn cramped(sessions: usize) -> World {

@@ -8,11 +8,11 @@ use multigres::session::UpstreamTls;
 
 use super::crypt::{Identity, OURS, Suites, THEIRS, tls};
 use super::peer::{Pace, Peer, settle};
-use super::stage::{message, startup};
 use super::{
     BOTH, CLIENT, NOTHING, SSL_REQUEST, UPSTREAM, client, contains, lines, open, upstream, world,
     world_with,
 };
+use testing::session::{message, startup};
 
 #[test]
 fn direct_tls_starts_with_the_first_byte_on_both_legs() {

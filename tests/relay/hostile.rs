@@ -7,10 +7,10 @@ use rustls::ContentType;
 use super::crypt::Suites;
 use super::forge::Forger;
 use super::peer::{Pace, Peer, settle};
-use super::stage::startup;
 use super::{
     BOTH, CLIENT, NOTHING, SSL_REQUEST, UPSTREAM, client, contains, lines, noise, open, pipe, world,
 };
+use testing::session::startup;
 
 /// A record of this type, with the length that it claims.
 fn record(typ: u8, claimed: u16, body: &[u8]) -> Vec<u8> {

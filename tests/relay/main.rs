@@ -1,12 +1,5 @@
 //! Stories of TLS in the relay, on a network in memory: nothing is lost, altered, kept or believed.
 
-#[path = "../session/stage.rs"]
-#[allow(dead_code)]
-mod stage;
-#[path = "../proxy/world.rs"]
-#[allow(dead_code)]
-mod world;
-
 mod calls;
 mod crypt;
 mod ends;
@@ -26,8 +19,8 @@ use multigres::session::{ClientTls, UpstreamTls};
 
 use crypt::{OURS, Suites, THEIRS, tls};
 use peer::{Pace, Peer, settle};
-use stage::{message, startup};
-use world::World;
+use testing::network::World;
+use testing::session::{message, startup};
 
 const NOTHING: Status =
     Status { connections: 0, piping: 0, deadlines: 0, run_queue: 0, buffers: 0 };

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 
 use super::crypt::Suites;
 use super::peer::{Pace, Peer, settle};
-use super::world::World;
 use super::{BOTH, CLIENT, Legs, NOTHING, UPSTREAM, lines, noise, open, pipe, world};
+use testing::network::World;
 
 #[test]
 fn a_pipe_moves_bytes_and_holds_no_buffer() {

@@ -3,8 +3,8 @@
 
 use multigres::session::Stage;
 
-use super::stage::{Cast, at_every_chunk_size, message};
 use super::{CANARY, acme, answer, error, parameter, ready, start};
+use testing::session::{Cast, at_every_chunk_size, message};
 
 /// What a role with `client_min_messages = debug5` is told: too much of it, and too long.
 #[test]
