@@ -5,7 +5,7 @@
 mod addresses;
 mod encodings;
 mod failures;
-mod guard;
+mod guard_at_login;
 mod isolation;
 mod limits;
 mod load;
@@ -25,4 +25,4 @@ mod signals;
 mod tls_client;
 mod tls_matrix;
 mod tls_upstream;
-mod verdict;
+mod wrong_answers;

@@ -2,7 +2,7 @@
 
 use testing::{Daemon, TENANTS, UNBOUND_ROLES, cluster, empty_database, set_up_database};
 
-use crate::check::{assert_serves, refused};
+use crate::after_attack::{assert_serves, refused};
 
 /// Logs a role in as a tenant that must be refused.
 fn assert_refused(daemon: &Daemon, role: &str) {

@@ -3,10 +3,10 @@
 use std::io::Write;
 use std::time::Instant;
 
-use crate::bytes::{contains, messages, read_all};
+use crate::packets::{contains, messages, read_all};
 use testing::{Daemon, FakeUpstream, Message, PASSWORD, Raw, Run, TENANTS, cluster, swallow};
 
-use crate::check::assert_serves;
+use crate::after_attack::assert_serves;
 
 const SASL: i32 = 10;
 const CONTINUE: i32 = 11;
@@ -165,7 +165,7 @@ fn mechanisms_that_nobody_can_do_are_refused_before_the_password_is_asked_for() 
         let daemon = Run::upstream(fake.port()).set("auth", "password").start();
         let mut raw = daemon.raw();
         raw.send_startup(&[("user", "scram_user.acme"), ("database", TENANTS)]);
-        crate::check::refused(&mut raw, &["28000", "08P01"]);
+        crate::after_attack::refused(&mut raw, &["28000", "08P01"]);
         drop(raw);
         daemon.wait_until_idle();
     }

@@ -1,7 +1,7 @@
 //! Stories of the loop and the relay on a network in memory: what the operating system does rarely
 //! or never on loopback.
 
-mod crowd;
+mod no_room;
 
 use std::fs::Permissions;
 use std::io::ErrorKind;

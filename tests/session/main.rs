@@ -3,7 +3,7 @@
 
 mod bypass;
 mod guarded;
-mod held;
+mod notices_and_errors;
 mod sealed;
 mod tls;
 

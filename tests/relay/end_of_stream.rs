@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use multigres::proxy::Control;
 
-use super::crypt::Suites;
 use super::peer::{Pace, settle};
-use super::{BOTH, CLIENT, Legs, NOTHING, UPSTREAM, lines, noise, open, pipe, world, world_with};
+use super::tls_configs::Suites;
+use super::{
+    BOTH, CLIENT, Legs, NOTHING, UPSTREAM, log_lines, noise, open, pipe, world, world_with,
+};
 
 #[test]
 fn the_client_ends_first_and_still_gets_its_answer() {
@@ -32,7 +34,7 @@ fn the_client_ends_first_and_still_gets_its_answer() {
 
 #[test]
 fn upstream_ends_first_and_its_last_word_arrives_before_the_end() {
-    lines::keep();
+    log_lines::keep();
     for pace in [Pace::ANY, Pace(usize::MAX, 1)] {
         let (mut world, mut client, mut upstream) = pipe(BOTH);
         client.wire.room(3);
@@ -51,7 +53,7 @@ fn upstream_ends_first_and_its_last_word_arrives_before_the_end() {
         world.run();
         assert!(client.wire.is_closed());
         assert_eq!(world.status(), NOTHING);
-        assert!(lines::take_one(" end ").contains("ended_by=upstream reason=\"closed\""));
+        assert!(log_lines::take_one(" end ").contains("ended_by=upstream reason=\"closed\""));
     }
 }
 
@@ -92,7 +94,7 @@ fn a_client_that_does_not_take_upstream_s_last_words_has_a_minute_from_the_last_
 
 #[test]
 fn a_stream_of_upstream_s_that_is_cut_short_does_not_look_like_its_end() {
-    lines::keep();
+    log_lines::keep();
     for (legs, half_a_record) in [(BOTH, false), (BOTH, true), (UPSTREAM, false)] {
         let (mut world, mut client, mut upstream) = pipe(legs);
         upstream.say(b"some rows");
@@ -112,7 +114,7 @@ fn a_stream_of_upstream_s_that_is_cut_short_does_not_look_like_its_end() {
         client.wire.end();
         world.run();
         assert_eq!(world.status(), NOTHING);
-        let line = lines::take_one(" end ");
+        let line = log_lines::take_one(" end ");
         assert!(
             line.contains("ended_by=upstream reason=\"TLS: the stream ended without"),
             "{line}"
@@ -133,7 +135,7 @@ fn a_reset_of_upstream_s_does_not_look_like_its_end() {
 
 #[test]
 fn a_client_that_is_cut_short_takes_its_upstream_along() {
-    lines::keep();
+    log_lines::keep();
     let (mut world, mut client, mut upstream) = pipe(BOTH);
     client.say(b"insert");
     let bytes = client.take_ciphertext();
@@ -143,12 +145,14 @@ fn a_client_that_is_cut_short_takes_its_upstream_along() {
     assert_eq!(upstream.hear(), b"insert");
     assert!(upstream.wire.is_closed() && client.wire.is_closed());
     assert_eq!(world.status(), NOTHING);
-    assert!(lines::take_one(" end ").contains("ended_by=client reason=\"TLS: the stream ended"));
+    assert!(
+        log_lines::take_one(" end ").contains("ended_by=client reason=\"TLS: the stream ended")
+    );
 }
 
 #[test]
 fn what_stands_behind_close_notify_is_ignored() {
-    lines::keep();
+    log_lines::keep();
     for legs in [CLIENT, BOTH] {
         let (mut world, mut client, mut upstream) = pipe(legs);
         client.say(b"last");
@@ -164,7 +168,7 @@ fn what_stands_behind_close_notify_is_ignored() {
         upstream.wire.end();
         settle(&mut world, &mut [&mut upstream], Pace::ANY);
         assert_eq!(world.status(), NOTHING);
-        assert!(lines::take_one(" end ").contains("ended_by=client reason=\"closed\""));
+        assert!(log_lines::take_one(" end ").contains("ended_by=client reason=\"closed\""));
     }
 }
 
@@ -186,7 +190,7 @@ fn alert(legs: Legs, by_client: bool) {
     world.wait(Duration::from_secs(3));
     assert_eq!(world.status(), NOTHING);
     let name = if by_client { "client" } else { "upstream" };
-    let line = lines::take_one(" end ");
+    let line = log_lines::take_one(" end ");
     let reason = format!("ended_by={name} reason=\"TLS: received fatal alert: BadRecordMac\"");
     assert!(line.contains(&reason), "{line}");
 }
@@ -208,7 +212,7 @@ fn a_client_that_takes_nothing_of_what_a_broken_upstream_said_is_not_kept() {
 
 #[test]
 fn an_alert_ends_the_session_behind_what_came_before_it() {
-    lines::keep();
+    log_lines::keep();
     alert(BOTH, true);
     alert(BOTH, false);
     alert(CLIENT, true);

@@ -1,11 +1,11 @@
 //! Upstreams that answer in good form and not the truth: a login is not let through by a word that
 //! only looks right.
 
-use crate::check::assert_serves;
-use crate::middle::{Change, Middle, Place};
+use crate::after_attack::assert_serves;
+use crate::man_in_the_middle::{Change, Middle, Place};
 use testing::{Message, Run};
 
-use crate::upstream::{login, refused};
+use crate::broken_upstreams::{login, refused};
 
 /// A way to forge one message of the login; `None` where it is not the one.
 type Forgery = fn(Place, &Message) -> Option<Vec<u8>>;

@@ -2,7 +2,7 @@
 
 use testing::{Daemon, ErrorFields, FakeUpstream, Raw, Run, TENANTS, swallow};
 
-use crate::bytes::messages;
+use crate::packets::messages;
 
 /// A good login is served with its own rows, and nothing is left of anybody.
 pub(crate) fn assert_serves(daemon: &Daemon) {

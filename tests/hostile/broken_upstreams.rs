@@ -4,11 +4,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::bytes::{contains, lying, messages, read_all};
-use crate::check::assert_serves;
+use crate::after_attack::assert_serves;
+use crate::packets::{contains, lying, messages, read_all};
 use testing::{Daemon, ErrorFields, FakeUpstream, Message, Raw, Run, TENANTS, swallow};
 
-use crate::middle::{Change, Middle, attack};
+use crate::man_in_the_middle::{Change, Middle, attack};
 
 /// What nobody may hear.
 const CANARY: &str = "canary";

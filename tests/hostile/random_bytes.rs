@@ -5,11 +5,11 @@ use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use crate::bytes::{VERSION_3, contains, read_all, startup};
-use crate::check::assert_serves;
+use crate::after_attack::assert_serves;
+use crate::packets::{VERSION_3, contains, read_all, startup};
 use testing::{Daemon, FakeUpstream, Message, PASSWORD, Run, TENANTS, cluster, swallow};
 
-use crate::middle::{Change, Middle, attack, reset};
+use crate::man_in_the_middle::{Change, Middle, attack, reset};
 
 /// xorshift64*, by which the same seed says the same again.
 struct Random(u64);
@@ -114,7 +114,7 @@ fn random_first_bytes_are_answered_or_waited_for_and_never_passed_on() {
         if random.below(2) == 0 {
             // A length that fits and a known code get further.
             let codes = [VERSION_3, VERSION_3 | 2, 1234 << 16 | 5679, 1234 << 16 | 5680];
-            bytes = crate::bytes::packet(codes[random.below(4)], &bytes);
+            bytes = crate::packets::packet(codes[random.below(4)], &bytes);
         }
         let mut raw = daemon.raw();
         let _ = raw.write_all(&bytes);
@@ -122,7 +122,7 @@ fn random_first_bytes_are_answered_or_waited_for_and_never_passed_on() {
         let said = read_all(&mut raw);
         let declined = said.iter().take_while(|byte| **byte == b'N').count();
         assert!(declined <= 2, "seed {seed}");
-        for message in crate::bytes::messages(&said[declined..]) {
+        for message in crate::packets::messages(&said[declined..]) {
             assert_eq!(message.error_fields().severity, "FATAL", "seed {seed}");
         }
     });
@@ -251,7 +251,7 @@ fn a_storm_leaves_the_count_of_sessions_exact() {
     }
     let mut raw = daemon.raw();
     raw.send(&login("app_user.acme"));
-    crate::check::refused(&mut raw, &["53300"]);
+    crate::after_attack::refused(&mut raw, &["53300"]);
     drop((inside, raw));
     daemon.wait_until_idle();
     assert_serves(&daemon);

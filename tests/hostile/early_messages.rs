@@ -1,11 +1,11 @@
 //! Clients that do not wait: what they say behind their StartupMessage waits for the binding, and
 //! then is said once, in order, unaltered.
 
-use crate::bytes::{VERSION_3, extended, first_column, messages, read_all, startup};
-use crate::check::{assert_serves, refused};
+use crate::after_attack::{assert_serves, refused};
+use crate::packets::{VERSION_3, extended, first_column, messages, read_all, startup};
 use testing::{Message, PASSWORD, Raw, Run, TENANTS};
 
-use crate::middle::{Change, Middle, attack};
+use crate::man_in_the_middle::{Change, Middle, attack};
 
 fn login(user: &str) -> Vec<u8> {
     startup(VERSION_3, &[(b"user", user.as_bytes()), (b"database", TENANTS.as_bytes())])
@@ -73,7 +73,7 @@ fn nothing_of_the_client_is_said_upstream_while_the_binding_is_outstanding() {
         daemon.wait_until_idle();
         let heard = middle.said().remove(0);
         for word in ["contacts", "second", "third", "sixth"] {
-            assert!(!crate::bytes::contains(&heard, word), "{word} was said, {hushed}");
+            assert!(!crate::packets::contains(&heard, word), "{word} was said, {hushed}");
         }
     }
 }
@@ -119,7 +119,7 @@ fn a_wrong_password_in_one_breath_with_queries_lets_none_of_them_through() {
     }
     daemon.wait_until_idle();
     for heard in middle.said() {
-        assert!(!crate::bytes::contains(&heard, "contacts"));
+        assert!(!crate::packets::contains(&heard, "contacts"));
     }
     assert_serves(&daemon);
 }
