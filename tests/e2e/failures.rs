@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use crate::check::version;
-use crate::support::{
+use testing::linter::version;
+use testing::{
     ACME, Cluster, Daemon, FakeUpstream, Message, Raw, Run, TENANTS, Tamper, cluster, contacts,
     shortened, sqlstate,
 };
@@ -63,7 +63,7 @@ fn a_killed_backend_closes_its_client_and_the_daemon_goes_on() {
     let pid = backend_pid(&mut client);
     let sleeper = thread::spawn(move || client.batch_execute("select pg_sleep(600)"));
     wait_until_active(&cluster, pid);
-    crate::support::send_signal("KILL", pid.try_into().unwrap());
+    testing::send_signal("KILL", pid.try_into().unwrap());
     let error = sleeper.join().unwrap().unwrap_err();
     assert!(error.is_closed(), "{error:?}");
     // PostgreSQL then ends everyone, and says so to each.
@@ -178,7 +178,7 @@ fn a_client_that_leaves_during_its_login_frees_its_backend() {
         drop(raw);
     }
     let mut raw = daemon.raw();
-    raw.write_all(&crate::support::startup_message(&[("user", "app_user.acme")])).unwrap();
+    raw.write_all(&testing::startup_message(&[("user", "app_user.acme")])).unwrap();
     drop(raw);
     daemon.wait_until_idle();
     // None of them is still at the password, either.

@@ -1,6 +1,6 @@
 //! A PostgreSQL whose key is of a kind that few have: Multigres takes what libpq takes.
 
-use crate::support::{
+use testing::{
     ACME, Authority, Cluster, Files, Identity, Run, binding, bound, contacts, sqlstate,
 };
 
