@@ -23,8 +23,8 @@ use crate::tls::{ALPN, Tls, end_point};
 
 pub use buffer::BufferPool;
 use flow::{Flow, Moved};
-use leg_stream::Read;
-use transport::{Last, Transport};
+use leg_stream::{Last, Read};
+use transport::Transport;
 
 /// Both legs of one connection with its session.
 pub struct Relay<S> {

@@ -6,10 +6,10 @@ use std::rc::Rc;
 
 use postgres_protocol::authentication::sasl::SCRAM_SHA_256_PLUS;
 
-use super::connecting::ClientLeg;
 use super::injecting::Injecting;
+use super::legs::{ChannelBinding, Legs};
 use super::password::{Exchange, Request};
-use super::{Auth, Io, Outcome, Secured, Settings, State, Step};
+use super::{Auth, Io, Outcome, Settings, State, Step};
 use crate::protocol::backend::{self, Authentication, tag};
 use crate::protocol::{Message, frontend, take_message};
 use crate::refusal::{Fault, Refusal, sqlstate};
@@ -25,34 +25,6 @@ pub(super) struct Authenticating {
     /// Upstream has asked for something.
     is_asked: bool,
     exchange: Exchange,
-}
-
-/// What is known of both legs.
-pub(super) struct Legs {
-    pub(super) client: ClientLeg,
-    /// Of the upstream leg's TLS, if it has TLS.
-    pub(super) upstream: Option<Secured>,
-}
-
-/// What becomes of SCRAM's channel binding (`tls-server-end-point`, RFC 5929) on the way through.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Binding {
-    /// Upstream does not offer it, or both ends see the same certificate.
-    Holds,
-    /// The client has no TLS to bind to: upstream's offer of it is taken out.
-    ClientHasNone,
-    /// Either end would bind to another certificate.
-    Breaks,
-}
-
-impl Legs {
-    fn binding(&self) -> Binding {
-        match (self.client.has_tls, &self.upstream) {
-            (_, None) | (true, Some(Secured { same_certificate: true, .. })) => Binding::Holds,
-            (false, Some(_)) => Binding::ClientHasNone,
-            (true, Some(_)) => Binding::Breaks,
-        }
-    }
 }
 
 /// The reply that is outstanding.
@@ -224,7 +196,9 @@ impl Authenticating {
                 io.to_client.extend_from_slice(message.as_bytes());
                 owed
             }
-            Some(Request::Sasl(offered)) if self.legs.binding() != Binding::Holds => {
+            Some(Request::Sasl(offered))
+                if self.legs.channel_binding() != ChannelBinding::Holds =>
+            {
                 let offered = offered.iter().map(String::as_str);
                 let unbound = offered.filter(|name| *name != SCRAM_SHA_256_PLUS);
                 backend::put_sasl_mechanisms(&mut io.to_client, unbound);
@@ -244,8 +218,10 @@ impl Authenticating {
         let md5_fails =
             matches!((request, &self.login.identity), (Request::Md5(_), Identity::Tenant(_)));
         // A client that binds the channel would be taken for one that is lied to.
-        let binding_breaks =
-            matches!((request, self.legs.binding()), (Request::Sasl(_), Binding::Breaks));
+        let binding_breaks = matches!(
+            (request, self.legs.channel_binding()),
+            (Request::Sasl(_), ChannelBinding::Breaks)
+        );
         match auth {
             Auth::Password => Ok(true),
             Auth::Auto => Ok(md5_fails || binding_breaks),

@@ -5,7 +5,8 @@ use std::mem;
 use std::rc::Rc;
 
 use super::cancelling::Cancelling;
-use super::connecting::{ClientLeg, Connecting};
+use super::connecting::Connecting;
+use super::legs::ClientChannel;
 use super::{Action, ClientPlace, ClientTls, Io, Leg, Outcome, Secured, Settings, State, Step};
 use crate::probe::{Mutant, previous};
 use crate::protocol::{FirstPacket, StartupError, StartupMessage, take_first_packet};
@@ -138,7 +139,7 @@ impl AwaitStartup {
         let login = previous(Mutant::PreviousIdentity, login);
         let startup = settings.policy.upstream_startup(startup, &login)?;
         io.action = Some(Action::Connect);
-        let client = ClientLeg { is_local: self.place != ClientPlace::Network, has_tls };
+        let client = ClientChannel { is_local: self.place != ClientPlace::Network, has_tls };
         Ok(Step::Next(State::Connecting(Box::new(Connecting::new(login, startup, client)))))
     }
 }

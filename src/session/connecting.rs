@@ -4,7 +4,8 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use super::authenticating::{Authenticating, Legs};
+use super::authenticating::Authenticating;
+use super::legs::{ClientChannel, Legs};
 use super::negotiation::Negotiation;
 use super::{Io, Outcome, Settings, State, Step, UpstreamTls};
 use crate::protocol::StartupMessage;
@@ -16,22 +17,14 @@ pub(super) struct Connecting {
     pub(super) login: Rc<Login>,
     /// For upstream, but for the context.
     startup: StartupMessage,
-    client: ClientLeg,
+    client: ClientChannel,
     /// Of Multigres' end of the upstream leg, once it is connected.
     end: Option<SocketAddr>,
     pub(super) negotiation: Negotiation,
 }
 
-/// What is known of the client leg.
-#[derive(Clone, Copy)]
-pub(super) struct ClientLeg {
-    /// Nobody can listen in on it, with TLS or without.
-    pub(super) is_local: bool,
-    pub(super) has_tls: bool,
-}
-
 impl Connecting {
-    pub(super) fn new(login: Rc<Login>, startup: StartupMessage, client: ClientLeg) -> Self {
+    pub(super) fn new(login: Rc<Login>, startup: StartupMessage, client: ClientChannel) -> Self {
         let negotiation = Negotiation::Connecting;
         Connecting { login, startup, client, end: None, negotiation }
     }

@@ -37,6 +37,7 @@ mod cancelling;
 mod connecting;
 mod guard;
 mod injecting;
+mod legs;
 mod negotiation;
 mod password;
 mod role;
@@ -446,7 +447,7 @@ impl Session {
 
     /// Whose session it is, as soon as the StartupMessage has been read.
     pub fn login(&self) -> Option<&Login> {
-        self.shared_login().map(Rc::as_ref)
+        Some(self.shared_login()?)
     }
 
     /// Whether the database asks for the seal of the context; None without a key, and before the
@@ -540,9 +541,8 @@ impl Session {
     }
 
     fn end(&mut self, outcome: Option<Outcome>) {
-        let login = self.shared_login().cloned();
         self.outcome = self.outcome.take().or(outcome);
-        self.state = State::Ended(login);
+        self.state = State::Ended(self.shared_login().cloned());
         self.io = Io::default();
         self.io.action = Some(Action::Close);
     }
