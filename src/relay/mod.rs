@@ -164,9 +164,7 @@ impl<S: Stream> Relay<S> {
         let Some(upstream) = &mut self.upstream else { return Ok(false) };
         let connected = upstream.connect_result()?;
         if connected {
-            let is_needed = self.session.needs_address();
-            let end = if is_needed { upstream.local_address()? } else { None };
-            self.session.connected(end);
+            self.session.connected(|| upstream.local_address())?;
         }
         Ok(connected)
     }

@@ -3,6 +3,15 @@
 
 use super::Secured;
 
+/// One of the two network connections of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leg {
+    /// The one that the client opened.
+    Client,
+    /// The one that Multigres opens to PostgreSQL.
+    Upstream,
+}
+
 /// What is known of the client leg.
 #[derive(Clone, Copy)]
 pub(super) struct ClientChannel {
