@@ -1,5 +1,6 @@
 //! Plays stories with a session: feeds it in chunks of one size, collects what comes out.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -301,7 +302,7 @@ impl Play {
             if action == Action::Connect {
                 let said = self.session.output(Leg::Upstream);
                 assert!(said.is_empty(), "nothing is said before there is a connection");
-                self.session.connected(self.end.filter(|_| self.session.needs_address()));
+                let Ok(()) = self.session.connected(|| Ok::<_, Infallible>(self.end));
             }
         }
         self.to_client.extend(self.session.output(Leg::Client).split());
