@@ -229,7 +229,7 @@ fn addresses_are_read_in_every_form() {
 /// environment variable above it; without the comment signs it is a file that changes nothing.
 #[test]
 fn the_example_file_documents_every_setting() {
-    let example = include_str!("../multigres.conf.example");
+    let example = include_str!("../../multigres.conf.example");
     let defaults = Config::load(&Sources::default()).unwrap();
     assert_eq!(Config::load(&file(example)).unwrap(), defaults);
     let mut settings = String::new();
@@ -248,7 +248,7 @@ fn the_example_file_documents_every_setting() {
 
 #[test]
 fn the_readme_lists_every_setting() {
-    let readme = include_str!("../README.md");
+    let readme = include_str!("../../README.md");
     for setting in &SETTINGS {
         let default = Some(setting.default).filter(|text| !text.is_empty());
         let default = default.map(|text| format!(" `{text}`")).unwrap_or_default();
