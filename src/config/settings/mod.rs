@@ -1,324 +1,162 @@
-//! The list of all settings: name, environment variable, default, help, and how its text is read.
-//! Knows nothing of where a text comes from.
+//! Every setting, each in one entry: its name, the form of its value, its default, what it means,
+//! and the field that it fills. Knows nothing of where a value comes from.
+//!
+//! To add a setting, write its entry in the file of its section and the field that the entry fills.
+//! `UPDATE_DOCUMENTS=1 cargo test --test config` then writes it into `multigres.conf.example` and
+//! `docs/configuration.md`; `--help` takes it from here.
 
-use log::LevelFilter;
+mod isolation;
+mod listening;
+mod login;
+mod running;
+mod tenant;
+mod tls;
+mod upstream;
 
-use super::tls::{CLIENT_CERTS, CLIENT_TLS, NEGOTIATIONS, UPSTREAM_TLS, certificates, key, roots};
-use super::value::{
-    context_variables, duration, list, listen_hosts, port, positive_duration, separator, switch,
-    upstream_host, whole, word,
-};
-use super::{Draft, key_file};
-use crate::session::Auth;
-use crate::tenant::{GuardDemand, Pooler, SealBind, SealDemand};
+use super::Draft;
 
 /// One setting.
 pub struct Setting {
-    /// Its key in the file.
+    /// Its key in the file; the flag is the same with dashes.
     pub name: &'static str,
-    /// Its environment variable.
+    /// Its environment variable: the name in capitals behind `MULTIGRES_`.
     pub environment: &'static str,
-    /// The text of its default.
+    /// What its value looks like.
+    pub form: Form,
+    /// The default, as it would stand in the file.
     pub default: &'static str,
-    /// One line for `--help`.
-    pub help: &'static str,
-    /// What stands for the value in `--help`.
-    pub value: &'static str,
+    /// What it is, in one phrase: for `--help` and for tables.
+    pub summary: &'static str,
+    /// What it does and when to change it. Paragraphs have a blank line between them, the items
+    /// of a list begin with `- `; how the lines are broken does not matter.
+    pub doc: &'static str,
+    /// Fills its field, or says what is wrong with the value.
     pub(super) parse: fn(&mut Draft, &str) -> Result<(), String>,
 }
 
 impl Setting {
-    /// The name of its flag, without the two dashes.
+    /// Its flag, without the two dashes.
     pub fn flag(&self) -> String {
         self.name.replace('_', "-")
     }
+
+    /// Its line in `--help`.
+    pub fn help(&self) -> String {
+        let words = if let Form::Word(words) = self.form {
+            format!(" ({})", alternatives(words))
+        } else {
+            String::new()
+        };
+        let default = if self.default.is_empty() { "none" } else { self.default };
+        let summary = self.summary.replace('`', "");
+        format!("{summary}{words} [{default}] [{}]", self.environment)
+    }
 }
 
-/// Every setting there is.
-pub const SETTINGS: [Setting; 31] = [
-    Setting {
-        name: "port",
-        environment: "MULTIGRES_PORT",
-        default: "6432",
-        help: "port to listen on; 0 lets the kernel choose",
-        value: "PORT",
-        parse: |draft, text| set(&mut draft.port, port(text, 0)),
-    },
-    Setting {
-        name: "listen_host",
-        environment: "MULTIGRES_HOST",
-        default: "127.0.0.1",
-        help: "addresses, host names, * or unix socket directories to listen on",
-        value: "HOST[,...]",
-        parse: |draft, text| {
-            let hosts = listen_hosts(text).and_then(|hosts| {
-                if hosts.is_empty() { Err("at least one is needed".into()) } else { Ok(hosts) }
-            });
-            set(&mut draft.listen_host, hosts)
-        },
-    },
-    Setting {
-        name: "upstream_host",
-        environment: "MULTIGRES_UPSTREAM_HOST",
-        default: "127.0.0.1",
-        help: "address, host name or unix socket directory of PostgreSQL",
-        value: "HOST",
-        parse: |draft, text| set(&mut draft.upstream_host, upstream_host(text)),
-    },
-    Setting {
-        name: "upstream_port",
-        environment: "MULTIGRES_UPSTREAM_PORT",
-        default: "5432",
-        help: "port of PostgreSQL",
-        value: "PORT",
-        parse: |draft, text| set(&mut draft.upstream_port, port(text, 1)),
-    },
-    Setting {
-        name: "tenant_separator",
-        environment: "MULTIGRES_TENANT_SEPARATOR",
-        default: ".",
-        help: "stands between role and tenant in the user name",
-        value: "TEXT",
-        parse: |draft, text| set(&mut draft.tenant_separator, separator(text)),
-    },
-    Setting {
-        name: "context_variables",
-        environment: "MULTIGRES_CONTEXT_VARIABLES",
-        default: "app.current_tenant_id",
-        help: "custom parameters to bind, one for each value in the user name",
-        value: "NAME[,...]",
-        parse: |draft, text| set(&mut draft.context_variables, context_variables(text)),
-    },
-    Setting {
-        name: "value_separator",
-        environment: "MULTIGRES_VALUE_SEPARATOR",
-        default: ":",
-        help: "stands between two values in the user name",
-        value: "TEXT",
-        parse: |draft, text| set(&mut draft.value_separator, separator(text)),
-    },
-    Setting {
-        name: "superuser_bypass",
-        environment: "MULTIGRES_SUPERUSER_BYPASS",
-        default: "postgres",
-        help: "users that pass straight through; may be empty",
-        value: "USER[,...]",
-        parse: |draft, text| set(&mut draft.superuser_bypass, list(text)),
-    },
-    Setting {
-        name: "log_level",
-        environment: "MULTIGRES_LOG_LEVEL",
-        default: "info",
-        help: "off, error, warn, info, debug or trace",
-        value: "LEVEL",
-        parse: |draft, text| set(&mut draft.log_level, word(text, &LOG_LEVELS)),
-    },
-    Setting {
-        name: "auth",
-        environment: "MULTIGRES_AUTH",
-        default: "auto",
-        help: "auto, relay or password: who answers PostgreSQL's authentication request",
-        value: "MODE",
-        parse: |draft, text| {
-            let modes =
-                [("auto", Auth::Auto), ("relay", Auth::Relay), ("password", Auth::Password)];
-            set(&mut draft.auth, word(text, &modes))
-        },
-    },
-    Setting {
-        name: "login_timeout",
-        environment: "MULTIGRES_LOGIN_TIMEOUT",
-        default: "60s",
-        help: "from accepting a connection to the end of its login",
-        value: "TIME",
-        parse: |draft, text| set(&mut draft.login_timeout, positive_duration(text)),
-    },
-    Setting {
-        name: "upstream_connect_timeout",
-        environment: "MULTIGRES_UPSTREAM_CONNECT_TIMEOUT",
-        default: "10s",
-        help: "for one attempt to connect to one address of PostgreSQL",
-        value: "TIME",
-        parse: |draft, text| set(&mut draft.upstream_connect_timeout, positive_duration(text)),
-    },
-    Setting {
-        name: "idle_timeout",
-        environment: "MULTIGRES_IDLE_TIMEOUT",
-        default: "0",
-        help: "closes a session without a byte in either direction for so long; 0 never",
-        value: "TIME",
-        parse: |draft, text| {
-            let timeout = duration(text).map(|time| Some(time).filter(|time| !time.is_zero()));
-            set(&mut draft.idle_timeout, timeout)
-        },
-    },
-    Setting {
-        name: "max_connections",
-        environment: "MULTIGRES_MAX_CONNECTIONS",
-        default: "1000",
-        help: "client connections at once",
-        value: "COUNT",
-        parse: |draft, text| set(&mut draft.max_connections, whole(text, 1, 1_000_000)),
-    },
-    Setting {
-        name: "upstream_pooler",
-        environment: "MULTIGRES_UPSTREAM_POOLER",
-        default: "none",
-        help: "none or session: a pooler in session mode stands before PostgreSQL",
-        value: "MODE",
-        parse: |draft, text| {
-            let modes = [("none", Pooler::None), ("session", Pooler::Session)];
-            set(&mut draft.upstream_pooler, word(text, &modes))
-        },
-    },
-    Setting {
-        name: "allow_cleartext_password",
-        environment: "MULTIGRES_ALLOW_CLEARTEXT_PASSWORD",
-        default: "off",
-        help: "on or off: ask for passwords over unencrypted networks too",
-        value: "SWITCH",
-        parse: |draft, text| set(&mut draft.allow_cleartext_password, switch(text)),
-    },
-    Setting {
-        name: "seal_key_file",
-        environment: "MULTIGRES_SEAL_KEY_FILE",
-        default: "",
-        help: "file with the key that seals each context; see multigres seal-key",
-        value: "FILE",
-        parse: |draft, text| set(&mut draft.seal_key, unless_empty(text, key_file::read)),
-    },
-    Setting {
-        name: "seal_bind",
-        environment: "MULTIGRES_SEAL_BIND",
-        default: "address",
-        help: "address or none: whether a seal holds in one connection to PostgreSQL alone",
-        value: "BIND",
-        parse: |draft, text| {
-            let binds = [("address", SealBind::Address), ("none", SealBind::None)];
-            set(&mut draft.seal_bind, word(text, &binds))
-        },
-    },
-    Setting {
-        name: "seal",
-        environment: "MULTIGRES_SEAL",
-        default: "prefer",
-        help: "prefer or require: whether a database that is not sealed is served or refused",
-        value: "DEMAND",
-        parse: |draft, text| {
-            let demands = [("prefer", SealDemand::Prefer), ("require", SealDemand::Require)];
-            set(&mut draft.seal, word(text, &demands))
-        },
-    },
-    Setting {
-        name: "guard",
-        environment: "MULTIGRES_GUARD",
-        default: "prefer",
-        help: "off, prefer or require: whether the database is asked if its tables are protected",
-        value: "DEMAND",
-        parse: |draft, text| {
-            let demands = [
-                ("off", GuardDemand::Off),
-                ("prefer", GuardDemand::Prefer),
-                ("require", GuardDemand::Require),
-            ];
-            set(&mut draft.guard, word(text, &demands))
-        },
-    },
-    Setting {
-        name: "verify_ttl",
-        environment: "MULTIGRES_VERIFY_TTL",
-        default: "10s",
-        help: "how long a good answer to guard serves further logins of a role; 0 asks each time",
-        value: "TIME",
-        parse: |draft, text| set(&mut draft.verify_ttl, duration(text)),
-    },
-    Setting {
-        name: "tls_cert",
-        environment: "MULTIGRES_TLS_CERT",
-        default: "",
-        help: "PEM file: the certificate that clients are shown, and those up to its CA",
-        value: "FILE",
-        parse: |draft, text| set(&mut draft.tls.cert, unless_empty(text, certificates)),
-    },
-    Setting {
-        name: "tls_key",
-        environment: "MULTIGRES_TLS_KEY",
-        default: "",
-        help: "PEM file: the key of tls_cert; not encrypted",
-        value: "FILE",
-        parse: |draft, text| set(&mut draft.tls.key, unless_empty(text, key)),
-    },
-    Setting {
-        name: "tls",
-        environment: "MULTIGRES_TLS",
-        default: "",
-        help: "disable, allow or require TLS on the client leg; allow when tls_cert is set",
-        value: "MODE",
-        parse: |draft, text| {
-            set(&mut draft.tls.client, unless_empty(text, |text| word(text, &CLIENT_TLS)))
-        },
-    },
-    Setting {
-        name: "tls_client_ca",
-        environment: "MULTIGRES_TLS_CLIENT_CA",
-        default: "",
-        help: "PEM file: CAs of the certificates that clients are asked for",
-        value: "FILE",
-        parse: |draft, text| set(&mut draft.tls.client_ca, unless_empty(text, roots)),
-    },
-    Setting {
-        name: "tls_client_cert",
-        environment: "MULTIGRES_TLS_CLIENT_CERT",
-        default: "",
-        help: "request or require: whether a client may have none; require with tls_client_ca",
-        value: "MODE",
-        parse: |draft, text| {
-            set(&mut draft.tls.client_cert, unless_empty(text, |text| word(text, &CLIENT_CERTS)))
-        },
-    },
-    Setting {
-        name: "upstream_tls",
-        environment: "MULTIGRES_UPSTREAM_TLS",
-        default: "",
-        help: "disable, prefer, require, verify-ca or verify-full; prefer, on loopback disable",
-        value: "MODE",
-        parse: |draft, text| {
-            set(&mut draft.tls.upstream, unless_empty(text, |text| word(text, &UPSTREAM_TLS)))
-        },
-    },
-    Setting {
-        name: "upstream_tls_ca",
-        environment: "MULTIGRES_UPSTREAM_TLS_CA",
-        default: "",
-        help: "PEM file: CAs of PostgreSQL's certificate; the system's for verify-full if empty",
-        value: "FILE",
-        parse: |draft, text| set(&mut draft.tls.upstream_ca, unless_empty(text, roots)),
-    },
-    Setting {
-        name: "upstream_tls_cert",
-        environment: "MULTIGRES_UPSTREAM_TLS_CERT",
-        default: "",
-        help: "PEM file: a certificate to show to PostgreSQL",
-        value: "FILE",
-        parse: |draft, text| set(&mut draft.tls.upstream_cert, unless_empty(text, certificates)),
-    },
-    Setting {
-        name: "upstream_tls_key",
-        environment: "MULTIGRES_UPSTREAM_TLS_KEY",
-        default: "",
-        help: "PEM file: the key of upstream_tls_cert; not encrypted",
-        value: "FILE",
-        parse: |draft, text| set(&mut draft.tls.upstream_key, unless_empty(text, key)),
-    },
-    Setting {
-        name: "upstream_tls_negotiation",
-        environment: "MULTIGRES_UPSTREAM_TLS_NEGOTIATION",
-        default: "postgres",
-        help: "postgres or direct: TLS after asking, or from the first byte (PostgreSQL 17)",
-        value: "MODE",
-        parse: |draft, text| set(&mut draft.tls.negotiation, word(text, &NEGOTIATIONS)),
-    },
+/// What the value of a setting looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A port, at least this one.
+    Port(u16),
+    /// A whole number, at least the first and at most the second.
+    Count(usize, usize),
+    /// A time, which may be zero.
+    Time,
+    /// A time above zero.
+    TimeAboveZero,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// Printable ASCII characters.
+    Text,
+    /// The name of a file.
+    File,
+    /// An address, a host name, or a directory.
+    Host,
+    /// A list of hosts.
+    Hosts,
+    /// A list of custom parameters.
+    Parameters,
+    /// A list of users, which may be empty.
+    Users,
+}
+
+impl Form {
+    /// What stands for the value in `--help`.
+    pub fn placeholder(self) -> &'static str {
+        match self {
+            Form::Port(_) => "PORT",
+            Form::Count(..) => "COUNT",
+            Form::Time | Form::TimeAboveZero => "TIME",
+            Form::Word(_) => "WORD",
+            Form::Text => "TEXT",
+            Form::File => "FILE",
+            Form::Host => "HOST",
+            Form::Hosts => "HOST[,...]",
+            Form::Parameters => "NAME[,...]",
+            Form::Users => "USER[,...]",
+        }
+    }
+
+    /// The type of the value, with its unit and its limits.
+    pub fn description(self) -> String {
+        match self {
+            Form::Port(least) => format!("port, from {least} to 65535"),
+            Form::Count(least, most) => format!("whole number, from {least} to {most}"),
+            Form::Time => "time in s, or with a unit".into(),
+            Form::TimeAboveZero => "time in s, or with a unit; above zero".into(),
+            Form::Word(words) => alternatives(words),
+            Form::Text => "printable ASCII".into(),
+            Form::File => "file name".into(),
+            Form::Host => "host, address or directory".into(),
+            Form::Hosts => "list of hosts, addresses, directories".into(),
+            Form::Parameters => "list of parameter names".into(),
+            Form::Users => "list of user names".into(),
+        }
+    }
+}
+
+/// A heading with its settings, in the order of the documentation.
+pub struct Section {
+    /// The heading.
+    pub title: &'static str,
+    /// Its settings.
+    pub settings: &'static [Setting],
+}
+
+/// All settings.
+pub static SECTIONS: &[Section] = &[
+    listening::SECTION,
+    upstream::SECTION,
+    tenant::SECTION,
+    isolation::SECTION,
+    login::SECTION,
+    tls::SECTION,
+    running::SECTION,
 ];
+
+/// All settings, without their sections.
+pub fn settings() -> impl Iterator<Item = &'static Setting> {
+    SECTIONS.iter().flat_map(|section| section.settings)
+}
+
+/// `a, b or c`.
+fn alternatives(words: &[&str]) -> String {
+    match words {
+        [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
+        words => words.concat(),
+    }
+}
+
+/// The words of a table that says what each of them means.
+const fn words<T, const N: usize>(table: &[(&'static str, T); N]) -> [&'static str; N] {
+    let mut words = [""; N];
+    let mut at = 0;
+    while at < N {
+        words[at] = table[at].0;
+        at += 1;
+    }
+    words
+}
 
 fn unless_empty<T>(
     text: &str,
@@ -331,12 +169,3 @@ fn set<T>(field: &mut T, parsed: Result<T, String>) -> Result<(), String> {
     *field = parsed?;
     Ok(())
 }
-
-const LOG_LEVELS: [(&str, LevelFilter); 6] = [
-    ("off", LevelFilter::Off),
-    ("error", LevelFilter::Error),
-    ("warn", LevelFilter::Warn),
-    ("info", LevelFilter::Info),
-    ("debug", LevelFilter::Debug),
-    ("trace", LevelFilter::Trace),
-];
