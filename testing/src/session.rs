@@ -138,14 +138,14 @@ impl Play {
         let mut variables = vec!["app.current_tenant_id".into()];
         variables.extend(cast.two_variables.then(|| "App.User".into()));
         let policy = Policy {
-            tenant_separator: ".".into(),
-            value_separator: ":".into(),
             context_variables: variables,
-            superuser_bypass: vec!["postgres".into()],
             upstream_pooler: cast.pooler,
             seal: cast.seal(),
             guard: cast.guard,
+            ..Policy::default()
         };
+        // Names all settings that there are today; a new one need not be named.
+        #[allow(clippy::needless_update)]
         let settings = Settings {
             policy,
             auth: cast.auth,
@@ -154,6 +154,7 @@ impl Play {
             upstream_may_know_multigres: cast.upstream_may_know_multigres,
             client_tls: cast.client_tls,
             upstream_tls: cast.upstream_tls,
+            ..Settings::default()
         };
         Play {
             session: Session::new(Rc::new(settings), cast.client_place),
