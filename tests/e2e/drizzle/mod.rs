@@ -10,17 +10,16 @@ use std::path::Path;
 
 use postgres::{Client, NoTls};
 use tempfile::TempDir;
+use testing::{Cluster, Daemon, Run, count, npm_packages, sqlstate};
 
 use self::application::{Application, Commands, USERS};
 use crate::page::{Block, blocks};
-use crate::schema_tools::tools;
-use crate::support::{Cluster, Daemon, Run, count, sqlstate};
 
 const PAGE: &str = include_str!("../../../docs/drizzle-integration.md");
 
 #[test]
 fn the_application_of_the_page_serves_each_tenant_its_own_rows() {
-    let Some(tools) = tools() else { return };
+    let Some(tools) = npm_packages() else { return };
     let folder = TempDir::new_in(&tools).unwrap();
     let story = Story::begin(folder.path(), &tools);
     story.follow(None);
