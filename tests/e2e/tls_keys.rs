@@ -1,8 +1,6 @@
 //! A PostgreSQL whose key is of a kind that few have: Multigres takes what libpq takes.
 
-use testing::{
-    ACME, Authority, Cluster, Files, Identity, Run, binding, bound, contacts, sqlstate,
-};
+use testing::{ACME, Authority, Cluster, Files, Identity, Run, binding, bound, contacts, sqlstate};
 
 const KEYS: [(&str, &str); 3] = [
     (include_str!("../keys/p521.pem"), include_str!("../keys/p521.key")),
