@@ -11,8 +11,8 @@ pub mod linter;
 mod log;
 mod managed;
 pub mod network;
-mod npm;
 mod raw;
+mod schema_tools;
 mod seal;
 pub mod session;
 mod supervised;
@@ -26,8 +26,8 @@ pub use database::{
 };
 pub use fake_upstream::{FakeUpstream, Tamper, relay, swallow};
 pub use managed::Managed;
-pub use npm::npm_packages;
 pub use raw::{ErrorFields, Message, Raw, startup_message};
+pub use schema_tools::schema_tools;
 pub use seal::{SEAL_KEY, SealedLogin, TENANT_VARIABLE, sealed_options};
 pub use supervised::{Watchdog, send_signal};
 pub use tls_raw::{

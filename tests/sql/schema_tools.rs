@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use postgres::Client;
 use tempfile::TempDir;
-use testing::{cluster, count, npm_packages, set_up_database};
+use testing::{cluster, count, schema_tools, set_up_database};
 
 const DRIZZLE: &str = include_str!("schema_tools/drizzle.ts");
 const UNDECLARED: &str = include_str!("schema_tools/drizzle_undeclared.ts");
@@ -24,7 +24,7 @@ fn the_documented_declarations_are_the_tested_ones() {
 
 #[test]
 fn drizzle_push_is_refused_where_the_policies_are_not_declared() {
-    let Some(tools) = npm_packages() else { return };
+    let Some(tools) = schema_tools() else { return };
     let (database, mut owner) = notes("tools_drizzle");
     let before = shape(&mut owner);
     let said = drizzle(&tools, &database, UNDECLARED);
@@ -41,7 +41,7 @@ fn drizzle_push_is_refused_where_the_policies_are_not_declared() {
 
 #[test]
 fn typeorm_synchronize_takes_default_and_index_unless_they_are_declared() {
-    let Some(tools) = npm_packages() else { return };
+    let Some(tools) = schema_tools() else { return };
     let (database, mut owner) = notes("tools_typeorm");
     let before = shape(&mut owner);
     assert_eq!(synchronize(&tools, &database, "declared"), "");

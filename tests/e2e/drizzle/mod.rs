@@ -10,7 +10,7 @@ use std::path::Path;
 
 use postgres::{Client, NoTls};
 use tempfile::TempDir;
-use testing::{Cluster, Daemon, Run, count, npm_packages, sqlstate};
+use testing::{Cluster, Daemon, Run, count, schema_tools, sqlstate};
 
 use self::application::{Application, Commands, USERS};
 use crate::page::{Block, blocks};
@@ -19,7 +19,7 @@ const PAGE: &str = include_str!("../../../docs/drizzle-integration.md");
 
 #[test]
 fn the_application_of_the_page_serves_each_tenant_its_own_rows() {
-    let Some(tools) = npm_packages() else { return };
+    let Some(tools) = schema_tools() else { return };
     let folder = TempDir::new_in(&tools).unwrap();
     let story = Story::begin(folder.path(), &tools);
     story.follow(None);
