@@ -13,6 +13,7 @@ mod load;
 mod log_reader;
 mod login;
 mod logs;
+mod orms;
 mod page;
 mod passwords;
 mod pipe;
