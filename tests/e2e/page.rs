@@ -1,5 +1,5 @@
 //! The code blocks of a page in `docs/`, which name themselves: as a file of an application
-//! (`file=src/app.ts`) or as commands (`run=migrate`); and how commands are run. Knows nothing about
+//! (`file=src/app.ts`) or as commands (`run=migrate`); and how commands are run. Knows nothing of
 //! any one page.
 
 use std::collections::BTreeMap;
