@@ -23,6 +23,7 @@ mod settings;
 mod shared_role;
 mod signals;
 mod tls_client;
+mod tls_keys;
 mod tls_matrix;
 mod tls_upstream;
 mod wrong_answers;
