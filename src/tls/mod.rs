@@ -19,7 +19,8 @@ use rustls::{ClientConnection, ServerConnection, SupportedCipherSuite, Supported
 pub use client_leg::{ClientCertificate, ClientLeg};
 pub use end_point::end_point;
 pub use pem::{Chain, Identity, Key, Roots};
-pub use upstream_leg::{UpstreamLeg, Verification, server_name};
+pub use upstream_leg::{UpstreamLeg, server_name};
+pub use verify::Verification;
 
 /// What is needed to start TLS on either leg.
 #[derive(Clone, Debug, Default)]

@@ -13,7 +13,20 @@ use rustls::{
 };
 
 use super::algorithms::{Algorithms, BY_PSS_KEYS, SUPPORTED};
-use super::{Roots, Verification, der};
+use super::{Roots, der};
+
+/// What upstream must prove (PostgreSQL's manual, "libpq-ssl").
+///
+/// At every level it must prove that it has the key of the certificate that it shows.
+#[derive(Clone, Debug)]
+pub enum Verification {
+    /// Nothing else: `prefer`, and `require` without a CA. Good against whoever only listens.
+    AnyCertificate,
+    /// That one of these CAs knows it, by whatever name: `verify-ca`.
+    Chain(Roots),
+    /// And that the certificate is for the name or address that is dialled: `verify-full`.
+    ChainAndName(Roots),
+}
 
 /// [`Verification`], as rustls asks for it.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! Plays stories with a session: feeds it in chunks of one size, collects what comes out.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -137,14 +138,14 @@ impl Play {
         let mut variables = vec!["app.current_tenant_id".into()];
         variables.extend(cast.two_variables.then(|| "App.User".into()));
         let policy = Policy {
-            tenant_separator: ".".into(),
-            value_separator: ":".into(),
             context_variables: variables,
-            superuser_bypass: vec!["postgres".into()],
             upstream_pooler: cast.pooler,
             seal: cast.seal(),
             guard: cast.guard,
+            ..Policy::default()
         };
+        // Names all settings that there are today; a new one need not be named.
+        #[allow(clippy::needless_update)]
         let settings = Settings {
             policy,
             auth: cast.auth,
@@ -153,6 +154,7 @@ impl Play {
             upstream_may_know_multigres: cast.upstream_may_know_multigres,
             client_tls: cast.client_tls,
             upstream_tls: cast.upstream_tls,
+            ..Settings::default()
         };
         Play {
             session: Session::new(Rc::new(settings), cast.client_place),
@@ -301,7 +303,7 @@ impl Play {
             if action == Action::Connect {
                 let said = self.session.output(Leg::Upstream);
                 assert!(said.is_empty(), "nothing is said before there is a connection");
-                self.session.connected(self.end.filter(|_| self.session.needs_address()));
+                let Ok(()) = self.session.connected(|| Ok::<_, Infallible>(self.end));
             }
         }
         self.to_client.extend(self.session.output(Leg::Client).split());

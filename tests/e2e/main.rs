@@ -3,6 +3,7 @@
 //! They know the daemon's settings, its log lines and the wire, and nothing of its insides.
 
 mod addresses;
+mod drizzle;
 mod encodings;
 mod failures;
 mod guard_at_login;
@@ -12,6 +13,7 @@ mod load;
 mod log_reader;
 mod login;
 mod logs;
+mod page;
 mod passwords;
 mod pipe;
 mod refusals;

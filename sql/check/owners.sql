@@ -12,12 +12,15 @@ as $$
     -- Objects of other databases are none that this one can name.
     with owned as materialized (
         select d.classid, d.objid, d.objsubid, r.rolname
-        from pg_shdepend as d
+        -- OFFSET 0: what all other roles own, in every database, is not read.
+        from (select public.multigres_app_roles() offset 0) as app(id)
+        cross join lateral (
+            select s.* from pg_shdepend as s
+            where s.refclassid = 'pg_authid'::regclass and s.refobjid = app.id offset 0
+        ) as d
         join pg_roles as r on r.oid = d.refobjid
         join pg_database as b on b.datname = current_database()
-        where d.deptype = 'o' and d.refclassid = 'pg_authid'::regclass
-            and d.refobjid in (select public.multigres_app_roles())
-            and not r.rolsuper and r.oid <> (
+        where d.deptype = 'o' and not r.rolsuper and r.oid <> (
                 select p.proowner from pg_proc as p
                 where p.oid = 'public.current_tenant_id()'::regprocedure)
             and d.classid not in ('pg_largeobject'::regclass, 'pg_default_acl'::regclass,

@@ -231,7 +231,9 @@ begin
         from pg_index as x
         join pg_class as c on c.oid = x.indexrelid
         left join pg_tablespace as s on s.oid = c.reltablespace
-        left join pg_constraint as k on k.oid = multigres.index_constraint(index)
+        -- OFFSET 0: asked once, and not for each constraint there is.
+        cross join lateral (select multigres.index_constraint(index) as id offset 0) as own
+        left join pg_constraint as k on k.oid = own.id
         where x.indexrelid = index);
 end
 $$;
