@@ -1,6 +1,7 @@
 //! End-to-end tests: the daemon between real clients and a private PostgreSQL.
 //!
-//! They know the daemon's settings, its log lines and the wire, and nothing of its insides.
+//! They know the daemon's settings, its log lines and the wire, and nothing of its insides, except
+//! that SCRAM's server side, which no daemon uses yet, is tried in `passwords` and `scram_server`.
 
 mod addresses;
 mod check;
@@ -39,6 +40,7 @@ mod record;
 mod refusals;
 mod role_settings;
 mod schema_tools;
+mod scram_server;
 mod seal;
 mod seal_attacks;
 mod seal_default;
