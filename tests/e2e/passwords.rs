@@ -4,8 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use multigres::auth::scram::{Binding, Channel, Client, Secret, Server};
 use postgres::NoTls;
-
-use crate::support::{Daemon, TENANTS, cluster, sqlstate};
+use testing::{Daemon, TENANTS, cluster, sqlstate};
 
 /// What PostgreSQL leaves as it is, and what it does not: see `pg_saslprep` in `saslprep.c`.
 const PASSWORDS: [&str; 18] = [

@@ -7,7 +7,7 @@ use multigres::auth::scram::{Channel, Failure, Secret, Server};
 use multigres::tls::end_point;
 use postgres::NoTls;
 
-use crate::support::{
+use testing::{
     Authority, FakeUpstream, Message, PASSWORD, Raw, TENANTS, asked_tls_server, cluster, libpq,
     sqlstate,
 };
