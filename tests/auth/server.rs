@@ -18,8 +18,8 @@ const CLIENT_FINAL: &str = "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)
     p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=";
 const SERVER_FINAL: &str = "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=";
 
-/// What a server stores for the RFC's `pencil`.
-pub const STORED: &str = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$\
+/// The secret of the RFC's password, `pencil`.
+const STORED: &str = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$\
     WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
 
 const HASH: [u8; 32] = [7; 32];
@@ -36,7 +36,7 @@ fn challenged() -> Challenged {
     server(Channel::Unoffered).challenge(CLIENT_FIRST.as_bytes()).unwrap().1
 }
 
-/// What comes of an exchange of which these are the client's messages.
+/// The end of an exchange with these messages of the client's.
 fn outcome(first: &[u8], last: &[u8]) -> Result<String, Failure> {
     server(Channel::Unoffered).challenge(first)?.1.verify(last)
 }
@@ -224,7 +224,7 @@ fn our_client_and_our_server_believe_each_other() {
 }
 
 #[test]
-fn a_channel_that_ends_elsewhere_is_told_of() {
+fn a_channel_that_ends_elsewhere_is_refused() {
     let end_point = |byte| vec![byte; 32];
     let none = "n,,n=,r=x";
     let unaware = "y,,n=,r=x";
@@ -232,7 +232,7 @@ fn a_channel_that_ends_elsewhere_is_told_of() {
     let refused =
         |channel: &Channel, first: &str| server(channel.clone()).challenge(first.as_bytes()).err();
     let ours = Channel::EndPoint(end_point(1));
-    // Whoever took -PLUS out of the offer is found out by the client's flag.
+    // Somebody has taken -PLUS out of the offer.
     let told = refused(&Channel::Unbound, unaware);
     assert!(matches!(told, Some(Failure::Binding(_))), "{told:?}");
     for (channel, first) in [

@@ -6,7 +6,7 @@ use multigres::auth::scram::{Binding, Channel, Client, Secret, Server};
 use postgres::NoTls;
 use testing::{Daemon, TENANTS, cluster, sqlstate};
 
-/// What PostgreSQL leaves as it is, and what it does not: see `pg_saslprep` in `saslprep.c`.
+/// Passwords that PostgreSQL leaves as they are, and others: see `pg_saslprep` in `saslprep.c`.
 const PASSWORDS: [&str; 18] = [
     "plain",
     "with a space and 'quotes'",

@@ -1,5 +1,5 @@
-//! The server's side of SCRAM with the field's own clients, libpq's among them: the secret is what
-//! PostgreSQL has stored, the server is a few lines around ours.
+//! The server's side of SCRAM with the clients that applications use. The secret comes from
+//! PostgreSQL; the rest of the server is a few lines here.
 
 use std::io::{Read, Write};
 
@@ -15,13 +15,13 @@ use testing::{
 const SCRAM: &str = "SCRAM-SHA-256";
 const SCRAM_PLUS: &str = "SCRAM-SHA-256-PLUS";
 
-/// A server's side of a login, and what the client is to find out.
+/// The server's side of a login.
 #[derive(Clone)]
 struct Script {
     secret: Secret,
     /// The hash of the certificate that the server believes it has shown.
     end_point: Option<Vec<u8>>,
-    /// Whether somebody in between takes the -PLUS mechanism out of the offer.
+    /// Somebody in between takes the -PLUS mechanism out of the offer.
     hides_plus: bool,
 }
 
@@ -94,14 +94,14 @@ fn read_startup(stream: &mut impl Read) {
     stream.read_exact(&mut vec![0; length - 4]).expect("a StartupMessage");
 }
 
-/// What PostgreSQL stores for the password that every role has.
+/// PostgreSQL's own secret of the password that every role has.
 fn stored() -> Secret {
     let sql = "select rolpassword from pg_authid where rolname = 'scram_user'";
     let row = cluster().superuser("postgres").query_one(sql, &[]).unwrap();
     Secret::parse(row.get(0)).unwrap()
 }
 
-/// What psql says of a login to this server.
+/// The answer of psql to a login to this server.
 fn psql(port: u16, options: &str) -> Option<Result<String, String>> {
     let host = "host=127.0.0.1 gssencmode=disable";
     let conninfo = format!("{host} port={port} user=app_user.acme dbname=x {options}");
@@ -166,7 +166,7 @@ fn libpq_binds_the_channel_and_finds_out_who_is_in_between() {
     }
     let other = [1; 32];
     let refused = [
-        (Some(hash.as_slice()), true, "somebody is in between"),
+        (Some(hash.as_slice()), true, "has not seen the offer"),
         (Some(&other), false, "the channel binding is not that of this connection"),
     ];
     for (end_point, hides_plus, part) in refused {

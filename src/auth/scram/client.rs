@@ -8,12 +8,12 @@ use zeroize::Zeroizing;
 use super::{Key, attributes, decode, encode, hmac, is_nonce, keyed, positive_number, salted};
 use crate::auth::saslprep;
 
-/// What is said of channel binding, in the header that both sides hash.
+/// How the channel is bound. The header of the first message says it, and both sides hash it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Binding {
-    /// There is no TLS to bind to: `n`.
+    /// Not at all, without TLS: `n`.
     Unsupported,
-    /// There is, and the server does not offer to bind to it: `y`.
+    /// Not at all, since the server does not offer it: `y`.
     Unoffered,
     /// To the hash of the server's certificate, `tls-server-end-point` of RFC 5929: `p`.
     EndPoint(Vec<u8>),
@@ -26,7 +26,7 @@ pub struct Client {
     nonce: String,
     /// Its first message without the header.
     bare: String,
-    /// What the server's proof must be, once the client's has been given.
+    /// The proof that the server must give, once the client has given its own.
     server: Option<Expected>,
 }
 

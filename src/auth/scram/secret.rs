@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::{Key, decode, encode, hmac, key, positive_number, salted};
 use crate::auth::saslprep;
 
-/// What a server stores for a password: enough to verify a client, too little to log in as one.
+/// A password in the form that a server stores: enough to verify a client, too little to log in.
 #[derive(Clone)]
 pub struct Secret {
     /// At least 1.

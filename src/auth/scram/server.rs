@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::{Secret, attributes, encode, hmac, is_nonce, key};
 
-/// What the client has chosen, and what it was offered.
+/// The mechanism that the client has chosen, and whether it was offered the other one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Channel {
     /// SCRAM-SHA-256, and the -PLUS mechanism was not offered.
@@ -19,15 +19,15 @@ pub enum Channel {
     EndPoint(Vec<u8>),
 }
 
-/// Why a client is not who it says.
+/// Why a client is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// It breaks the protocol: SQLSTATE 08P01.
     Protocol(&'static str),
-    /// Its TLS does not end here, or somebody has changed what it was offered: SQLSTATE 28000.
+    /// Its TLS does not end here, or somebody in between has changed the offer: SQLSTATE 28000.
     Binding(&'static str),
-    /// It does not know the password, or the login does not exist: SQLSTATE 28P01. Nothing tells
-    /// which of them.
+    /// It does not know the password, or the login does not exist: SQLSTATE 28P01. Which of them
+    /// is unknown here, too.
     Proof,
 }
 
@@ -41,7 +41,7 @@ pub struct Server {
 /// A server that waits for the client's proof.
 pub struct Challenged {
     secret: Secret,
-    /// What the client must say of the channel.
+    /// The attribute `c=` that the client must send.
     binding: String,
     nonce: String,
     /// The AuthMessage of RFC 5802 up to the client's last message.
@@ -133,7 +133,7 @@ impl Channel {
             | (Channel::Unbound, "n")
             | (Channel::EndPoint(_), END_POINT) => Ok(()),
             (Channel::Unbound, "y") => Err(Failure::Binding(
-                "the client was not told that channel binding is offered: somebody is in between",
+                "channel binding is offered and the client has not seen the offer",
             )),
             (Channel::EndPoint(_), "n" | "y") => Err(Failure::Protocol(
                 "the client has chosen SCRAM-SHA-256-PLUS and does not bind the channel",
