@@ -4,15 +4,10 @@
 use std::mem;
 
 use super::authenticating::{Authenticated, Authenticating};
-use super::await_startup::{AwaitStartup, Wanted};
-use super::cancelling::Cancelling;
-use super::connecting::{Connected, Connecting};
-use super::injecting::{Bound, Findings, Injecting};
-use super::io::{ClientIo, UpstreamIo};
-use super::legs::{ClientChannel, Legs};
-use super::negotiation::Negotiation;
-use super::step::Step;
 use super::{Action, Outcome, Session};
+use crate::backend::{Binding, Bound, Cancelling, Connected, Connecting, Findings, Negotiation};
+use crate::client::{AwaitStartup, Wanted};
+use crate::login::{ClientChannel, ClientIo, Legs, Step, UpstreamIo};
 use crate::refusal::{Fault, Refusal};
 use crate::tenant::{Context, Identity};
 
@@ -29,7 +24,7 @@ pub(super) enum LoginState {
     AwaitStartup(AwaitStartup),
     Connecting(Box<Connecting>, ClientChannel),
     Authenticating(Box<Authenticating>, Context),
-    Injecting(Box<Injecting>),
+    Binding(Box<Binding>),
 }
 
 impl Session {
@@ -98,14 +93,14 @@ impl Session {
                     Identity::Tenant(_) => {
                         forward_early_bytes(client, upstream);
                         let context = mem::replace(context, Context::none());
-                        let state = Injecting::new(login, context, &ok, *is_verdict_kept);
-                        State::Login(LoginState::Injecting(Box::new(state)))
+                        let state = Binding::new(login, context, &ok, *is_verdict_kept);
+                        State::Login(LoginState::Binding(Box::new(state)))
                     }
                 })
             }
-            State::Login(LoginState::Injecting(state)) => {
+            State::Login(LoginState::Binding(state)) => {
                 if client.is_gone() {
-                    sometimes!(LeftInjecting);
+                    sometimes!(LeftBinding);
                     return Ok(Step::ClientLeft);
                 }
                 let step = state.step(upstream, &settings.policy)?;
@@ -131,7 +126,7 @@ impl Session {
     }
 
     pub(super) fn is_binding(&self) -> bool {
-        matches!(&self.state, State::Login(LoginState::Injecting(_)))
+        matches!(&self.state, State::Login(LoginState::Binding(_)))
     }
 }
 
@@ -143,7 +138,7 @@ impl LoginState {
             LoginState::Authenticating(state, _) if state.waits_for_client() => Fault::Client,
             LoginState::Connecting(..)
             | LoginState::Authenticating(..)
-            | LoginState::Injecting(_) => Fault::Upstream,
+            | LoginState::Binding(_) => Fault::Upstream,
         }
     }
 }
@@ -167,7 +162,7 @@ fn forward_early_bytes(client: &mut ClientIo, upstream: &mut UpstreamIo) {
     }
 }
 
-fn leak_held(state: &mut Injecting, client: &mut ClientIo) {
+fn leak_held(state: &mut Binding, client: &mut ClientIo) {
     if mutant!(HeldLeaks) {
         client.output.unsplit(mem::take(&mut state.held));
     }

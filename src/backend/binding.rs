@@ -5,25 +5,25 @@ use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::io::UpstreamIo;
+use super::guard::{self, Guard};
 use super::role::{SESSION_COLUMNS, is_owner, is_privileged, setting_hint};
 use super::role::{set_column, users_columns, written};
+use super::seal;
 use super::seal::{IS_SEALED_COLUMN, KEYS_REACHED_COLUMN, SEAL_KEYS_COLUMN, not_bound};
-use super::step::Step;
-use super::{Guard, guard, seal};
+use crate::login::{Step, UpstreamIo};
 use crate::protocol::backend::{self, tag};
 use crate::protocol::{Message, frontend};
 use crate::refusal::{Fault, Refusal};
 use crate::tenant::{Context, GuardDemand, Identity, Login, Policy, Pooler, SealDemand, Tenant};
 
 /// Holds back what upstream says until the injected batch has been answered exactly right.
-pub(super) struct Injecting {
+pub(crate) struct Binding {
     login: Rc<Login>,
     context: Context,
     /// The database's guard need not be asked again.
     is_verdict_kept: bool,
     /// AuthenticationOk and all that follows, for the client, up to ReadyForQuery.
-    pub(super) held: BytesMut,
+    pub(crate) held: BytesMut,
     /// How much of it is notices.
     notice_bytes: usize,
     backend_pid: Option<i32>,
@@ -32,19 +32,19 @@ pub(super) struct Injecting {
 }
 
 /// The context is bound, and that is proved.
-pub(super) struct Bound {
+pub(crate) struct Bound {
     /// AuthenticationOk and all that followed, for the client, with a ReadyForQuery as the last.
-    pub(super) held: BytesMut,
-    pub(super) findings: Findings,
+    pub(crate) held: BytesMut,
+    pub(crate) findings: Findings,
 }
 
 /// What the answer to the batch says of the database.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Findings {
+pub(crate) struct Findings {
     /// Whether it asks for seals; `None` without a key.
-    pub(super) sealed: Option<bool>,
+    pub(crate) sealed: Option<bool>,
     /// What its guard has said; `None` where nobody asks.
-    pub(super) guard: Option<Guard>,
+    pub(crate) guard: Option<Guard>,
 }
 
 enum Progress {
@@ -73,8 +73,8 @@ enum Expected {
     ReadyForQuery,
 }
 
-impl Injecting {
-    pub(super) fn new(
+impl Binding {
+    pub(crate) fn new(
         login: Rc<Login>,
         context: Context,
         authentication_ok: &Message,
@@ -82,7 +82,7 @@ impl Injecting {
     ) -> Self {
         let mut held = BytesMut::new();
         held.extend_from_slice(authentication_ok.as_bytes());
-        Injecting {
+        Binding {
             login,
             context,
             is_verdict_kept,
@@ -94,7 +94,7 @@ impl Injecting {
         }
     }
 
-    pub(super) fn step(
+    pub(crate) fn step(
         &mut self,
         io: &mut UpstreamIo,
         policy: &Policy,

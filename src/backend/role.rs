@@ -123,7 +123,7 @@ pub(super) const SESSION_COLUMNS: &str = "CASE WHEN EXISTS (SELECT FROM pg_catal
     ELSE 0 END, pg_catalog.pg_backend_pid()";
 
 /// Where the setting is not known.
-pub(super) const SETTINGS_HINT: &str = "A setting of the role or the database may be the cause: \
+pub(crate) const SETTINGS_HINT: &str = "A setting of the role or the database may be the cause: \
     pg_db_role_setting lists them, and ALTER ROLE ... RESET takes one away.";
 
 /// What PostgreSQL says when one of its limits has come, which a role can set for itself.
