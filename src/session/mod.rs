@@ -19,7 +19,7 @@
 //!                   │   │   └──────┘                                      │
 //!       bypass:     │   │ AuthenticationOk (held from here on)            │
 //!  AuthenticationOk │   ▼                                                 │
-//!                   │  Binding                                              │
+//!                   │  Binding                                            │
 //!                   │   │ the answer to the batch is exactly right        │
 //!                   ▼   ▼ (what was held is let through)                  ▼
 //!                  Piping                                               Ended

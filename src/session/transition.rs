@@ -5,7 +5,9 @@ use std::mem;
 
 use super::authenticating::{Authenticated, Authenticating};
 use super::{Action, Outcome, Session};
-use crate::backend::{Binding, Bound, Cancelling, Connected, Connecting, Findings, Negotiation};
+use crate::backend::{
+    Batch, Binding, Bound, Cancelling, Connected, Connecting, Findings, Negotiation,
+};
 use crate::client::{AwaitStartup, Wanted};
 use crate::login::{ClientChannel, ClientIo, Legs, Step, UpstreamIo};
 use crate::refusal::{Fault, Refusal};
@@ -90,11 +92,10 @@ impl Session {
                         *action = Some(Action::Pipe);
                         open_pipe(client, upstream, Findings::default())
                     }
-                    Identity::Tenant(_) => {
+                    Identity::Tenant(tenant) => {
                         forward_early_bytes(client, upstream);
-                        let context = mem::replace(context, Context::none());
-                        let state = Binding::new(login, context, &ok, *is_verdict_kept);
-                        State::Login(LoginState::Binding(Box::new(state)))
+                        let batch = Batch::new(tenant, context, &settings.policy, *is_verdict_kept);
+                        State::Login(LoginState::Binding(Box::new(Binding::new(batch, &ok))))
                     }
                 })
             }
@@ -103,7 +104,7 @@ impl Session {
                     sometimes!(LeftBinding);
                     return Ok(Step::ClientLeft);
                 }
-                let step = state.step(upstream, &settings.policy)?;
+                let step = state.step(upstream)?;
                 leak_held(state, client);
                 step.map(|Bound { held, findings }| {
                     client.output.unsplit(held);
