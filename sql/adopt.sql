@@ -42,7 +42,7 @@ begin
         select distinct c.oid::regclass as relation, pg_get_userbyid(c.relowner) as owner
         from pg_policy as p join pg_class as c on c.oid = p.polrelid
         where starts_with(p.polname::text, 'multigres_isolation') and c.relpersistence <> 't'
-            and not multigres.counts(c.oid)
+            and not multigres.counts(p.polrelid)
         order by 1
     loop
         raise warning '% has a policy of Multigres, and is not recorded: % owns it',

@@ -915,7 +915,7 @@ begin
         from pg_policy as q join pg_class as c on c.oid = q.polrelid
         where starts_with(q.polname::text, 'multigres_isolation') and not c.relrowsecurity
             and c.relpersistence <> 't'
-            and (multigres.counts(c.oid) or not exists (select from multigres.protected))
+            and (multigres.counts(q.polrelid) or not exists (select from multigres.protected))
             and not exists (select from multigres.protected as p where p.relation = c.oid)
             and multigres.reaches(role, c.oid)
         union all

@@ -25,7 +25,7 @@ begin
         from pg_policy as p join pg_class as c on c.oid = p.polrelid
         where starts_with(p.polname::text, 'multigres_isolation')
             and c.oid not in (select d.relation from multigres.dimensions as d)
-            and multigres.counts(c.oid)
+            and multigres.counts(p.polrelid)
         order by 1
     loop
         as_made := true;

@@ -7,10 +7,8 @@ use std::rc::Rc;
 use bytes::{Bytes, BytesMut};
 use multigres::protocol::{FirstPacket, StartupMessage, backend, frontend};
 use multigres::protocol::{take_first_packet, take_message};
-use multigres::session::{
-    Action, Auth, ClientPlace, ClientTls, Leg, Session, Settings, Stage, UpstreamTls,
-};
-use multigres::tenant::{GuardDemand, Policy, Pooler};
+use multigres::session::{Action, Auth, ClientPlace, Leg, Session, Settings, Stage};
+use multigres::tenant::{GuardDemand, Policy};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -126,24 +124,8 @@ struct Played {
 /// All that the client says first, then all that upstream says, cut into pieces of these sizes in
 /// turn.
 fn play(auth: Auth, client: &[u8], upstream: &[u8], cuts: &[usize]) -> Played {
-    let policy = Policy {
-        tenant_separator: ".".into(),
-        value_separator: ":".into(),
-        context_variables: vec!["app.current_tenant_id".into()],
-        superuser_bypass: vec![],
-        upstream_pooler: Pooler::None,
-        seal: None,
-        guard: GuardDemand::Off,
-    };
-    let settings = Settings {
-        policy,
-        auth,
-        allow_cleartext_password: false,
-        upstream_is_local: true,
-        upstream_may_know_multigres: false,
-        client_tls: ClientTls::Disabled,
-        upstream_tls: UpstreamTls::Disabled,
-    };
+    let policy = Policy { superuser_bypass: vec![], guard: GuardDemand::Off, ..Policy::default() };
+    let settings = Settings { policy, auth, upstream_is_local: true, ..Settings::default() };
     let mut session = Session::new(Rc::new(settings), ClientPlace::Loopback);
     let mut actions = Vec::new();
     let mut sizes = cuts.iter().cycle();

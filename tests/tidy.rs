@@ -317,7 +317,7 @@ fn split_group(group: &str) -> Vec<&str> {
 }
 
 fn all_rust_files() -> Vec<PathBuf> {
-    let folders = ["src", "tests", "sim/src", "sim/tests"];
+    let folders = ["src", "tests", "testing/src", "sim/src", "sim/tests"];
     folders.iter().flat_map(|folder| rust_files(&root().join(folder))).collect()
 }
 

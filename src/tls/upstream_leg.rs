@@ -31,8 +31,7 @@ impl UpstreamLeg {
         identity: Option<Identity>,
     ) -> Result<Self, String> {
         let provider = super::provider();
-        let verifier =
-            UpstreamVerifier::new(verification, provider.signature_verification_algorithms);
+        let verifier = UpstreamVerifier::new(verification);
         let config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(VERSIONS)
             .map_err(|error| error.to_string())?

@@ -7,10 +7,11 @@ use std::path::Path;
 use postgres::config::{SslMode, SslNegotiation};
 use postgres::{Client, Config, NoTls};
 
-use crate::support::{
+use testing::{
     ACME, Cluster, DEADLINE, Daemon, Files, Message, Offer, PASSWORD, Raw, SSL_REQUEST, TENANTS,
     TlsClient, asked_tls_client, cluster, contacts, sqlstate, startup_message, tls_client,
 };
+
 use crate::tls_matrix::stage;
 
 /// A login at the daemon by name, so that its certificate is verified.
@@ -83,7 +84,7 @@ fn without_a_certificate_tls_is_declined() {
 fn client_certificates_are_asked_for_and_verified() {
     let stage = stage();
     let good = stage.authority.certify("some_client", &[]);
-    let foreign = crate::support::Authority::new().certify("some_client", &[]);
+    let foreign = testing::Authority::new().certify("some_client", &[]);
     for (demand, without) in [("request", true), ("require", false)] {
         let daemon = stage
             .offering("own")

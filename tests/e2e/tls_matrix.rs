@@ -8,8 +8,7 @@ use std::sync::OnceLock;
 
 use postgres::NoTls;
 use postgres::config::{ChannelBinding, SslMode, SslNegotiation};
-
-use crate::support::{Authority, Cluster, Daemon, Files, PASSWORD, Run, TENANTS, libpq, shortened};
+use testing::{Authority, Cluster, Daemon, Files, PASSWORD, Run, TENANTS, libpq, shortened};
 
 /// A cluster with TLS, and daemons before it that differ in their upstream legs.
 pub(crate) struct Stage {

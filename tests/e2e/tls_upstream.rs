@@ -4,11 +4,12 @@
 use std::io::{Read, Write};
 use std::sync::mpsc;
 
-use crate::support::{
+use testing::{
     ACME, Authority, Daemon, FakeUpstream, Files, Identity, Message, Offer, PASSWORD, Raw, Run,
     SSL_REQUEST, TENANTS, asked_tls_client, asked_tls_server, binding, bound, cluster, contacts,
     sqlstate, startup_message, swallow, tls_server,
 };
+
 use crate::tls_matrix::stage;
 
 /// What an upstream with this certificate hears of a login inside TLS, and how that ends for the

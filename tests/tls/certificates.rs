@@ -149,7 +149,7 @@ fn ca_params(name: &str) -> CertificateParams {
 }
 
 /// Tag and content of the first element, and what stands behind it.
-fn element(input: &[u8]) -> (u8, &[u8], &[u8]) {
+pub fn element(input: &[u8]) -> (u8, &[u8], &[u8]) {
     let (header, length) = match input[1] {
         0x81 => (3, input[2].into()),
         0x82 => (4, u16::from_be_bytes([input[2], input[3]]).into()),

@@ -5,5 +5,6 @@ mod certificates;
 mod client_leg;
 mod end_point;
 mod handshake;
+mod other_keys;
 mod settings;
 mod upstream_leg;
