@@ -17,7 +17,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("session", &["auth", "backend", "client", "login", "protocol", "refusal", "tenant"]),
     ("net", &[]),
     ("tls", &[]),
-    ("relay", &["net", "session", "tls"]),
+    ("relay", &["login", "net", "session", "tls"]),
     ("proxy", &["net", "refusal", "relay", "session", "tenant", "tls"]),
     ("server", &["net", "proxy"]),
     ("config", &["net", "proxy", "session", "tenant", "tls"]),
@@ -71,6 +71,14 @@ fn imports_point_one_way() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn the_pipe_does_not_know_the_session() {
+    for (file, line, code) in code_of("relay") {
+        let is_joint = file.ends_with("relay/mod.rs");
+        assert!(is_joint || !code.contains("session"), "{}:{line}", file.display());
     }
 }
 

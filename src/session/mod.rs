@@ -64,7 +64,7 @@ pub enum Action {
     StartTls(Leg),
     /// Write what the upstream output holds if that can be done at once, then close the leg.
     DropUpstream,
-    /// Write both outputs, then move bytes without asking the session again.
+    /// Take both outputs, write them, then move bytes without asking the session again.
     Pipe,
     /// Close both legs at once.
     Close,
@@ -334,15 +334,6 @@ impl Session {
     /// What is to be done before anything else is fed.
     pub fn next_action(&mut self) -> Option<Action> {
         self.action.take()
-    }
-
-    /// Gives the memory of emptied outputs back, which the pipe has no use for.
-    pub fn shrink(&mut self) {
-        for output in [&mut self.client.output, &mut self.upstream.output] {
-            if output.is_empty() {
-                *output = BytesMut::new();
-            }
-        }
     }
 
     /// Where the session stands.
