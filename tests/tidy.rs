@@ -6,15 +6,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer of `src/` with the layers it may name; `docs/architecture.md` draws it.
-const LAYERS: [(&str, &[&str]); 14] = [
+const LAYERS: [(&str, &[&str]); 17] = [
     ("protocol", &[]),
     ("refusal", &["protocol"]),
     ("tenant", &["protocol", "refusal"]),
     ("auth", &[]),
-    ("session", &["auth", "protocol", "refusal", "tenant"]),
+    ("login", &["protocol", "refusal", "tenant"]),
+    ("client", &["login", "protocol", "refusal", "tenant"]),
+    ("backend", &["login", "protocol", "refusal", "tenant"]),
+    ("session", &["auth", "backend", "client", "login", "protocol", "refusal", "tenant"]),
     ("net", &[]),
     ("tls", &[]),
-    ("relay", &["net", "session", "tls"]),
+    ("relay", &["login", "net", "session", "tls"]),
     ("proxy", &["net", "refusal", "relay", "session", "tenant", "tls"]),
     ("server", &["net", "proxy"]),
     ("config", &["net", "proxy", "session", "tenant", "tls"]),
@@ -27,8 +30,10 @@ const LAYERS: [(&str, &[&str]); 14] = [
 const PROBE: &str = "probe";
 
 /// Layers that must run the same in a simulator: bytes, values and time come in as arguments.
-const PURE: [&str; 8] =
-    ["protocol", "refusal", "tenant", "session", "tls", "net", "relay", "proxy"];
+const PURE: [&str; 11] = [
+    "protocol", "refusal", "tenant", "login", "client", "backend", "session", "tls", "net",
+    "relay", "proxy",
+];
 
 const IMPURE: [&str; 19] = [
     "Instant::now",
@@ -66,6 +71,14 @@ fn imports_point_one_way() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn the_pipe_does_not_know_the_session() {
+    for (file, line, code) in code_of("relay") {
+        let is_joint = file.ends_with("relay/mod.rs");
+        assert!(is_joint || !code.contains("session"), "{}:{line}", file.display());
     }
 }
 
