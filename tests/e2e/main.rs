@@ -18,6 +18,7 @@ mod orms;
 mod page;
 mod passwords;
 mod pipe;
+mod quick_start;
 mod refusals;
 mod role_settings;
 mod scram_server;
