@@ -123,3 +123,9 @@ fn passwords_are_prepared_as_postgresql_does() {
     }
     assert_eq!(*prepare(b"\xff\xc2\xaa"), *b"\xff\xc2\xaa");
 }
+
+#[test]
+#[should_panic(expected = "a nonce is printable")]
+fn the_clients_nonce_holds_no_comma() {
+    Client::new(b"pencil", Binding::Unsupported, "a,b".into());
+}
