@@ -1,5 +1,5 @@
-//! The user name and the parameters of a StartupMessage: which tenant they name, which name none, and
-//! which would choose another one. Refused, they are refused before upstream is dialled.
+//! The user name and the parameters of a StartupMessage: which tenant they name, which name none,
+//! and which would choose another one. Refused, they are refused before upstream is dialled.
 
 use multigres::session::Stage;
 
