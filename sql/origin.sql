@@ -70,6 +70,16 @@ begin
             execute 'drop function ' || old;
         end if;
     end loop;
+    -- Findings had no name.
+    for old in
+        select p.oid::regprocedure from pg_proc as p
+        where (p.pronamespace = 'public'::regnamespace and p.proname ~ '^multigres_check'
+                or p.pronamespace = to_regnamespace('multigres')
+                    and p.proname ~ '^(check_|cascades$|login_settings$)')
+            and 'severity' = any (p.proargnames) and not 'lint' = any (p.proargnames)
+    loop
+        execute 'drop function ' || old;
+    end loop;
     if pg_get_function_result(to_regprocedure('public.multigres_status()'))
         not like '%variable text%'
     then

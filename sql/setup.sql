@@ -34,6 +34,7 @@ set local search_path = pg_catalog, pg_temp;
 \ir guard.sql
 \ir upgrade.sql
 \ir alter.sql
+\ir check/lints.sql
 \ir check/privileges.sql
 \ir check/settings.sql
 \ir check/role.sql
@@ -44,6 +45,7 @@ set local search_path = pg_catalog, pg_temp;
 \ir check/indexes.sql
 \ir check/views.sql
 \ir check/triggers.sql
+\ir check/connections.sql
 \ir check/installation.sql
 \ir check/owners.sql
 \ir check/functions.sql

@@ -76,15 +76,15 @@ $$;
 
 
 create or replace function multigres.check_owned()
-returns table (severity text, object text, problem text, fix text)
+returns table (lint text, object text, problem text, fix text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
     -- Tables of tenants and schemas have findings of their own.
-    select 'error', format('%s %s', o.kind, o.name),
+    select 'object_owned_by_tenants', format('%s %s', o.kind, o.name),
         case when o.owner = 'app_user' then 'belongs to app_user'
             else format('belongs to %I, which app_user can become', o.owner) end
-            || ': a tenant can change code that runs in other sessions',
+            || ': a tenant can change code that runs in the sessions of others',
         o.fix
     from multigres.owned_by_app() as o
     where o.class <> 'pg_namespace'::regclass
@@ -95,9 +95,10 @@ as $$
                     select i.column_name from public.multigres_isolations() as i))))
     union all
     -- The function may be a temporary one: CREATE on a schema is not needed.
-    select 'error', format('%s %s', case c.relkind when 'v' then 'view'
+    select 'trigger_granted_on_shared_table',
+        format('%s %s', case c.relkind when 'v' then 'view'
             when 'f' then 'foreign table' else 'table' end, c.oid::regclass),
-        'app_user has TRIGGER on it: a tenant''s trigger runs in every session that writes it',
+        'app_user has TRIGGER on it: a tenant''s trigger runs in every session that writes to it',
         public.multigres_revoke_table(c.oid, 'TRIGGER')
     from pg_class as c
     where c.relkind in ('r', 'p', 'v', 'f') and c.relacl is not null
@@ -110,7 +111,7 @@ $$;
 
 -- Who logs in as the owner of a protected table, or as a member of it.
 create or replace function multigres.check_owners()
-returns table (severity text, object text, problem text, fix text)
+returns table (lint text, object text, problem text, fix text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -131,9 +132,9 @@ as $$
         where r.rolcanlogin and not r.rolsuper and not r.rolbypassrls
         group by r.oid, r.rolname
     )
-    select 'error', format('role %I', p.rolname),
-        format('has the rights of app_user, so it can log in as a tenant, and as %s switch '
-            'row-level security off', p.owners),
+    select 'owner_logs_in_as_tenant', format('role %I', p.rolname),
+        format('has the rights of app_user, so it can log in as a tenant, and those of %s, so it '
+            'can disable row-level security', p.owners),
         string_agg(format('revoke %I from %I', m.rolname, p.rolname), '; ')
     from people as p
     join pg_auth_members as a on a.member = p.id
@@ -144,8 +145,8 @@ as $$
     group by p.rolname, p.owners
     union all
     -- BYPASSRLS for it would hold for its views and functions too.
-    select 'warning', format('role %I', p.rolname),
-        format('policies hold it silently as the owner of %s%s: its UPDATE changes no row, and '
+    select 'owner_sees_no_row', format('role %I', p.rolname),
+        format('owns %s%s and sees no row of it, without an error: its UPDATE changes no row, and '
             'its materialized views are empty', p.example,
             case when p.tables > 1 then format(' and %s more', p.tables - 1) else '' end),
         format('alter role %I set row_security = off', p.rolname)
