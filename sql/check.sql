@@ -1,5 +1,5 @@
--- multigres_check(): a linter. It finds what in this database could show app_user the rows of another
--- tenant, let it write them, or tell it that they exist; each finding has the SQL that fixes it.
+-- multigres_check(): a linter. It finds what in this database could show app_user the rows of
+-- another tenant, let it write them, or tell it that they exist; each finding has its fix in SQL.
 --
 --     psql -U postgres -d DB -c "select * from multigres_check()"
 --
@@ -59,19 +59,5 @@ as $$
 $$;
 
 
-do $$
-declare
-    function regprocedure;
-begin
-    for function in
-        select p.oid::regprocedure from pg_proc as p
-        where p.pronamespace = 'public'::regnamespace
-            and p.proname in ('multigres_check', 'multigres_app_roles',
-                'multigres_reached', 'multigres_revoke', 'multigres_revoke_table',
-                'multigres_isolations')
-    loop
-        execute format('alter function %s owner to current_user', function);
-        execute format('revoke all on function %s from public', function);
-    end loop;
-end
-$$;
+alter function public.multigres_check() owner to current_user;
+revoke all on function public.multigres_check() from public;

@@ -260,7 +260,7 @@ end
 $define$;
 
 
-create or replace function public.multigres_define_context() returns void
+create or replace function multigres.define_context() returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
@@ -293,12 +293,12 @@ begin
 end
 $$;
 
-alter function public.multigres_define_context() owner to current_user;
-revoke all on function public.multigres_define_context(), multigres.define_plain(),
+alter function multigres.define_context() owner to current_user;
+revoke all on function multigres.define_context(), multigres.define_plain(),
     multigres.define_sealed(), multigres.define_version_1() from public;
 
 do $$
 begin
-    perform public.multigres_define_context();
+    perform multigres.define_context();
 end
 $$;

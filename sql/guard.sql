@@ -384,7 +384,7 @@ as $$
 begin
     update multigres.protected as p
     set relation = null, version = c.oid::text
-    from public.multigres_family(suspend.table_name) as f
+    from multigres.family(suspend.table_name) as f
     join pg_class as c on c.oid = f
     join pg_namespace as n on n.oid = c.relnamespace
     where p.relation = f
@@ -400,7 +400,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     delete from multigres.protected as p
-    using public.multigres_family(forget.table_name) as f
+    using multigres.family(forget.table_name) as f
     join pg_class as c on c.oid = f
     join pg_namespace as n on n.oid = c.relnamespace
     where p.relation = f or p.relation is null and p.version = c.oid::text
@@ -418,7 +418,7 @@ begin
     insert into multigres.protected (schema_name, table_name, relation, version, part)
     select n.nspname, c.relname, c.oid, multigres.version(c.oid),
         exists (select from pg_inherits as i where i.inhrelid = c.oid)
-    from public.multigres_family(remember.table_name) as f
+    from multigres.family(remember.table_name) as f
     join pg_class as c on c.oid = f
     join pg_namespace as n on n.oid = c.relnamespace
     where c.relrowsecurity and c.relforcerowsecurity and multigres.intact(c.oid)
@@ -427,7 +427,7 @@ begin
     -- The names that it had before.
     update multigres.protected as p
     set relation = now.relation, version = now.version
-    from public.multigres_family(remember.table_name) as f
+    from multigres.family(remember.table_name) as f
     join multigres.protected as now on now.relation = f
     where p.relation is null and p.version = f::oid::text;
 end

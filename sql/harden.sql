@@ -193,7 +193,7 @@ begin
         select g.name, bool_or(g.grantable) as grantable, g.grantee = g.owner as is_owner
         from multigres.grants(kind, id) as g
         where g.privilege = close.privilege
-            and g.grantee in (select public.multigres_app_roles())
+            and g.grantee in (select multigres.app_roles())
         group by g.name, is_owner
     loop
         -- An owner takes it back at will.
@@ -212,7 +212,7 @@ begin
         for entry in
             select distinct r.rolname as name
             from unnest(keepers) as k(name) join pg_roles as r on r.rolname = k.name
-            where not r.rolsuper and r.oid not in (select public.multigres_app_roles())
+            where not r.rolsuper and r.oid not in (select multigres.app_roles())
                 and not exists (
                     select from multigres.grants(kind, id) as g
                     where g.grantee = r.oid and g.privilege = close.privilege)
@@ -265,7 +265,17 @@ $$;
 
 -- DROP OWNED BY app_user drops the temporary tables of all tenants' sessions. Any role may say
 -- it of itself; an event trigger is the one thing that hears it.
-create or replace function public.multigres_keep_owned() returns event_trigger
+do $$
+begin
+    -- An older version had it in schema public, and its event trigger finds it by oid.
+    if to_regprocedure('public.multigres_keep_owned()') is not null then
+        alter function public.multigres_keep_owned() set schema multigres;
+        alter function multigres.multigres_keep_owned() rename to keep_owned;
+    end if;
+end
+$$;
+
+create or replace function multigres.keep_owned() returns event_trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
@@ -289,7 +299,7 @@ begin
     then
         begin
             create event trigger multigres_keep_owned on ddl_command_start
-                when tag in ('DROP OWNED') execute function public.multigres_keep_owned();
+                when tag in ('DROP OWNED') execute function multigres.keep_owned();
             insert into multigres.hardening
                 (item, kind, object, privilege, grantee, grantable, granted)
             values ('DROP OWNED', 'event trigger', 'multigres_keep_owned', '', 'public', false,
@@ -314,7 +324,7 @@ as $$
 #variable_conflict use_column
 declare
     unknown text;
-    problems text := public.multigres_role_problems(to_regrole('app_user'));
+    problems text := multigres.role_problems(to_regrole('app_user'));
     entry record;
     object record;
     any_object boolean;
@@ -564,10 +574,10 @@ begin
     for function in
         select p.oid::regprocedure from pg_proc as p
         where p.pronamespace = 'public'::regnamespace
-                and p.proname in ('multigres_keep_owned', 'multigres_harden', 'multigres_unharden')
+                and p.proname in ('multigres_harden', 'multigres_unharden')
             or p.pronamespace = 'multigres'::regnamespace
                 and p.proname in ('hardenings', 'closable', 'grants', 'set_right', 'close',
-                    'hold_hardening', 'refuse_drop_owned', 'why_open', 'left_open',
+                    'hold_hardening', 'keep_owned', 'refuse_drop_owned', 'why_open', 'left_open',
                     'move_hardening')
     loop
         execute format('alter function %s owner to current_user', function);

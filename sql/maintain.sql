@@ -78,7 +78,7 @@ begin
     end if;
     -- The session may have set all constraints to IMMEDIATE.
     set constraints multigres.end_maintenance, multigres.forget_maintenance deferred;
-    for part in select public.multigres_family(table_name) loop
+    for part in select multigres.family(table_name) loop
         if not pg_has_role(session_user, (
             select c.relowner from pg_class as c where c.oid = part), 'member')
         then

@@ -377,17 +377,18 @@ $$;
 
 -- The dimensions of a protected relation, or of all: those that are recorded, and those of a
 -- relation that has a policy of Multigres without a record of it, see multigres.counts().
--- `column_name` is NULL where such a policy does not tell it.
-create or replace function public.multigres_dimensions(table_name regclass default null)
-returns table (relation regclass, policy name, column_name name, variable text, intact boolean,
-    memory jsonb)
+-- `column_name` is NULL where such a policy does not tell it, `column_number` where no column has
+-- that name, and `policy` where the policy is gone. `intact` is what multigres.intact() answers.
+create or replace function multigres.isolations(table_name regclass default null)
+returns table (relation regclass, policy oid, column_name name, column_number smallint,
+    variable text, intact boolean, undo jsonb)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
     return query
-        select r.id, 'multigres_isolation'::name, p.column_name, p.variable,
-            coalesce(r.intact, false), p.undo
+        select r.id, q.oid, p.column_name, p.column_number,
+            coalesce(p.variable, 'app.current_tenant_id'), coalesce(r.intact, false), p.undo
         from (
             select known.id, multigres.intact(known.id) as intact
             from (
@@ -402,18 +403,16 @@ begin
             join pg_class as c on c.oid = known.id
             offset 0
         ) as r
+        left join pg_policy as q on q.polrelid = r.id and q.polname = 'multigres_isolation'
         left join lateral multigres.parts(r.id) as p on true
         order by r.id, p.place;
 end
 $$;
 
-alter function public.multigres_dimensions(regclass) owner to current_user;
-revoke all on function public.multigres_dimensions(regclass) from public;
-
 
 -- A table, then its partitions and all tables that inherit from it, parents first. Mostly it is
 -- alone: ROWS lets what is joined to it be found by an index.
-create or replace function public.multigres_family(table_name regclass) returns setof regclass
+create or replace function multigres.family(table_name regclass) returns setof regclass
 language plpgsql stable rows 10
 set search_path = pg_catalog, pg_temp
 as $$
@@ -429,12 +428,8 @@ begin
 end
 $$;
 
-alter function public.multigres_family(regclass) owner to current_user;
-revoke all on function public.multigres_family(regclass) from public;
-
-
 -- Sequences that a row of the table takes its numbers from.
-create or replace function public.multigres_sequences(table_name regclass)
+create or replace function multigres.sequences(table_name regclass)
 returns setof regclass
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -449,10 +444,6 @@ as $$
     where d.classid = 'pg_attrdef'::regclass and d.refclassid = 'pg_class'::regclass
         and d.objid = any (array(select f.oid from pg_attrdef as f where f.adrelid = table_name))
 $$;
-
-alter function public.multigres_sequences(regclass) owner to current_user;
-revoke all on function public.multigres_sequences(regclass) from public;
-
 
 
 -- Takes a table that was restored without its record into it, as its policies have it. Whoever
@@ -607,7 +598,7 @@ begin
             using errcode = 'object_not_in_prerequisite_state',
                 hint = 'Call multigres_protect() first.';
     end if;
-    for part in select public.multigres_family(table_name) loop
+    for part in select multigres.family(table_name) loop
         update multigres.tables as t set front = wanted
         where t.relation = part and t.front <> wanted;
         if multigres.form(part) <> multigres.wanted_form(part) then
@@ -675,7 +666,7 @@ begin
     foreach helper in array array['kind(regclass, name)', 'comparisons(regclass, name, text)',
         'front(regclass, name, text)', 'parts(regclass)', 'condition(regclass, boolean)',
         'sealed()', 'wanted_form(regclass)', 'form(regclass)', 'intact(oid)', 'counts(regclass)',
-        'adopt(regclass)',
+        'isolations(regclass)', 'family(regclass)', 'sequences(regclass)', 'adopt(regclass)',
         'admits(regclass, "char")', 'isolate(regclass)', 'renew_policies()']
     loop
         execute format('alter function multigres.%s owner to current_user', helper);

@@ -1,6 +1,6 @@
 -- What protecting a table changes in its column, beside the policies; answers what
 -- multigres_unprotect() must undo. `remembered` is the answer of an earlier call.
-create or replace function public.multigres_prepare(
+create or replace function multigres.prepare(
     table_name regclass, column_name name, variable text, remembered jsonb)
 returns jsonb
 language plpgsql
@@ -31,7 +31,7 @@ begin
     -- An index on a partitioned table would take those of its partitions for its own, and take
     -- them along when it is dropped.
     if not exists (
-        select from public.multigres_family(table_name) as f
+        select from multigres.family(table_name) as f
         join pg_index as i on i.indrelid = f
         join pg_class as c on c.oid = i.indexrelid
         join pg_am as m on m.oid = c.relam
@@ -45,8 +45,8 @@ begin
 end
 $$;
 
-alter function public.multigres_prepare(regclass, name, text, jsonb) owner to current_user;
-revoke all on function public.multigres_prepare(regclass, name, text, jsonb) from public;
+alter function multigres.prepare(regclass, name, text, jsonb) owner to current_user;
+revoke all on function multigres.prepare(regclass, name, text, jsonb) from public;
 
 
 -- Whether the default of a column is one that multigres_protect() makes, or made once.
@@ -177,7 +177,7 @@ begin
                 hint = 'Protect that table: its partitions and child tables are protected with it.';
     end if;
     for part in
-        select f from public.multigres_family(table_name) as f
+        select f from multigres.family(table_name) as f
         join pg_class as c on c.oid = f where c.relkind not in ('r', 'p')
     loop
         raise exception '% is a part of %, and row-level security cannot protect it',
@@ -237,7 +237,7 @@ begin
             granted := granted || privilege;
         end if;
     end loop;
-    for sequence in select public.multigres_sequences(table_name) loop
+    for sequence in select multigres.sequences(table_name) loop
         if not has_sequence_privilege('app_user', sequence, 'usage') then
             execute format('grant usage on sequence %s to app_user', sequence);
             sequences := sequences || sequence::text;
@@ -259,7 +259,7 @@ as $$
 declare
     part regclass;
     nullable regclass[] := array(
-        select f from public.multigres_family(table_name) as f
+        select f from multigres.family(table_name) as f
         join pg_attribute as a on a.attrelid = f and a.attname = column_name
         where not a.attnotnull);
 begin
@@ -362,7 +362,7 @@ begin
                     'app.current_user_id.';
     end if;
     perform multigres.check_protectable(table_name, column_name);
-    family := array(select public.multigres_family(table_name));
+    family := array(select multigres.family(table_name));
     foreach part in array family loop
         perform multigres.suspend(part);
         perform multigres.adopt(part);
@@ -388,7 +388,7 @@ begin
     foreach part in array family loop
         perform multigres.note(part, column_name, variable,
             case when part = table_name then undo else '{}' end,
-            public.multigres_prepare(part, column_name, variable,
+            multigres.prepare(part, column_name, variable,
                 coalesce(
                     (
                         select p.undo from multigres.parts(part) as p

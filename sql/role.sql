@@ -1,5 +1,5 @@
 -- Why row-level security would not hold this role; NULL when it does.
-create or replace function public.multigres_role_problems(role_id oid) returns text
+create or replace function multigres.role_problems(role_id oid) returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -23,8 +23,8 @@ as $$
                 'pg_execute_server_program'))
 $$;
 
-alter function public.multigres_role_problems(oid) owner to current_user;
-revoke all on function public.multigres_role_problems(oid) from public;
+alter function multigres.role_problems(oid) owner to current_user;
+revoke all on function multigres.role_problems(oid) from public;
 
 
 do $$
@@ -42,7 +42,7 @@ begin
     end if;
     -- A role that is there already has a purpose. To take its rights away might break that, to
     -- accept them would break the isolation: so neither, and the owner decides.
-    found := public.multigres_role_problems(to_regrole('app_user'));
+    found := multigres.role_problems(to_regrole('app_user'));
     if found is not null then
         raise exception 'role "app_user" exists, but row-level security does not hold it'
             using errcode = 'object_not_in_prerequisite_state',

@@ -37,7 +37,7 @@ begin
     perform pg_advisory_xact_lock(hashtextextended('multigres setup.sql', 0));
     perform multigres.make_keys();
     perform multigres.forget_context();
-    perform public.multigres_define_context();
+    perform multigres.define_context();
     perform multigres.remember_context();
     reached := multigres.keys_reached();
     if reached is not null then
@@ -141,7 +141,7 @@ begin
     -- The view first needs to go; the functions that read it are made anew.
     perform multigres.define_plain();
     drop table multigres.seal_keys;
-    perform public.multigres_define_context();
+    perform multigres.define_context();
     perform multigres.remember_context();
     perform multigres.renew_policies();
 end

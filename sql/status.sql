@@ -67,7 +67,8 @@ as $$
     ),
     relations as (
         select c.oid::regclass as name, c.relkind, c.relrowsecurity, c.relforcerowsecurity,
-            c.relkind in ('r', 'p') as is_table, d.policy, p.oid is null as gone,
+            c.relkind in ('r', 'p') as is_table, d.relation is not null as is_protected,
+            d.policy is null as gone,
             d.column_name as recorded,
             case when d.intact then d.column_name end as tenant_column,
             case when d.intact then d.variable end as variable,
@@ -84,8 +85,7 @@ as $$
         from app, pg_class as c
         join pg_namespace as n on n.oid = c.relnamespace
         join pg_roles as r on r.oid = c.relowner
-        left join public.multigres_dimensions() as d on d.relation = c.oid
-        left join pg_policy as p on p.polrelid = d.relation and p.polname = d.policy
+        left join multigres.isolations() as d on d.relation = c.oid
         where c.relkind in ('r', 'p', 'v', 'm', 'f') and c.relpersistence <> 't'
             and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast', 'multigres')
             and not exists (
@@ -96,7 +96,7 @@ as $$
         select 'role app_user', 0, null, null, false,
             case
                 when app.id is null then 'does not exist'
-                else public.multigres_role_problems(app.id)
+                else multigres.role_problems(app.id)
             end, null
         from app
         union all
@@ -108,20 +108,20 @@ as $$
         select r.name::text, 2, r.tenant_column, r.variable,
             r.is_table and r.name::text <> 'public.multigres_hardening',
             nullif(concat_ws('; ',
-                case when r.is_table and r.reached and r.policy is null
+                case when r.is_table and r.reached and not r.is_protected
                     then 'app_user reaches all its rows' end,
-                case when r.gone and r.policy is not null
+                case when r.gone and r.is_protected
                     then format('the policy of column %I is gone', r.recorded) end,
                 case when not r.gone and r.tenant_column is null
-                    then format('policy %I was changed', r.policy) end,
+                    then 'policy multigres_isolation was changed' end,
                 case when r.form = 'plain' and r.wanted = 'fronted'
                     then 'has the policies of a database that is not sealed' end,
                 'app_user may not ' || case when r.form is not null
                     then multigres.shut_out(r.name) end
                     || ': no permissive policy lets it',
-                case when r.policy is not null and not r.relrowsecurity
+                case when r.is_protected and not r.relrowsecurity
                     then 'row-level security is off' end,
-                case when r.policy is not null and not r.relforcerowsecurity
+                case when r.is_protected and not r.relforcerowsecurity
                     then 'row-level security is not forced upon the owner' end,
                 case when r.is_table and r.endangered
                     then 'app_user may TRUNCATE it, or put a trigger or a reference on it' end,

@@ -58,28 +58,20 @@ begin
         perform public.multigres_unharden();
     end if;
 
-    if exists (
-        select from pg_proc as p
-        where p.pronamespace = 'public'::regnamespace and p.proname = 'multigres_dimensions')
-    then
-        -- A partition goes with its table.
-        for name in
-            select distinct d.relation::text
-            from public.multigres_dimensions() as d
-            where not exists (
-                select
-                from pg_inherits as i
-                join public.multigres_dimensions() as parent on parent.relation = i.inhparent
-                where i.inhrelid = d.relation)
-            union
-            -- Others' tables, whose policies need the functions.
-            select p.polrelid::regclass::text
-            from pg_policy as p join pg_class as c on c.oid = p.polrelid
-            where starts_with(p.polname::text, 'multigres_isolation')
-                and c.relpersistence <> 't'
-                and not exists (
-                    select from pg_inherits as i where i.inhrelid = c.oid)
-            order by 1
+    if to_regprocedure('public.multigres_unprotect(regclass, name)') is not null then
+        -- An older version has no record. A partition goes with its table.
+        for name in execute format('
+            with known(id) as (
+                select p.polrelid from pg_policy as p
+                where starts_with(p.polname::text, ''multigres_isolation'') %s
+            )
+            select c.oid::regclass::text from known as k join pg_class as c on c.oid = k.id
+            where c.relpersistence <> ''t'' and not exists (
+                select from pg_inherits as i join known as parent on parent.id = i.inhparent
+                where i.inhrelid = c.oid)
+            order by 1',
+            case when to_regclass('multigres.dimensions') is not null
+                then 'union select d.relation::oid from multigres.dimensions as d' end)
         loop
             perform public.multigres_unprotect(name::regclass);
         end loop;

@@ -138,7 +138,7 @@ end
 $$;
 
 
--- Defaults and indexes of an older version, and functions that are no more.
+-- Defaults and indexes of an older version, and functions that it had.
 do $$
 declare
     each record;
@@ -176,7 +176,17 @@ begin
         'public.multigres_memory(text)', 'public.multigres_lost(regclass)',
         'public.multigres_record(regclass, name[])',
         'public.multigres_isolate(regclass, name, text, jsonb)',
-        'public.multigres_admit(regclass)', 'public.multigres_noise()']
+        'public.multigres_admit(regclass)', 'public.multigres_noise()',
+        -- They stand in schema multigres now.
+        'public.multigres_dimensions(regclass)', 'public.multigres_isolations()',
+        'public.multigres_family(regclass)', 'public.multigres_sequences(regclass)',
+        'public.multigres_prepare(regclass, name, text, jsonb)',
+        'public.multigres_restore_column(regclass, name, jsonb)',
+        'public.multigres_restore_table(regclass, jsonb)',
+        'public.multigres_app_roles()', 'public.multigres_reached(oid, text[])',
+        'public.multigres_revoke(text, aclitem[], text[])',
+        'public.multigres_revoke_table(oid, text[])', 'public.multigres_define_context()',
+        'public.multigres_role_problems(oid)']
     loop
         if to_regprocedure(old) is not null then
             execute 'drop function ' || old;
@@ -194,12 +204,12 @@ begin
     for old in
         select d.relation, d.column_name, d.variable,
             case when t.typtype = 'd' then t.typbasetype else t.oid end as type
-        from public.multigres_dimensions() as d
+        from multigres.isolations() as d
         join pg_class as c on c.oid = d.relation
         join pg_attribute as a on a.attrelid = d.relation and a.attname = d.column_name
         join pg_type as t on t.oid = a.atttypid
         join pg_attrdef as f on f.adrelid = a.attrelid and f.adnum = a.attnum
-        where d.memory ->> 'default' = 'true' and pg_has_role(c.relowner, 'usage')
+        where d.undo ->> 'default' = 'true' and pg_has_role(c.relowner, 'usage')
             and pg_get_expr(f.adbin, f.adrelid)
                 ~ '^[(]*public[.](current_tenant_id|multigres_context)[(]'
     loop

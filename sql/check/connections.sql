@@ -7,7 +7,7 @@ set search_path = pg_catalog, pg_temp
 as $$
     with links as (
         -- What dblink can do beyond a connection string with a password in it.
-        select string_agg(public.multigres_revoke('function ' || p.oid::regprocedure,
+        select string_agg(multigres.revoke('function ' || p.oid::regprocedure,
                 coalesce(p.proacl, acldefault('f', p.proowner)), '{EXECUTE}'), '; ') as fix,
             bool_or(p.proname = 'dblink_connect_u') as unasked
         from pg_extension as e
@@ -19,7 +19,7 @@ as $$
                 'dblink_send_query')
             and exists (
                 select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) as a
-                where a.grantee in (select public.multigres_app_roles()))
+                where a.grantee in (select multigres.app_roles()))
     ),
     doors as (
         select 'foreign server ' || quote_ident(s.srvname) as name, s.srvacl as acl,
@@ -31,7 +31,7 @@ as $$
         from pg_foreign_data_wrapper as w
     ),
     isolated as materialized (
-        select distinct i.relation from public.multigres_isolations() as i
+        select distinct i.relation from multigres.isolations() as i
     ),
     published as (
         select p.pubname, i.relation::regclass as name, exists (
@@ -52,9 +52,9 @@ as $$
     from links as l where l.fix is not null
     union all
     select 'foreign_server_granted', d.name, 'app_user may ' || d.may,
-        public.multigres_revoke(d.name, d.acl, '{USAGE}')
+        multigres.revoke(d.name, d.acl, '{USAGE}')
     from doors as d
-    where public.multigres_revoke(d.name, d.acl, '{USAGE}') is not null
+    where multigres.revoke(d.name, d.acl, '{USAGE}') is not null
     union all
     select 'user_mapping_for_tenants', 'foreign server ' || quote_ident(m.srvname),
         format('a user mapping gives %s a name and password there', x.who),
@@ -62,16 +62,16 @@ as $$
     from pg_user_mappings as m, lateral (
         select case m.umuser when 0 then 'public' else quote_ident(m.usename) end
     ) as x(who)
-    where m.umuser in (select public.multigres_app_roles())
+    where m.umuser in (select multigres.app_roles())
     union all
     select 'statement_texts_visible', 'extension pg_stat_statements',
         'shows app_user the texts of the statements of all tenants',
         string_agg(s.fix, '; ')
     from (
         select case d.classid
-            when 'pg_class'::regclass then public.multigres_revoke_table(d.objid, 'SELECT')
+            when 'pg_class'::regclass then multigres.revoke_table(d.objid, 'SELECT')
             else (
-                select public.multigres_revoke('function ' || p.oid::regprocedure,
+                select multigres.revoke('function ' || p.oid::regprocedure,
                     coalesce(p.proacl, acldefault('f', p.proowner)), '{EXECUTE}')
                 from pg_proc as p
                 where p.oid = d.objid and p.proname = 'pg_stat_statements')
@@ -112,11 +112,11 @@ as $$
     -- The next numbers collide with rows that are there, or are used up.
     select 'sequence_settable', 'sequence ' || c.oid::regclass::text,
         'app_user has UPDATE on it: a tenant may call setval() for all tenants',
-        public.multigres_revoke('sequence ' || c.oid::regclass, c.relacl, '{UPDATE}')
+        multigres.revoke('sequence ' || c.oid::regclass, c.relacl, '{UPDATE}')
     from pg_class as c
     where c.relkind = 'S' and c.relpersistence <> 't' and c.relacl is not null
         and c.relnamespace <> 'multigres'::regnamespace
-        and public.multigres_reached(c.oid, 'UPDATE') is not null
+        and multigres.reached(c.oid, 'UPDATE') is not null
 $$;
 
 revoke all on function multigres.check_connections() from public;

@@ -228,10 +228,10 @@ as $$
     select 'cascade_from_shared_table', s.name,
         format('app_user has %s on %s, which is not protected: it deletes or changes the rows of '
             'all tenants that refer to it', s.command, s.relation::regclass),
-        public.multigres_revoke_table(s.relation, s.command)
+        multigres.revoke_table(s.relation, s.command)
     from steps as s
     where s.relation not in (select i.relation from isolated as i)
-        and public.multigres_reached(s.relation, s.command) is not null
+        and multigres.reached(s.relation, s.command) is not null
 $$;
 
 
@@ -284,10 +284,10 @@ as $$
         format('constraint %I on %s', k.conname, k.conrelid::regclass),
         format('refers to %s from a table that is not protected: with %s there, app_user learns '
             'which rows other tenants have', k.confrelid::regclass, x.privileges),
-        public.multigres_revoke_table(k.conrelid, 'INSERT', 'UPDATE')
+        multigres.revoke_table(k.conrelid, 'INSERT', 'UPDATE')
     from pg_constraint as k
     join isolated as other on other.relation = k.confrelid
-    cross join lateral public.multigres_reached(k.conrelid, 'INSERT', 'UPDATE') as x(privileges)
+    cross join lateral multigres.reached(k.conrelid, 'INSERT', 'UPDATE') as x(privileges)
     where k.contype = 'f' and k.conparentid = 0 and x.privileges is not null
         and k.conrelid not in (select i.relation from isolated as i)
     union all

@@ -28,18 +28,18 @@ as $$
                 where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e')
             and exists (
                 select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) as a
-                where a.grantee in (select public.multigres_app_roles()))
+                where a.grantee in (select multigres.app_roles()))
             and exists (
                 select from aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) as a
                 where a.privilege_type = 'USAGE'
-                    and a.grantee in (select public.multigres_app_roles()))
+                    and a.grantee in (select multigres.app_roles()))
     )
     select case when f.past_policies then 'function_bypasses_policies'
             else 'function_with_owner_rights' end,
         f.kind || ' ' || f.name,
         format('app_user may execute it, and it runs with the rights of %I', f.owner)
             || case when f.past_policies then ', who bypasses row-level security' else '' end,
-        public.multigres_revoke(f.kind || ' ' || f.name,
+        multigres.revoke(f.kind || ' ' || f.name,
             coalesce(f.proacl, acldefault('f', f.proowner)), '{EXECUTE}')
     from definers as f
     union all
@@ -58,7 +58,7 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
     with app(id) as materialized (
-        select public.multigres_app_roles()
+        select multigres.app_roles()
     ),
     -- Extensions of a superuser's are believed.
     believed as materialized (
@@ -124,7 +124,7 @@ as $$
         format('runs %s for app_user with the rights of %I%s', a.part, a.owner, a.unheld), r.fix
     from aggregates as a
     cross join lateral (
-        select public.multigres_revoke('function ' || a.name, a.acl, '{EXECUTE}')
+        select multigres.revoke('function ' || a.name, a.acl, '{EXECUTE}')
     ) as r(fix)
     where r.fix is not null
     union all

@@ -50,7 +50,7 @@ as $$
                     'public.multigres_own(text)'::regprocedure)
                 -- Policies need them. They are defined anew before anyone calls them.
                 then format('alter function %s owner to %I; ', p.oid::regprocedure,
-                    pg_get_userbyid(setup.owner)) || 'select public.multigres_define_context()'
+                    pg_get_userbyid(setup.owner)) || 'select multigres.define_context()'
                 else format('drop %s %s', case p.prokind when 'p' then 'procedure'
                     when 'a' then 'aggregate' else 'function' end, p.oid::regprocedure)
             end as fix
@@ -108,7 +108,7 @@ as $$
     from own as o join pg_roles as r on r.oid = o.owner, setup
     where r.oid <> setup.owner and not r.rolsuper
     union all
-    select case when g.grantee in (select public.multigres_app_roles())
+    select case when g.grantee in (select multigres.app_roles())
             then 'multigres_object_granted_to_tenants' else 'multigres_object_granted' end,
         g.object,
         format('belongs to Multigres alone, and privileges on it are granted to %s',

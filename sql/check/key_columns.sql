@@ -14,7 +14,7 @@ as $$
     from (
         select distinct on (i.relation, i.variable) i.relation, i.column_number as number,
             i.variable, case i.variable when 'app.current_tenant_id' then 0 else 1 end as place
-        from public.multigres_isolations() as i
+        from multigres.isolations() as i
         where i.column_number is not null and i.variable is not null
         order by i.relation, i.variable, i.column_number
     ) as i

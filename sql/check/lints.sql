@@ -9,7 +9,7 @@ as $$
     ('role_missing', 'error'),
     ('role_bypasses_policies', 'error'),
     ('role_owns_multigres', 'error'),
-    ('role_reads_seal_keys', 'error'),
+    ('role_reaches_seal_keys', 'error'),
     ('role_predefined', 'warning'),
     ('seal_keys_granted', 'error'),
     ('schema_create_granted', 'error'),

@@ -13,7 +13,7 @@ as $$
     with owned as materialized (
         select d.classid, d.objid, d.objsubid, r.rolname
         -- OFFSET 0: what all other roles own, in every database, is not read.
-        from (select public.multigres_app_roles() offset 0) as app(id)
+        from (select multigres.app_roles() offset 0) as app(id)
         cross join lateral (
             select s.* from pg_shdepend as s
             where s.refclassid = 'pg_authid'::regclass and s.refobjid = app.id offset 0
@@ -92,21 +92,21 @@ as $$
             select from pg_class as c join pg_attribute as a on a.attrelid = c.oid
             where c.oid = o.id and c.relkind in ('r', 'p') and not a.attisdropped
                 and (a.attname = 'tenant_id' or a.attname in (
-                    select i.column_name from public.multigres_isolations() as i))))
+                    select i.column_name from multigres.isolations() as i))))
     union all
     -- The function may be a temporary one: CREATE on a schema is not needed.
     select 'trigger_granted_on_shared_table',
         format('%s %s', case c.relkind when 'v' then 'view'
             when 'f' then 'foreign table' else 'table' end, c.oid::regclass),
         'app_user has TRIGGER on it: a tenant''s trigger runs in every session that writes to it',
-        public.multigres_revoke_table(c.oid, 'TRIGGER')
+        multigres.revoke_table(c.oid, 'TRIGGER')
     from pg_class as c
     where c.relkind in ('r', 'p', 'v', 'f') and c.relacl is not null
-        and c.relowner not in (select public.multigres_app_roles())
+        and c.relowner not in (select multigres.app_roles())
         and c.relnamespace not in ('pg_catalog'::regnamespace, 'multigres'::regnamespace)
         and c.oid is distinct from to_regclass('public.multigres_seal_keys')
-        and c.oid not in (select i.relation from public.multigres_isolations() as i)
-        and public.multigres_reached(c.oid, 'TRIGGER') is not null
+        and c.oid not in (select i.relation from multigres.isolations() as i)
+        and multigres.reached(c.oid, 'TRIGGER') is not null
 $$;
 
 -- Who logs in as the owner of a protected table, or as a member of it.
@@ -118,10 +118,10 @@ as $$
     with owners as (
         select c.relowner as owner, count(*) as tables, min(c.oid::regclass::text) as example
         from pg_class as c
-        where c.oid in (select i.relation from public.multigres_isolations() as i)
+        where c.oid in (select i.relation from multigres.isolations() as i)
             and not c.relispartition
             -- Found with the table.
-            and c.relowner not in (select public.multigres_app_roles())
+            and c.relowner not in (select multigres.app_roles())
         group by c.relowner
     ),
     people as (
@@ -151,7 +151,7 @@ as $$
             case when p.tables > 1 then format(' and %s more', p.tables - 1) else '' end),
         format('alter role %I set row_security = off', p.rolname)
     from people as p
-    where p.id not in (select public.multigres_app_roles()) and not exists (
+    where p.id not in (select multigres.app_roles()) and not exists (
         select from pg_db_role_setting as s, unnest(s.setconfig) as x(setting)
         where s.setrole in (0, p.id) and s.setdatabase in (0, (
                 select d.oid from pg_database as d where d.datname = current_database()))

@@ -6,13 +6,13 @@ set search_path = pg_catalog, pg_temp
 as $$
     with recursive above(relation, top, depth) as (
         select c.oid, c.oid, 0 from pg_class as c
-        where c.oid in (select i.relation from public.multigres_isolations() as i)
+        where c.oid in (select i.relation from multigres.isolations() as i)
         union all
         select a.relation, i.inhparent, a.depth + 1
         from above as a join pg_inherits as i on i.inhrelid = a.top
     ),
     isolations as materialized (
-        select i.*, format('policy %I on %s', i.policy_name, i.relation::regclass) as object,
+        select i.*, format('policy multigres_isolation on %s', i.relation) as object,
             i.relation::regclass::text as name, multigres.form(i.relation) as form,
             multigres.wanted_form(i.relation) as wanted,
             case when i.column_number is null and i.column_name is not null
@@ -20,7 +20,7 @@ as $$
                 else format('select public.multigres_protect(%L, %L%s)', w.whole, t.attname,
                     case when i.variable <> 'app.current_tenant_id'
                         then format(', %L', i.variable) else '' end) end as again
-        from public.multigres_isolations() as i
+        from multigres.isolations() as i
         cross join lateral (
             select a.top::regclass from above as a where a.relation = i.relation
             order by a.depth desc limit 1
@@ -147,7 +147,7 @@ as $$
     select 'policy_opens_table', p.object,
         'opens the table: it has no intact policy of Multigres'
             || case when p.polroles <> '{0}' and not p.polroles && array(
-                select public.multigres_app_roles()) then ' (for roles other than app_user)'
+                select multigres.app_roles()) then ' (for roles other than app_user)'
                 else '' end,
         format('select public.multigres_protect(%L, %L)', p.polrelid::regclass, t.attname)
     from policies as p

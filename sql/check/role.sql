@@ -14,7 +14,7 @@ as $$
                     and (g.oid = r.oid or pg_has_role(g.oid, r.oid, 'member') and not g.rolsuper)
             ) as leave
         from pg_roles as r
-        where r.oid in (select public.multigres_app_roles())
+        where r.oid in (select multigres.app_roles())
     ),
     setup as (
         select p.proowner as owner from pg_proc as p
@@ -44,9 +44,8 @@ as $$
         format('can become %I, which owns the functions of Multigres', r.rolname), r.leave
     from roles as r, setup where r.oid = setup.owner and not r.itself
     union all
-    select case when r.rolname = 'pg_read_all_data'
-            and to_regclass('multigres.seal_keys') is not null
-            then 'role_reads_seal_keys' else 'role_predefined' end,
+    select case when r.rolname in ('pg_read_all_data', 'pg_write_all_data') and multigres.sealed()
+            then 'role_reaches_seal_keys' else 'role_predefined' end,
         'role app_user',
         format('is a member of %I, which may see or do more than one tenant should', r.rolname),
         r.leave
@@ -55,29 +54,32 @@ as $$
         'pg_read_all_stats', 'pg_read_all_settings', 'pg_stat_scan_tables', 'pg_signal_backend',
         'pg_create_subscription', 'pg_checkpoint', 'pg_use_reserved_connections')
     union all
+    -- A grant to anybody at all, as at each login: see multigres.reaches_keys().
     select 'seal_keys_granted', 'table multigres.seal_keys',
-        'app_user may use the keys of the seal',
-        coalesce(
-            case when pg_has_role('app_user', c.relowner, 'member')
+        'others than its owner may read or change the keys: '
+            || multigres.reaches_keys(to_regrole('app_user'), c.oid),
+        concat_ws('; ', case when x.owned
                 then format('alter table multigres.seal_keys owner to %I', current_user) end,
-            public.multigres_revoke_table(c.oid, 'SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE',
-                'REFERENCES', 'TRIGGER'))
-    from pg_class as c, setup
-    where c.oid = to_regclass('multigres.seal_keys')
-        and (c.relowner in (select r.oid from roles as r) and c.relowner <> setup.owner
-            -- Whatever it may do with the schema: the daemon refuses the login.
-            or public.multigres_revoke_table(c.oid, 'SELECT', 'INSERT', 'UPDATE', 'DELETE',
-                'TRUNCATE', 'REFERENCES', 'TRIGGER') is not null)
+            format('select multigres.withhold(%L)', c.oid::regclass))
+    from setup, pg_class as c
+    cross join lateral (
+        select c.relowner in (select r.oid from roles as r) and c.relowner <> setup.owner as owned,
+            c.relacl is not null or exists (
+                select from pg_attribute as t where t.attrelid = c.oid and t.attacl is not null)
+                as granted
+    ) as x
+    where c.oid = to_regclass('multigres.seal_keys') and (x.owned or x.granted)
+        and multigres.reaches_keys(to_regrole('app_user'), c.oid) is not null
     union all
     -- What a tenant creates there runs in the sessions of the next one, with that one's rows.
     select 'schema_create_granted', format('schema %I', n.nspname),
         'app_user may create objects in it, which the sessions of other tenants would use',
-        public.multigres_revoke(format('schema %I', n.nspname), n.nspacl, '{CREATE}')
+        multigres.revoke(format('schema %I', n.nspname), n.nspacl, '{CREATE}')
     from pg_namespace as n
     where n.nspname !~ '^pg_' and exists (
         select from aclexplode(n.nspacl) as a
         where a.privilege_type = 'CREATE' and a.grantee <> n.nspowner
-            and a.grantee in (select public.multigres_app_roles()))
+            and a.grantee in (select multigres.app_roles()))
     union all
     select 'schema_owned_by_tenants', format('schema %I', n.nspname),
         'app_user owns it, and may drop or replace what is in it',
@@ -89,12 +91,12 @@ as $$
     union all
     select 'database_create_granted', format('database %I', d.datname),
         'app_user may create schemas in it, which the search_path of other tenants would find',
-        public.multigres_revoke(format('database %I', d.datname), d.datacl, '{CREATE}')
+        multigres.revoke(format('database %I', d.datname), d.datacl, '{CREATE}')
     from pg_database as d
     where d.datname = current_database() and exists (
         select from aclexplode(d.datacl) as a
         where a.privilege_type = 'CREATE' and a.grantee <> d.datdba
-            and a.grantee in (select public.multigres_app_roles()))
+            and a.grantee in (select multigres.app_roles()))
     union all
     select s.lint, s.object, format('%I is set for every login', s.name) || s.effect, s.fix
     from multigres.login_settings() as s
@@ -112,7 +114,7 @@ as $$
     from pg_default_acl as d
     left join pg_namespace as n on n.oid = d.defaclnamespace,
         aclexplode(d.defaclacl) as a
-    where d.defaclobjtype = 'r' and a.grantee in (select public.multigres_app_roles())
+    where d.defaclobjtype = 'r' and a.grantee in (select multigres.app_roles())
         and a.grantee <> d.defaclrole
     group by d.oid, d.defaclrole
 $$;

@@ -22,7 +22,7 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
     with variables(name) as materialized (
-        select lower(i.variable) from public.multigres_isolations() as i
+        select lower(i.variable) from multigres.isolations() as i
         union
         select 'app.current_tenant_id'
     ),

@@ -6,7 +6,7 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
     with app(id) as materialized (
-        select public.multigres_app_roles()
+        select multigres.app_roles()
     ),
     granted as (
         select i.classoid, i.objoid, a.privilege_type as privilege
@@ -41,7 +41,7 @@ as $$
             then 'server_files_granted' else 'system_function_granted' end,
         'function ' || p.oid::regprocedure::text,
         'app_user may execute it, and PostgreSQL grants that to no role',
-        public.multigres_revoke('function ' || p.oid::regprocedure, p.proacl, '{EXECUTE}')
+        multigres.revoke('function ' || p.oid::regprocedure, p.proacl, '{EXECUTE}')
     from granted as g join pg_proc as p on p.oid = g.objoid
     where g.classoid = 'pg_proc'::regclass
         -- These have findings of their own.
@@ -56,7 +56,7 @@ as $$
         case c.relkind when 'v' then 'view ' else 'table ' end || c.oid::regclass::text,
         format('app_user has %s on it, and PostgreSQL grants that to no role',
             string_agg(g.privilege, ', ' order by g.privilege)),
-        public.multigres_revoke_table(c.oid, variadic array_agg(g.privilege))
+        multigres.revoke_table(c.oid, variadic array_agg(g.privilege))
     from granted as g join pg_class as c on c.oid = g.objoid
     where g.classoid = 'pg_class'::regclass
     group by c.oid, c.relkind

@@ -5,7 +5,7 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
     with recursive isolations as materialized (
-        select * from public.multigres_isolations()
+        select * from multigres.isolations()
     ),
     protection as (
         select i.relation, min(i.column_name) as column_name, array_agg(i.column_number) as numbers,
@@ -25,8 +25,8 @@ as $$
     tables as (
         select c.oid as id, c.oid::regclass::text as name, c.*, p.relation is not null as protected,
             p.numbers, p.columns, p.again, above.again as again_above, below.name as open_below,
-            public.multigres_reached(c.oid, 'SELECT', 'INSERT', 'UPDATE', 'DELETE') as reached,
-            public.multigres_reached(c.oid, 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE') as written,
+            multigres.reached(c.oid, 'SELECT', 'INSERT', 'UPDATE', 'DELETE') as reached,
+            multigres.reached(c.oid, 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE') as written,
             (
                 select t.attname from pg_attribute as t
                 where t.attrelid = c.oid and t.attnum > 0 and not t.attisdropped
@@ -96,8 +96,8 @@ as $$
         'table ' || t.name,
         'is not protected: all tenants ' || case when t.written is null then 'read the same rows'
             else 'write the same rows' end,
-        case when t.written is null then public.multigres_revoke_table(t.id, 'SELECT')
-            else public.multigres_revoke_table(t.id, 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE',
+        case when t.written is null then multigres.revoke_table(t.id, 'SELECT')
+            else multigres.revoke_table(t.id, 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE',
                 'REFERENCES', 'TRIGGER', 'MAINTAIN') end
     from tables as t
     where not t.protected and coalesce(t.again_above, t.open_below) is null
@@ -110,16 +110,16 @@ as $$
         format('alter table %s owner to %I', t.name, current_user)
     from tables as t join pg_roles as r on r.oid = t.relowner
     where (t.protected or t.tenant_column is not null) and not r.rolsuper
-        and t.relowner in (select public.multigres_app_roles())
+        and t.relowner in (select multigres.app_roles())
     union all
     select 'table_privilege_not_covered', 'table ' || t.name,
         format('app_user has %s, which row-level security does not cover', x.privileges),
-        public.multigres_revoke_table(t.id, 'TRUNCATE', 'REFERENCES', 'TRIGGER', 'MAINTAIN')
+        multigres.revoke_table(t.id, 'TRUNCATE', 'REFERENCES', 'TRIGGER', 'MAINTAIN')
     from tables as t,
-        public.multigres_reached(t.id, 'TRUNCATE', 'REFERENCES', 'TRIGGER', 'MAINTAIN')
+        multigres.reached(t.id, 'TRUNCATE', 'REFERENCES', 'TRIGGER', 'MAINTAIN')
             as x(privileges)
     where t.protected and x.privileges is not null
-        and t.relowner not in (select public.multigres_app_roles())
+        and t.relowner not in (select multigres.app_roles())
     union all
     select 'tenant_column_nullable', 'table ' || t.name,
         format('column %I may be NULL: a row without a tenant is visible to no tenant',

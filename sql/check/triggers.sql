@@ -11,7 +11,7 @@ as $$
         join pg_class as c on c.oid = r.ev_class
         join pg_roles as o on o.oid = c.relowner
         where r.rulename <> '_RETURN' and c.relnamespace <> 'pg_catalog'::regnamespace
-            and public.multigres_reached(c.oid, 'SELECT', 'INSERT', 'UPDATE', 'DELETE') is not null
+            and multigres.reached(c.oid, 'SELECT', 'INSERT', 'UPDATE', 'DELETE') is not null
             and not exists (
                 select from pg_depend as d
                 where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
@@ -26,11 +26,11 @@ as $$
         join pg_proc as p on p.oid = t.tgfoid
         join pg_roles as o on o.oid = p.proowner
         where p.prosecdef and not t.tgisinternal and t.tgenabled <> 'D'
-            and public.multigres_reached(c.oid, 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')
+            and multigres.reached(c.oid, 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')
                 is not null
     ),
     isolated as materialized (
-        select distinct i.relation from public.multigres_isolations() as i
+        select distinct i.relation from multigres.isolations() as i
     ),
     -- The bodies of triggers on protected tables.
     bodies as materialized (
@@ -57,7 +57,7 @@ as $$
         from fillers as f join pg_class as c on c.oid = f.id
         where c.relkind in ('r', 'p') and c.oid not in (select i.relation from isolated as i)
             and c.relpersistence <> 't' and c.relnamespace <> 'pg_catalog'::regnamespace
-            and public.multigres_reached(c.oid, 'SELECT') is not null
+            and multigres.reached(c.oid, 'SELECT') is not null
         group by c.oid
     )
     select case when r.past_policies then 'rule_bypasses_policies'
@@ -85,7 +85,7 @@ as $$
     union all
     select 'table_filled_with_tenants', 'table ' || f.id::regclass::text,
         format('%s fills it with rows of all tenants, and app_user has SELECT on it', f.by),
-        public.multigres_revoke_table(f.id, 'SELECT')
+        multigres.revoke_table(f.id, 'SELECT')
     from filled as f
     union all
     select 'trigger_notifies', format('trigger %I on %s', b.tgname, b.name),

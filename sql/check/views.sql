@@ -8,7 +8,7 @@ as $$
     with recursive names(name) as (
         select 'tenant_id'::name
         union
-        select i.column_name from public.multigres_isolations() as i
+        select i.column_name from multigres.isolations() as i
     ),
     holding as (
         -- Tables and foreign tables with a tenant's rows in them.
@@ -17,7 +17,7 @@ as $$
             and exists (select from pg_attribute as a join names as n on n.name = a.attname
                 where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped)
         union
-        select i.relation from public.multigres_isolations() as i
+        select i.relation from multigres.isolations() as i
         union
         -- Values of all tenants, and what Multigres keeps.
         select c.oid from pg_class as c
@@ -53,7 +53,7 @@ as $$
         select c.oid as id, c.oid::regclass::text as name, c.relkind, c.relowner,
             o.rolname as owner,
             o.rolsuper or o.rolbypassrls as past_policies,
-            public.multigres_reached(c.oid, 'SELECT', 'INSERT', 'UPDATE', 'DELETE') as reached,
+            multigres.reached(c.oid, 'SELECT', 'INSERT', 'UPDATE', 'DELETE') as reached,
             exists (select from holding as h where h.id = c.oid
                 union all
                 select from reads as s join holding as h on h.id = s.relation
@@ -96,7 +96,7 @@ as $$
                 else '' end,
         case when current_setting('server_version_num')::int >= 150000
             then format('alter view %s set (security_invoker = true)', r.name)
-            else public.multigres_revoke_table(r.id, 'SELECT', 'INSERT', 'UPDATE', 'DELETE') end
+            else multigres.revoke_table(r.id, 'SELECT', 'INSERT', 'UPDATE', 'DELETE') end
     from relations as r
     where r.relkind = 'v' and r.reached is not null and r.holds and not r.invoker
         and (r.past_policies or r.unheld
@@ -105,7 +105,7 @@ as $$
     select case when r.holds then 'relation_without_policies' else 'relation_shared_read' end,
         case r.relkind when 'm' then 'materialized view ' else 'foreign table ' end || r.name,
         'app_user has ' || r.reached || ' on it, and it cannot have policies',
-        public.multigres_revoke_table(r.id, 'SELECT', 'INSERT', 'UPDATE', 'DELETE')
+        multigres.revoke_table(r.id, 'SELECT', 'INSERT', 'UPDATE', 'DELETE')
     from relations as r
     where r.relkind in ('m', 'f') and r.reached is not null
 $$;
