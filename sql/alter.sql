@@ -67,7 +67,7 @@ begin
     if multigres.protection(family) is distinct from before then
         raise exception 'the statement changes how tables are protected'
             using errcode = 'object_not_in_prerequisite_state',
-                hint = 'Add or validate constraints here, and nothing else.';
+                hint = 'Only add or validate constraints with multigres_alter().';
     end if;
 end
 $$;

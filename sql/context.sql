@@ -274,8 +274,7 @@ begin
     then
         raise exception '% belongs to another role', keys
             using errcode = 'object_not_in_prerequisite_state',
-                hint = 'Run this as its owner; or drop it, if it was not made by '
-                    'multigres_seal().';
+                hint = 'Run this as its owner, or drop it if multigres_seal() did not create it.';
     end if;
     if keys is null then
         perform multigres.define_plain();

@@ -84,15 +84,15 @@ as $$
 begin
     return (
         select case
-            when c.relkind not in ('r', 'p') then 'it is no table any more'
-            when not c.relrowsecurity then 'row-level security is off'
+            when c.relkind not in ('r', 'p') then 'it is not a table any more'
+            when not c.relrowsecurity then 'row-level security is disabled'
             when not c.relforcerowsecurity
                 -- multigres_maintain() forces it again at the end of this transaction.
                 and not exists (
                     select from multigres.maintained as m
                     where m.relation = c.oid
                         and m.transaction = pg_current_xact_id_if_assigned())
-            then 'row-level security is not forced upon the owner'
+            then 'row-level security is not forced'
         end
         from pg_class as c where c.oid = switched_off.relation);
 end
@@ -108,11 +108,11 @@ begin
     if multigres.version(relation) = version then
         return null;
     elsif not multigres.intact(relation) then
-        return 'its policies are gone, or were changed';
+        return 'its policies are missing or were changed';
     elsif not exists (
         select from pg_policy as p where p.polrelid = altered.relation and p.polpermissive)
     then
-        return 'no permissive policy is left, and nobody sees a row';
+        return 'it has no permissive policy, so nobody sees a row';
     end if;
     return null;
 end
@@ -128,11 +128,11 @@ begin
     return (
         select case
             when pg_has_role(exposed.role, c.relowner, 'member')
-            then format('%I owns it, and can switch row-level security off',
+            then format('%I owns it and can disable row-level security',
                 pg_get_userbyid(exposed.role))
             when has_table_privilege(exposed.role, c.oid, 'truncate, references, trigger')
                 or has_any_column_privilege(exposed.role, c.oid, 'references')
-            then format('%I may TRUNCATE it, or put a trigger or a reference on it',
+            then format('%I has TRUNCATE, REFERENCES or TRIGGER on it',
                 pg_get_userbyid(exposed.role))
         end
         from pg_class as c where c.oid = exposed.relation);
@@ -339,7 +339,7 @@ begin
         select found.name, found.problem
         from (
             select w.name, case
-                when now.content is null then 'it is gone'
+                when now.content is null then 'it is missing'
                 when now.content <> w.content
                     and (w.kind = 'function'
                         or w.version = current_setting('server_version_num')::int / 10000)
@@ -445,7 +445,7 @@ declare
     standing regclass;
 begin
     if array_length(names, 1) is distinct from 2 then
-        raise exception 'multigres_forget needs a name with its schema'
+        raise exception 'multigres_forget needs a name with a schema'
             using errcode = 'invalid_parameter_value',
                 hint = 'For example: SELECT multigres_forget(''public.contacts'').';
     end if;
@@ -479,8 +479,8 @@ begin
     raise exception '% would take the protection of tenants from %', tag, object
         using errcode = 'object_not_in_prerequisite_state',
             detail = format('After it, %s.', problem),
-            hint = format('To take it away on purpose: SELECT multigres_unprotect(%L). A schema '
-                'tool does this to policies that it does not know: declare them in its schema, as '
+            hint = format('To do this on purpose, first call SELECT multigres_unprotect(%L). A '
+                'schema tool drops policies that it does not know: declare them in its schema, as '
                 'docs/schema-tools.md of Multigres shows.', object);
 end
 $$;
@@ -493,9 +493,9 @@ as $$
 begin
     raise exception '% would change %, from which policies take the tenant', tag, object
         using errcode = 'object_not_in_prerequisite_state',
-            hint = 'sql/setup.sql brings it up to date, and sql/teardown.sql takes Multigres out '
-                'of this database. Keep schema tools out of schema multigres, and from functions '
-                'whose names begin with multigres_.';
+            hint = 'To update it, run sql/setup.sql; to remove Multigres, run sql/teardown.sql. '
+                'Exclude schema multigres, and functions whose names begin with multigres_, from '
+                'schema tools.';
 end
 $$;
 
@@ -516,9 +516,9 @@ begin
         raise exception '% would show the rows of % through %, past its policies', tag, open.part,
             open.parent
             using errcode = 'object_not_in_prerequisite_state',
-                hint = format('Make %1$s a part of %2$s when %2$s is protected, for the same '
-                    'columns: SELECT multigres_protect(%3$L). Or keep app_user from %2$s: '
-                    'Multigres lets nobody see a protected table through one that is not.',
+                hint = format('First protect %2$s for the same columns as %1$s: '
+                    'SELECT multigres_protect(%3$L). Or revoke the privileges of app_user on '
+                    '%2$s.',
                     open.part, open.parent, open.parent::text);
     end if;
 end
@@ -545,7 +545,7 @@ begin
         problem := case
             when of_policies then multigres.altered(judged.oid, judged.version)
             when pg_has_role(to_regrole('app_user'), judged.relowner, 'member')
-                then 'app_user owns it, and can switch row-level security off'
+                then 'app_user owns it and can disable row-level security'
             else multigres.switched_off(judged.oid) end;
         if problem is not null then
             perform multigres.refuse(tag, judged.oid::regclass::text, problem);
@@ -626,10 +626,11 @@ begin
                 part.name, part.parent::regclass
                 using errcode = 'object_not_in_prerequisite_state',
                     hint = case when part.relkind in ('r', 'p')
-                        then format('Revoke what default privileges grant on it, attach it, and '
-                            'then call SELECT multigres_protect(%L).', part.parent::regclass)
-                        else 'Multigres cannot protect a foreign table: revoke what others may '
-                            'do with it, default privileges too.' end;
+                        then format('Revoke the privileges that others have on it, by default '
+                            'privileges too, attach it, and then call '
+                            'SELECT multigres_protect(%L).', part.parent::regclass)
+                        else 'A foreign table cannot be protected. Revoke the privileges that '
+                            'others have on it, by default privileges too.' end;
         end;
         perform set_config('multigres.covering', '', true);
         perform multigres.remember(part.name);
@@ -768,8 +769,8 @@ begin
     then
         raise exception '% would drop the record of what Multigres protects', tg_tag
             using errcode = 'object_not_in_prerequisite_state',
-                hint = 'Keep schema tools out of schema multigres; sql/teardown.sql takes '
-                    'Multigres out of this database.';
+                hint = 'Exclude schema multigres from schema tools. To remove Multigres, run '
+                    'sql/teardown.sql.';
     end if;
     delete from multigres.tables as t
     where not exists (select from pg_class as c where c.oid = t.relation);
@@ -792,7 +793,7 @@ begin
             and exists (select from pg_policy as q where q.polrelid = c.oid)
         limit 1;
         if object is not null then
-            perform multigres.refuse(tg_tag, object, 'its policies are gone');
+            perform multigres.refuse(tg_tag, object, 'its policies are missing');
         end if;
         return;
     end if;
@@ -827,8 +828,8 @@ begin
     if not exists (select from pg_namespace as n where n.nspname = 'multigres') then
         raise exception '% would drop the record of what Multigres protects', tg_tag
             using errcode = 'object_not_in_prerequisite_state',
-                hint = 'Keep schema tools out of schema multigres; sql/teardown.sql takes '
-                    'Multigres out of this database.';
+                hint = 'Exclude schema multigres from schema tools. To remove Multigres, run '
+                    'sql/teardown.sql.';
     end if;
 end
 $$;
@@ -911,7 +912,7 @@ begin
         union all
         -- Restored without its record. Where there is a record, policies by our names that somebody
         -- puts on a table of their own must not keep all tenants out.
-        select distinct c.oid::regclass::text, 'row-level security is off'
+        select distinct c.oid::regclass::text, 'row-level security is disabled'
         from pg_policy as q join pg_class as c on c.oid = q.polrelid
         where starts_with(q.polname::text, 'multigres_isolation') and not c.relrowsecurity
             and c.relpersistence <> 't'

@@ -85,14 +85,17 @@ begin
             raise exception 'must be owner of table %', part
                 using errcode = 'insufficient_privilege';
         end if;
-        -- From 18 on a deferred trigger runs as whoever has set it off, and that is here.
+        -- From 18 on, a deferred trigger runs as the role that fired it, which is the owner of this
+        -- function, and cannot SET ROLE.
         if current_setting('server_version_num')::int >= 180000 and not pg_has_role(current_user, (
             select c.relowner from pg_class as c where c.oid = part), 'usage')
         then
-            raise exception '% cannot force row-level security on % again', current_user, part
+            raise exception 'role % could not force row-level security on % again',
+                current_user, part
                 using errcode = 'insufficient_privilege',
-                    hint = format('Grant the role that owns the table to %I, who ran setup.sql; or '
-                        'let a superuser run it.', current_user);
+                    hint = format('Grant the role that owns the table to %I, which ran '
+                        'setup.sql, or make the change as a superuser.',
+                        current_user);
         end if;
         insert into multigres.maintained (relation, transaction)
         values (part, pg_current_xact_id());

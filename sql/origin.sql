@@ -49,8 +49,8 @@ begin
     if found.name is not null then
         raise exception '% belongs to %', found.name, quote_ident(found.owner)
             using errcode = 'object_not_in_prerequisite_state',
-                hint = 'Run this as that role, if it ran setup.sql before; or drop what it has '
-                    'laid there.';
+                hint = 'If that role ran setup.sql before, run this as that role. Otherwise drop '
+                    'the object.';
     end if;
 end
 $$;

@@ -507,7 +507,7 @@ declare
     old name;
 begin
     if condition is null then
-        raise exception 'the policies of % cannot be written: a column of its record is gone',
+        raise exception 'cannot create the policies of %: a recorded column is missing',
             table_name
             using errcode = 'object_not_in_prerequisite_state',
                 hint = 'Call multigres_unprotect() with that column.';
@@ -535,10 +535,9 @@ begin
     if has_table_privilege('app_user', table_name, 'truncate, references, trigger')
         or has_any_column_privilege('app_user', table_name, 'references')
     then
-        raise exception 'app_user may TRUNCATE %, or put a trigger or a reference on it', table_name
+        raise exception 'app_user has TRUNCATE, REFERENCES or TRIGGER on %', table_name
             using errcode = 'object_not_in_prerequisite_state',
-                hint = 'Revoke TRUNCATE, REFERENCES and TRIGGER from PUBLIC and from the roles '
-                    'that app_user is a member of.';
+                hint = 'Revoke them from PUBLIC and from the roles that app_user is a member of.';
     end if;
 end
 $$;
@@ -562,13 +561,13 @@ begin
     loop
         form := multigres.form(each.relation);
         if form is null then
-            raise warning 'the policies of % were changed, and are left as they are',
+            raise warning 'the policies of % were changed, and remain as they are',
                 each.relation
                 using hint = 'Call multigres_protect() again.';
         elsif form <> multigres.wanted_form(each.relation) and not each.owned then
-            raise warning 'the policies of % are left in their % form: % does not own it',
+            raise warning 'the policies of % remain in their % form, because % does not own it',
                 each.relation, form, current_user
-                using hint = 'Let its owner, or a superuser, call multigres_protect() again.';
+                using hint = 'Its owner or a superuser should call multigres_protect() again.';
         elsif form <> multigres.wanted_form(each.relation) then
             perform multigres.suspend(each.relation);
             perform multigres.isolate(each.relation);

@@ -17,15 +17,15 @@ begin
                     'drops PGOPTIONS unless it is told to keep it.';
     end if;
     if (key_hex ~ '^[0-9a-f]{64}$') is not true then
-        raise exception 'a seal key is 64 hexadecimal digits in lower case'
+        raise exception 'a seal key must be 64 hexadecimal digits in lower case'
             using errcode = 'invalid_parameter_value',
-                hint = 'multigres seal-key prints a fresh one. Give it in the setting '
+                hint = 'multigres seal-key prints a new one. Give it in the setting '
                     'multigres.seal_key.';
     end if;
     if (bind in ('address', 'none')) is not true then
-        raise exception 'a seal is bound to ''address'' or to ''none'''
+        raise exception 'a seal must be bound to ''address'' or to ''none'''
             using errcode = 'invalid_parameter_value',
-                hint = 'It must be what seal_bind is in Multigres'' settings.';
+                hint = 'Use the value of seal_bind in the settings of Multigres.';
     end if;
     key := decode(key_hex, 'hex');
     for i in 0..31 loop
@@ -41,10 +41,9 @@ begin
     perform multigres.remember_context();
     reached := multigres.keys_reached();
     if reached is not null then
-        raise exception '% would reach the seal keys', reached
+        raise exception '% could read or change the seal keys', reached
             using errcode = 'object_not_in_prerequisite_state',
-                hint = 'Revoke that, or take the role out of those that let it read or write '
-                    'multigres.seal_keys.';
+                hint = 'Revoke the privilege or the membership that allows it.';
     end if;
 
     -- The older of two makes room; a key that is there already does not drive out the other.
@@ -110,9 +109,10 @@ begin
                 perform multigres.add_key(key, bind);
             exception when others or query_canceled then
                 -- What every client is told, and what is not logged.
-                raise info 'NOT SEALED: the database does not take the key: %', sqlerrm
-                    using hint = 'This is no error, because PostgreSQL would log the statement, '
-                        'and the key stands in it. Give it in the setting multigres.seal_key: '
+                raise info 'NOT SEALED: the database does not accept the key: %', sqlerrm
+                    using hint = 'This is not raised as an error, because PostgreSQL would log the '
+                        'statement with the key in it. Give the key in the setting '
+                        'multigres.seal_key: '
                         'PGOPTIONS="-c multigres.seal_key=$(cat seal.key)" psql ...';
             end;
         end if;

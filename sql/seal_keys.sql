@@ -86,8 +86,7 @@ begin
     if old.relkind <> 'r' or old.owner <> current_user and not old.rolsuper then
         raise exception 'multigres_seal_keys belongs to %', quote_ident(old.owner)
             using errcode = 'object_not_in_prerequisite_state',
-                hint = 'Run this as its owner; or drop it, if it was not made by '
-                    'multigres_seal().';
+                hint = 'Run this as its owner, or drop it if multigres_seal() did not create it.';
     end if;
     -- A key of somebody else's making would make that role the master of all tenants.
     select string_agg(distinct format('%s to %s', a.privilege_type, case a.grantee
@@ -102,16 +101,16 @@ begin
     ) as a
     where a.privilege_type in ('INSERT', 'UPDATE') and a.grantee <> old.relowner;
     if writers is not null then
-        raise exception 'others may have written the seal keys in public.multigres_seal_keys'
+        raise exception 'other roles may have written the seal keys in public.multigres_seal_keys'
             using errcode = 'object_not_in_prerequisite_state',
                 detail = format('It grants %s.', writers),
-                hint = 'Revoke that and run this again, if you know the keys in it; or call '
+                hint = 'If you know the keys in it, revoke that and run this again. Otherwise call '
                     'multigres_unseal(), run this, and seal with a new key.';
     end if;
     if multigres.reaches_keys(to_regrole('app_user'), 'public.multigres_seal_keys') is not null then
         raise warning 'app_user could read the seal keys until now: %',
             multigres.reaches_keys(to_regrole('app_user'), 'public.multigres_seal_keys')
-            using hint = 'Change the key: anyone who has read it can pass for every tenant.';
+            using hint = 'Change the key: whoever has read it can pass as any tenant.';
     end if;
 
     perform multigres.make_keys();

@@ -1,4 +1,4 @@
--- What app_user has the privilege to do on a protected table, and no permissive policy lets it do.
+-- The privileges of app_user on a protected table that no permissive policy lets it use.
 create or replace function multigres.shut_out(relation oid) returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -51,10 +51,10 @@ revoke all on function multigres.shut_out(oid), multigres.strangers(oid),
     multigres.is_bare(oid, name) from public;
 
 
--- What is protected in this database, and what stands against it. One line per table, or per
--- dimension of a table that has several; a view, a schema or a role has a line only where it is a
--- problem. `protected` is yes where tenants are held apart: policies as multigres_protect() makes
--- them, and no way past them for app_user. Behind a yes, `problems` has what else is to be known.
+-- What is protected in this database, and what is not. One row per table, or per dimension of a
+-- table that has several; a view, a schema or a role has a row only if it is a problem. `protected`
+-- is yes if tenants are held apart: the policies are as multigres_protect() makes them, and
+-- app_user has no way past them. Next to a yes, `problems` holds remarks.
 create or replace function public.multigres_status()
 returns table (table_name text, tenant_column text, variable text, protected text,
     problems text)
@@ -109,35 +109,34 @@ as $$
             r.is_table and r.name::text <> 'public.multigres_hardening',
             nullif(concat_ws('; ',
                 case when r.is_table and r.reached and not r.is_protected
-                    then 'app_user reaches all its rows' end,
+                    then 'app_user may use all its rows' end,
                 case when r.gone and r.is_protected
-                    then format('the policy of column %I is gone', r.recorded) end,
+                    then format('the policy of column %I is missing', r.recorded) end,
                 case when not r.gone and r.tenant_column is null
                     then 'policy multigres_isolation was changed' end,
                 case when r.form = 'plain' and r.wanted = 'fronted'
                     then 'has the policies of a database that is not sealed' end,
-                'app_user may not ' || case when r.form is not null
-                    then multigres.shut_out(r.name) end
-                    || ': no permissive policy lets it',
+                'no permissive policy lets app_user ' || case when r.form is not null
+                    then multigres.shut_out(r.name) end,
                 case when r.is_protected and not r.relrowsecurity
-                    then 'row-level security is off' end,
+                    then 'row-level security is disabled' end,
                 case when r.is_protected and not r.relforcerowsecurity
-                    then 'row-level security is not forced upon the owner' end,
+                    then 'row-level security is not forced' end,
                 case when r.is_table and r.endangered
-                    then 'app_user may TRUNCATE it, or put a trigger or a reference on it' end,
+                    then 'app_user has TRUNCATE, REFERENCES or TRIGGER on it' end,
                 case when r.is_table and r.owned
                     then 'app_user owns it' end,
                 case when r.relkind = 'v' and r.reached and r.reads_past_policies
                     then 'reads with the rights of its owner, who bypasses row-level security' end,
                 case when r.relkind in ('m', 'f') and r.reached
-                    then 'app_user reaches all its rows: it cannot have policies' end), ''),
+                    then 'app_user may use all its rows, and it cannot have policies' end), ''),
             nullif(concat_ws('; ',
                 case when r.form = 'plain' and r.wanted = 'plain' and multigres.sealed()
-                    then 'runs the query''s own conditions before the policy, by '
-                        'multigres_front()' end,
+                    then 'multigres_front() lets a query''s own conditions run before the policy'
+                    end,
                 case when r.form is not null then (
                     select string_agg(format(
-                        'role %I sees no row: it is no member of app_user', s), '; ' order by s)
+                        'role %I sees no row: it is not a member of app_user', s), '; ' order by s)
                     from multigres.strangers(r.name) as s) end,
                 case when multigres.is_bare(r.name, r.tenant_column)
                     then format('column %I has no default', r.tenant_column) end), '')

@@ -41,7 +41,7 @@ begin
     if name is not null then
         raise exception '% belongs to another role', name
             using errcode = 'object_not_in_prerequisite_state',
-                hint = 'Run this as the role that ran setup.sql, or drop what is not its.';
+                hint = 'Run this as the role that ran setup.sql, or drop what belongs to others.';
     end if;
 
     drop event trigger if exists multigres_guard;
@@ -52,7 +52,7 @@ begin
     if to_regclass('public.multigres_hardening') is not null then
         raise exception 'public.multigres_hardening is of an older version'
             using errcode = 'object_not_in_prerequisite_state',
-                hint = 'Run setup.sql first: it moves what can be believed of it.';
+                hint = 'Run setup.sql first: it moves the rows that can be trusted.';
     end if;
     if to_regprocedure('public.multigres_unharden()') is not null then
         perform public.multigres_unharden();

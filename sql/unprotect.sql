@@ -25,7 +25,7 @@ begin
     if parent is not null then
         raise exception '% is a part of %, and protected with it', table_name, parent
             using errcode = 'wrong_object_type',
-                hint = 'Unprotect that table: its partitions and child tables go with it.';
+                hint = 'Unprotect that table, and its partitions and child tables with it.';
     end if;
     execute format('lock table %s in access exclusive mode', table_name);
     family := array(select multigres.family(table_name));
@@ -177,11 +177,11 @@ begin
     if others is not null
         and not coalesce(memory ->> 'enabled' = 'true' and memory ->> 'forced' = 'true', false)
     then
-        raise warning 'row-level security stays on and forced on %: policies were added to it',
+        raise warning 'row-level security remains enabled on %: policies were added to it',
             table_name
             using detail = format('Not made by multigres_protect(): %s.', others),
-                hint = 'Drop them, or ALTER TABLE ... DISABLE ROW LEVEL SECURITY, NO FORCE ROW '
-                    'LEVEL SECURITY, if they are meant to hold nobody.';
+                hint = 'Drop them, or use ALTER TABLE ... DISABLE ROW LEVEL SECURITY, NO FORCE ROW '
+                    'LEVEL SECURITY if they need not apply.';
     else
         if not coalesce(memory ->> 'enabled' = 'true', false) then
             execute format('alter table %s disable row level security', table_name);

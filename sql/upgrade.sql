@@ -125,9 +125,9 @@ begin
             else '{}' end
         where t.relation = each.relation;
         if as_made and not each.owned then
-            raise notice '% has policies of an older version: % does not own it',
+            raise notice '% still has policies of an older version, because % does not own it',
                 each.relation, current_user
-                using hint = 'Let its owner, or a superuser, call multigres_protect() once more.';
+                using hint = 'Its owner or a superuser should call multigres_protect() again.';
         elsif as_made then
             perform multigres.forget(each.relation);
             perform multigres.isolate(each.relation);

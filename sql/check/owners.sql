@@ -68,8 +68,8 @@ begin
     select string_agg(format('%s %s', o.kind, o.name), ', ' order by o.kind, o.name) into owned
     from multigres.owned_by_app() as o;
     if owned is not null then
-        raise warning 'app_user owns what runs in the sessions of others: %', owned
-            using hint = 'multigres_check() has the statements that end it.';
+        raise warning 'app_user owns objects that run in the sessions of others: %', owned
+            using hint = 'multigres_check() gives the statements that change that.';
     end if;
 end
 $$;
