@@ -1,5 +1,5 @@
--- The record of what is protected, and the guard upon it: event triggers that refuse statements
--- which would take the isolation of a table away, and a verdict that Multigres asks for at login.
+-- The record of what is protected, and its guard: event triggers that refuse statements which would
+-- end the isolation of a table, and a verdict that Multigres asks for at login.
 --
 -- A schema tool that does not know the policies drops them. multigres_unprotect() is the way to
 -- take them away: it takes the table out of the record first. No setting and no marker lets
@@ -12,7 +12,7 @@
 -- protected: one row for each name that a protected table has, or has had: another table that takes
 -- the name must be protected too, before a tenant reaches it. relation is NULL once the table is
 -- dropped; it is a regclass, so that a dump holds its name. version is the state of the policies
--- that was judged intact, so that whoever asks later compares and need not judge. A part
+-- that was judged intact: a later question compares, and need not judge. A part
 -- (a partition or an heir) loses its names with its table: it is protected with its parent again.
 -- While its policies are written anew, a table is out of the record: relation is NULL, and version
 -- its oid.
@@ -76,7 +76,7 @@ end
 $$;
 
 
--- What is wrong with a recorded table, apart from its policies; NULL if nothing.
+-- The problem of a recorded table, apart from its policies; NULL if it has none.
 create or replace function multigres.switched_off(relation oid) returns text
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -99,7 +99,7 @@ end
 $$;
 
 
--- What is wrong with its policies, of which this version was intact; NULL if nothing.
+-- The problem of its policies, of which this version was intact; NULL if they have none.
 create or replace function multigres.altered(relation oid, version text) returns text
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -265,7 +265,7 @@ end
 $$;
 
 
--- What a function or view says, in bytes that a dump and a restore leave as they are.
+-- A hash of the definition of a function or view, which a dump and a restore leave as it is.
 --
 -- The settings of a session must not tell in how PostgreSQL prints the view.
 create or replace function multigres.content(kind text, name text) returns bytea
@@ -328,7 +328,7 @@ end
 $$;
 
 
--- What is not as it was among them, and whether this role could change one.
+-- Those of them that have changed, or that this role could change.
 create or replace function multigres.context_faults(role oid)
 returns table (name text, problem text)
 language plpgsql stable
@@ -639,7 +639,7 @@ end
 $$;
 
 
--- What guard_start() has noted.
+-- The oids that guard_start() has noted.
 create or replace function multigres.noted() returns oid[]
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -731,7 +731,7 @@ end
 $$;
 
 
--- CREATE SCHEMA may hold statements of all these kinds, which are not told on their own.
+-- CREATE SCHEMA may contain statements of all these kinds, which fire no event of their own.
 create or replace function multigres.guard() returns event_trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -819,7 +819,7 @@ $$;
 
 
 -- DROP SCHEMA multigres CASCADE would drop the functions above, and the event triggers with them,
--- before they run. This one stands elsewhere.
+-- before they run. This one is in another schema.
 create or replace function public.multigres_guard_schema() returns event_trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -835,7 +835,7 @@ end
 $$;
 
 
--- What is exposed before a GRANT is not what it exposes.
+-- Notes what is exposed before a GRANT: guard_grants() refuses only what the statement adds.
 create or replace function multigres.guard_start() returns event_trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -853,7 +853,7 @@ end
 $$;
 
 
--- What is recorded and no longer held, for a session of this role.
+-- Recorded objects that no longer hold tenants apart, for a session of this role.
 create or replace function multigres.faults(role oid)
 returns table (name text, problem text)
 language plpgsql stable
@@ -925,8 +925,8 @@ end
 $$;
 
 
--- For Multigres, at login: NULL where all that is protected is held for the role that has logged
--- in, and else what is not. A role that no policy holds asks on behalf of app_user.
+-- For Multigres, at login: NULL if all that is recorded holds tenants apart for the role that has
+-- logged in, otherwise the problems. A role to which no policy applies asks for app_user.
 create or replace function public.multigres_verdict() returns text
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp

@@ -6,8 +6,8 @@
 --     psql -U postgres -d DB -c "select * from multigres_unharden()"
 --
 -- It takes rights from PUBLIC, so other roles of this database lose them too; superusers and the
--- members of pg_signal_backend and pg_read_all_stats do not. What it changed stands in the table
--- multigres.hardening. Loaded by setup.sql, inside its transaction.
+-- members of pg_signal_backend and pg_read_all_stats do not. Table multigres.hardening records what
+-- it changed. Loaded by setup.sql, inside its transaction.
 
 
 -- Names and not oids: so the record outlives a dump and an upgrade of the server. No text of it is
@@ -41,8 +41,8 @@ end
 $$;
 
 
--- What multigres_harden() closes by REVOKE: the functions that an item is about, who keeps them,
--- and what to say when it is closed.
+-- The items of multigres_harden(): the functions to revoke, the role that keeps them, and the note
+-- for an item that is closed.
 create or replace function multigres.hardenings()
 returns table (place integer, item text, functions text, keeper text, note text)
 language sql immutable
@@ -121,7 +121,7 @@ as $$
 $$;
 
 
--- What is granted on such an object, its owner's own rights among it.
+-- The privileges on such an object, those of its owner included.
 create or replace function multigres.grants(kind text, id oid)
 returns table (grantee oid, name name, privilege text, grantable boolean, owner oid)
 language sql stable
@@ -145,7 +145,7 @@ as $$
 $$;
 
 
--- GRANT or REVOKE of one right, of words that stand here and names that are quoted. True when it
+-- GRANT or REVOKE of one privilege, from words in this list and names that are quoted. True when it
 -- is as it should be: who may not do it gets an error or a warning, by what else they may.
 create or replace function multigres.set_right(
     given boolean, kind text, id oid, object text, privilege text, grantee name, grantable boolean)
@@ -289,7 +289,7 @@ end
 $$;
 
 
--- The event trigger upon it. True when it is there.
+-- Creates the event trigger for it. True when it is there.
 create or replace function multigres.refuse_drop_owned() returns boolean
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -395,7 +395,7 @@ as $$
 $$;
 
 
--- What no privilege and no trigger closes, as long as tenants share a role.
+-- Items that no privilege and no trigger closes, as long as tenants share a role.
 create or replace function multigres.left_open()
 returns table (what text, done boolean, note text)
 language sql stable
@@ -496,9 +496,9 @@ end
 $$;
 
 
--- The record of an older version stood in schema public, where default privileges may have let
--- tenants write it. Only what PostgreSQL itself had granted to PUBLIC, and what was given to those
--- who keep it, is believed; the rest is named, and not taken over.
+-- The record of an older version was in schema public, where default privileges may have let
+-- tenants write it. Only rows about grants that PostgreSQL itself makes to PUBLIC, or about the
+-- roles that keep a function, are trusted; the others are listed, and not copied.
 create or replace function multigres.move_hardening() returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp

@@ -14,8 +14,8 @@ end
 $$;
 
 
--- At the end of the transaction, as whoever owns the table: another role is refused, and with it
--- the transaction.
+-- At the end of the transaction, as the owner of the table: for another role this fails, and with
+-- it the transaction.
 create or replace function multigres.end_maintenance() returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -106,8 +106,8 @@ $$;
 
 
 -- Shows the owner of a protected table the rows of all tenants, until the end of this transaction:
--- for a migration of data by an owner who cannot have BYPASSRLS. Row-level security is forced upon
--- them again at the commit. The table stays locked until then, so that nobody else ever sees it
+-- for a migration of data by an owner who cannot have BYPASSRLS. Row-level security is forced
+-- again at the commit. The table stays locked until then, so that nobody else ever sees it
 -- without FORCE. A deferred constraint of the table must have been checked before the commit:
 -- SET CONSTRAINTS name IMMEDIATE. (SET CONSTRAINTS ALL IMMEDIATE ends the maintenance, too.)
 --

@@ -10,9 +10,9 @@ end
 $$;
 
 
--- Who may create in schema public, or create schemas, could have laid something there for this to
--- run or to read: a function that fits a call better than the one that is made here, or a table of
--- keys.
+-- A role that may create objects in schema public, or schemas, could have created something there
+-- for this to run or to read: a function that fits a call better than the one that is created here,
+-- or a table of keys.
 do $$
 declare
     found record;

@@ -92,7 +92,7 @@ end
 $$;
 
 
--- What a policy compares for one dimension, written as PostgreSQL prints it, so that
+-- The comparison of a policy for one dimension, written as PostgreSQL prints it, so that
 -- multigres.form() can tell a policy that was changed; one text for each condition, none where no
 -- comparison is safe.
 --
@@ -192,7 +192,7 @@ end
 $$;
 
 
--- The dimensions of a relation: as recorded, or else as the policy that stands there has them. A
+-- The dimensions of a relation: as recorded, or otherwise as its policy has them. A
 -- column that was renamed since is found by its number, which is another one after a restore.
 create or replace function multigres.parts(
     table_name regclass, out place int, out column_number smallint, out column_name name,
@@ -244,8 +244,8 @@ end
 $$;
 
 
--- What the policies of a table must say; NULL where that cannot be said. WITH CHECK never has the
--- fronts: it runs on the rows that the session itself writes.
+-- The condition that the policies of a table must have; NULL if there is none. WITH CHECK never has
+-- the fronts: it runs on the rows that the session itself writes.
 create or replace function multigres.condition(table_name regclass, fronted boolean)
 returns text
 language plpgsql stable
@@ -346,7 +346,7 @@ end
 $$;
 
 
--- Whether a table that has a policy with a name of Multigres is one of those that Multigres holds.
+-- Whether a table that has a policy with a name of Multigres is one that Multigres protects.
 -- Anybody may make such a policy, word for word, on a table of their own. A table that is not
 -- recorded counts only where it belongs to somebody who protects tables: to a superuser, to the
 -- owner of the database, of schema multigres or of a recorded table, or to the caller; and never
@@ -615,8 +615,9 @@ revoke all on function public.multigres_front(regclass, boolean) from public;
 
 -- Whether a value names a tenant in the one way that every table has it: NULL if so, or else why
 -- not. PostgreSQL reads 007 and 7 as one integer, and a uuid in capitals as the same one: each
--- would be another login of the same tenant. What is no value of the column's type fails at every
--- query. Asked at login, hence with its owner's rights, and without a cast unless one is refused.
+-- would be another login of the same tenant. A value that is not of the column's type fails at
+-- every query. Asked at login, hence with its owner's rights, and without a cast unless one is
+-- refused.
 create or replace function public.multigres_spelling(variable text, value text) returns text
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp

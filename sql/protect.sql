@@ -1,4 +1,4 @@
--- What protecting a table changes in its column, beside the policies; answers what
+-- Changes the column of a table that is protected, apart from the policies; returns what
 -- multigres_unprotect() must undo. `remembered` is the answer of an earlier call.
 create or replace function multigres.prepare(
     table_name regclass, column_name name, variable text, remembered jsonb)
@@ -131,7 +131,7 @@ revoke all on function multigres.is_context_default(text),
     multigres.make_index(regclass, name) from public;
 
 
--- Refuses a table or column that policies cannot hold tenants in.
+-- Refuses a table or column in which policies cannot hold tenants apart.
 create or replace function multigres.check_protectable(table_name regclass, column_name name)
 returns void
 language plpgsql

@@ -55,8 +55,8 @@ $$;
 
 
 -- PostgreSQL 13 and 14 let everyone create objects in schema public, where most search_paths
--- look: app_user could lay a function there for a superuser to trip over. 15 ended that. Who
--- does not own the schema cannot revoke it.
+-- look: a superuser could call a function that app_user has created there. 15 ended that. Only
+-- the owner of the schema can revoke it.
 do $$
 begin
     if not exists (

@@ -70,17 +70,17 @@ revoke all on function multigres.add_key(text, text) from public;
 --
 --     PGOPTIONS="-c multigres.seal_key=$(cat seal.key)" psql -d DB -c 'select multigres_seal()'
 --
--- The key is taken from that setting, so that it stands in no statement: PostgreSQL writes a
+-- The key is taken from that setting, so that no statement contains it: PostgreSQL writes a
 -- statement that fails into its log. A driver may pass it as a bound parameter, which log_statement
--- and log_min_duration_statement log. Where it stands in the statement all the same, this function
--- keeps that out of the log if it may (superusers); for others a failure is told as INFO, and is no
--- ERROR. What fails before it runs is logged.
+-- and log_min_duration_statement log. If the statement does contain it, this function keeps that
+-- out of the log if it may (superusers); for others a failure is reported as INFO, and not as
+-- ERROR. A failure before it runs is logged.
 --
 -- Two keys are good at a time. To change the key: call this with the new one, give it to
 -- Multigres, and when all sessions of the old one have ended, call multigres_unseal() and this
 -- again, or leave the old one until the next change drives it out.
 --
--- Who owns this function reads the keys, and so does whoever reads a dump of the database.
+-- The owner of this function reads the keys, and so does anybody who reads a dump of the database.
 create or replace function public.multigres_seal(
     key_hex text default null, bind text default 'address')
 returns void

@@ -1,8 +1,8 @@
--- The keys of the seal stand in multigres.seal_keys, a table that exists only while the database
--- is sealed. An older version had them in public.multigres_seal_keys.
+-- The keys of the seal are in multigres.seal_keys, a table that exists only while the database is
+-- sealed. An older version had them in public.multigres_seal_keys.
 
 
--- There is no sequence for the numbers: default privileges may grant one to anybody, and setval()
+-- No sequence makes the numbers: default privileges may grant one to anybody, and setval()
 -- would then decide which key is the older.
 create or replace function multigres.make_keys() returns void
 language plpgsql
@@ -23,9 +23,9 @@ end
 $$;
 
 
--- What lets this role, or one that it can become, read or change a table of keys, in words; NULL
--- when nothing does. A right of anybody but the owner counts, as it does at each login. USAGE on
--- the schema is no part of it: it may be granted at any time.
+-- How this role, or one that it can become, may read or change a table of keys, in words; NULL if
+-- it may not. A privilege of any role except the owner counts, as it does at each login. USAGE on
+-- the schema is not required: it may be granted at any time.
 create or replace function multigres.reaches_keys(role_id oid, keys regclass) returns text
 language sql stable
 set search_path = pg_catalog, pg_temp

@@ -10,9 +10,9 @@
 -- sql/teardown.sql takes it all out.
 --
 -- app_user is made without a password. In psql, `\password app_user` sets one: it hashes it
--- before it is sent, so that no log and no history holds it.
+-- before it is sent, so that no log and no history contains it.
 --
--- Schema-qualified names, and operator(), stand wherever a function runs with its caller's
+-- Names are schema-qualified, operators too, wherever a function runs with its caller's
 -- search_path: a caller may put a schema of their own in front of pg_catalog.
 
 begin;

@@ -13,7 +13,7 @@ $$;
 
 
 -- Roles with privileges on a protected table that see no row of it: no permissive policy is for
--- them. Owners and roles that row-level security does not hold are left out.
+-- them. Owners and roles to which row-level security does not apply are left out.
 create or replace function multigres.strangers(relation oid) returns setof name
 language sql stable
 set search_path = pg_catalog, pg_temp

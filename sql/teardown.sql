@@ -20,7 +20,7 @@ declare
 begin
     perform pg_advisory_xact_lock(hashtextextended('multigres setup.sql', 0));
 
-    -- What anybody else has laid in their place must not run with the rights of this role.
+    -- A function that another role has put in their place must not run with the rights of this one.
     select o.name into name
     from (
         select p.oid::regprocedure::text, p.proowner
@@ -48,7 +48,7 @@ begin
     drop event trigger if exists multigres_guard_drop;
     drop event trigger if exists multigres_guard_start;
     drop event trigger if exists multigres_guard_schema;
-    -- The functions of an older version would execute what stands in that table.
+    -- The functions of an older version would execute the texts in that table.
     if to_regclass('public.multigres_hardening') is not null then
         raise exception 'public.multigres_hardening is of an older version'
             using errcode = 'object_not_in_prerequisite_state',

@@ -159,7 +159,7 @@ revoke all on function multigres.restore_column(regclass, name, jsonb) from publ
 
 
 -- Row-level security stays on, and forced, under policies that somebody has added since the table
--- was protected: switched off, they would hold nobody.
+-- was protected: disabled, they would apply to nobody.
 create or replace function multigres.restore_table(table_name regclass, memory jsonb)
 returns void
 language plpgsql

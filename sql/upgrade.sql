@@ -1,5 +1,5 @@
 -- Brings tables that an older version protected up to date. It kept what it had to undo in the
--- comments of its policies, of which each dimension had its own. They stand until those of today
+-- comments of its policies, of which each dimension had its own. They remain until those of today
 -- take their place in the same transaction.
 do $$
 declare
@@ -12,7 +12,7 @@ declare
     as_made boolean;
     bare text;
     call text;
-    -- What a type may put around such a comparison without changing it.
+    -- The text that a type may put around such a comparison without changing it.
     noise constant text := '\mSELECT\M|\mAS\M\s+"?\w+"?|[()\s]'
         '|::(character varying|"?\w+"?(\."?\w+"?)?)(\(\d+\))?';
 begin
@@ -177,7 +177,7 @@ begin
         'public.multigres_record(regclass, name[])',
         'public.multigres_isolate(regclass, name, text, jsonb)',
         'public.multigres_admit(regclass)', 'public.multigres_noise()',
-        -- They stand in schema multigres now.
+        -- Now in schema multigres.
         'public.multigres_dimensions(regclass)', 'public.multigres_isolations()',
         'public.multigres_family(regclass)', 'public.multigres_sequences(regclass)',
         'public.multigres_prepare(regclass, name, text, jsonb)',

@@ -1,12 +1,12 @@
--- What sends rows out of the database or connects elsewhere, and what the server shares among all
--- sessions of a role.
+-- Objects that send rows out of the database or connect elsewhere, and state that the server shares
+-- among all sessions of a role.
 create or replace function multigres.check_connections()
 returns table (lint text, object text, problem text, fix text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
     with links as (
-        -- What dblink can do beyond a connection string with a password in it.
+        -- Functions of dblink that need no connection string with a password in it.
         select string_agg(multigres.revoke('function ' || p.oid::regprocedure,
                 coalesce(p.proacl, acldefault('f', p.proowner)), '{EXECUTE}'), '; ') as fix,
             bool_or(p.proname = 'dblink_connect_u') as unasked

@@ -143,7 +143,7 @@ as $$
 $$;
 
 
--- What ADD CONSTRAINT says of a foreign key that has these columns in front. The tenant is never
+-- ADD CONSTRAINT of a foreign key that has these columns in front. The tenant is never
 -- NULL: MATCH FULL would refuse every row that refers to nothing, so a CHECK keeps what it means.
 create or replace function multigres.tight_reference(
     reference oid, mine smallint[], theirs smallint[])
@@ -235,8 +235,8 @@ as $$
 $$;
 
 
--- References come before the unique keys that they stand upon: those can be changed once nothing
--- refers to them.
+-- References come before the unique keys that they need: those can be changed once nothing refers
+-- to them.
 create or replace function multigres.check_references()
 returns table (lint text, object text, problem text, fix text)
 language sql stable
@@ -295,7 +295,7 @@ as $$
 $$;
 
 
--- What ADD CONSTRAINT says of a unique or an exclusion constraint with these columns in front.
+-- ADD CONSTRAINT of a unique or an exclusion constraint with these columns in front.
 create or replace function multigres.tight_key("constraint" oid, added smallint[]) returns text
 language plpgsql stable
 set search_path = pg_catalog, pg_temp

@@ -60,8 +60,8 @@ as $$
     with app(id) as materialized (
         select multigres.app_roles()
     ),
-    -- Extensions of a superuser's are believed.
-    believed as materialized (
+    -- Extensions of superusers are trusted.
+    trusted as materialized (
         select d.classid, d.objid
         from pg_depend as d
         join pg_extension as e on e.oid = d.refobjid
@@ -93,7 +93,7 @@ as $$
             and not (n.nspname = 'public' and (p.proname = 'current_tenant_id'
                 or starts_with(p.proname::text, 'multigres_')))
             and not exists (
-                select from believed as b
+                select from trusted as b
                 where b.classid = 'pg_proc'::regclass and b.objid = p.oid)
     ),
     -- Its owner, and not who calls it, must have the right to execute these.
@@ -115,7 +115,7 @@ as $$
             and d.classid not in ('pg_trigger'::regclass, 'pg_event_trigger'::regclass)
             and d.objid not in (select a.aggfnoid from pg_aggregate as a)
         union
-        -- An index calls these whoever may execute them.
+        -- An index calls these without a check of EXECUTE.
         select f.id, 'pg_opfamily'::regclass, s.amprocfamily, 0
         from functions as f join pg_amproc as s on s.amproc = f.id
         where f.prosecdef

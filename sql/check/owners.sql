@@ -1,15 +1,15 @@
--- What a tenant may change, and others run: whatever app_user owns, and tables on which it may
--- create triggers.
+-- Objects that a tenant may change and others run: those that app_user owns, and tables on which it
+-- may create triggers.
 
--- What app_user, or a role that it can become, owns in this database. Whoever owns a function, a
--- domain, an operator or a view says what it does in the sessions of all who use it. Temporary
--- objects are each session's own; sequences of a table go with it.
+-- The objects in this database that app_user, or a role that it can become, owns. The owner of a
+-- function, domain, operator or view decides what it does in the sessions of all who use it.
+-- Temporary objects are each session's own; sequences of a table go with it.
 create or replace function multigres.owned_by_app()
 returns table (class oid, id oid, kind text, name text, owner name, fix text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-    -- Objects of other databases are none that this one can name.
+    -- Objects of other databases have no name here.
     with owned as materialized (
         select d.classid, d.objid, d.objsubid, r.rolname
         -- OFFSET 0: what all other roles own, in every database, is not read.
@@ -57,7 +57,7 @@ as $$
 $$;
 
 
--- multigres_protect() says so at once: a policy holds whoever asks, not whoever is made to.
+-- multigres_protect() warns of it: a policy does not help a session that runs code of a tenant.
 create or replace function multigres.warn_of_owned() returns void
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -109,7 +109,7 @@ as $$
         and multigres.reached(c.oid, 'TRIGGER') is not null
 $$;
 
--- Who logs in as the owner of a protected table, or as a member of it.
+-- Roles that log in as the owner of a protected table, or as a member of it.
 create or replace function multigres.check_owners()
 returns table (lint text, object text, problem text, fix text)
 language sql stable
@@ -144,7 +144,7 @@ as $$
         and not exists (select from pg_roles as r where r.oid = p.id and r.rolcreaterole)
     group by p.rolname, p.owners
     union all
-    -- BYPASSRLS for it would hold for its views and functions too.
+    -- BYPASSRLS would also apply to its views and functions.
     select 'owner_sees_no_row', format('role %I', p.rolname),
         format('owns %s%s and sees no row of it, without an error: its UPDATE changes no row, and '
             'its materialized views are empty', p.example,

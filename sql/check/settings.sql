@@ -1,7 +1,8 @@
 -- Settings that every login of app_user starts with. A role may ALTER ROLE itself: any tenant may
 -- have left a setting for all of them.
 
--- How long such a setting lets a session wait, in seconds; NULL for no limit, or what is no time.
+-- How long such a setting lets a session wait, in seconds; NULL for no limit, or if it is not a
+-- time.
 create or replace function multigres.seconds(value text) returns numeric
 language sql immutable
 set search_path = pg_catalog, pg_temp

@@ -1,5 +1,5 @@
--- What PostgreSQL, or an extension, grants to no role, and somebody has granted since: the server's
--- files, statistics that hold values of all tenants, passwords.
+-- Privileges that PostgreSQL, or an extension, grants to no role, and somebody has granted since:
+-- on the server's files, statistics that contain values of all tenants, passwords.
 create or replace function multigres.check_system_privileges()
 returns table (lint text, object text, problem text, fix text)
 language sql stable

@@ -10,7 +10,7 @@ as $$
     protection as (
         select i.relation, min(i.column_name) as column_name, array_agg(i.column_number) as numbers,
             string_agg(quote_ident(i.column_name), ', ' order by i.column_number) as columns,
-            -- What protects a table anew, column by column.
+            -- The calls that protect a table again, column by column.
             string_agg(format('select public.multigres_protect(%L, %L%s)', i.relation::regclass,
                 i.column_name, case when i.variable <> 'app.current_tenant_id'
                     then format(', %L', i.variable) else '' end), '; ') as again

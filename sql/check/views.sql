@@ -59,12 +59,12 @@ as $$
                 select from reads as s join holding as h on h.id = s.relation
                 where s.reader = c.oid
                 union all
-                -- They show what whoever reads them may see, except in a copy.
+                -- They show each reader what that role may see, except in a copy.
                 select from reads as s
                 where s.reader = c.oid and c.relkind = 'm' and s.relation in (
                     'pg_stats'::regclass, 'pg_stats_ext'::regclass,
                     to_regclass('pg_catalog.pg_stats_ext_exprs'))) as holds,
-            -- A copy below it, or a table without policies that holds its reader.
+            -- A copy below it, or a table without policies that apply to its owner.
             exists (
                 select from reads as s join pg_class as t on t.oid = s.relation
                 where s.reader = c.oid and (
