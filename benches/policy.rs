@@ -5,17 +5,13 @@
 //!
 //!     cargo bench --bench policy
 
-#[allow(dead_code, unused_imports)]
-#[path = "../tests/e2e/support/mod.rs"]
-mod support;
-
 use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit, Mac};
 use postgres::types::ToSql;
 use postgres::{Client, NoTls, Statement};
 use sha2::Sha256;
-use support::cluster;
+use testing::cluster;
 
 fn main() {
     // `cargo test --benches` runs this too, and wants to know only that it runs.
@@ -46,7 +42,7 @@ impl Variant {
             .batch_execute(&format!("create database {database}"))
             .unwrap();
         let mut owner = cluster().superuser(&database);
-        owner.batch_execute(&support::SETUP).unwrap();
+        owner.batch_execute(&testing::SETUP).unwrap();
         owner
             .batch_execute(&format!(
                 "create table items (id bigint primary key, tenant_id text not null,

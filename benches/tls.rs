@@ -5,10 +5,6 @@
 //!
 //!     cargo bench --bench tls
 
-#[allow(dead_code, unused_imports)]
-#[path = "../tests/e2e/support/mod.rs"]
-mod support;
-
 use std::fs;
 use std::io::Read;
 use std::net::TcpStream;
@@ -18,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use postgres::config::SslMode;
 use postgres::{Client, Config, NoTls};
-use support::{Authority, Cluster, Daemon, Files, Run, TENANTS};
+use testing::{Authority, Cluster, Daemon, Files, Run, TENANTS};
 
 fn main() {
     // `cargo test --benches` runs this too, and wants to know only that it runs.
@@ -75,11 +71,11 @@ enum Between {
 
 impl Stage {
     fn new() -> Stage {
-        let authority = Authority::new();
+        let authority = Authority::new("authority");
         let identity = authority.certify("bench", &["localhost", "127.0.0.1"]);
         let cluster = Cluster::with_tls(&identity, &authority);
         let files = Files::new();
-        files.put("cert.pem", &identity.certificate);
+        files.put("cert.pem", &identity.chain);
         files.put("key.pem", &identity.key);
         Stage { cluster, authority, files }
     }

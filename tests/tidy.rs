@@ -128,7 +128,7 @@ fn nothing_is_left_open() {
 }
 
 fn all_rust_files() -> Vec<PathBuf> {
-    let folders = ["src", "tests", "sim/src", "sim/tests"];
+    let folders = ["src", "tests", "testing/src", "sim/src", "sim/tests"];
     folders.iter().flat_map(|folder| rust_files(&root().join(folder))).collect()
 }
 

@@ -3,8 +3,7 @@
 use std::net::SocketAddr;
 
 use postgres::{Config, NoTls};
-
-use crate::support::{
+use testing::{
     ACME, Cluster, DEADLINE, Daemon, FakeUpstream, PASSWORD, Raw, Run, TENANTS, cluster, contacts,
     sqlstate, swallow,
 };
@@ -62,7 +61,7 @@ fn every_address_of_a_name_is_tried() {
     // On a machine with IPv6, localhost has an address where this upstream does not listen.
     let fake = FakeUpstream::serve(|mut raw| {
         raw.read_startup();
-        raw.send_message(&crate::support::Message::error("FATAL", "XX000", "reached"));
+        raw.send_message(&testing::Message::error("FATAL", "XX000", "reached"));
         swallow(&mut raw);
     });
     let daemon = Run::upstream(fake.port()).set("upstream_host", "localhost").start();

@@ -3,10 +3,11 @@
 
 use postgres::{Client, NoTls};
 
-use crate::sealed::with_key;
-use crate::support::{
+use testing::{
     SEAL_KEY, SETUP, SealedLogin, TENANT_VARIABLE, cluster, count, sealed_options, sqlstate,
 };
+
+use crate::sealed::with_key;
 
 const ENCODINGS: [&str; 3] = ["UTF8", "LATIN1", "SQL_ASCII"];
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use crate::check::version;
-use crate::support::{
+use testing::linter::version;
+use testing::{
     ACME, Cluster, Daemon, FakeUpstream, Message, Raw, Run, TENANTS, Tamper, cluster, contacts,
     shortened, sqlstate,
 };
@@ -19,6 +19,12 @@ fn backend_pid(client: &mut postgres::Client) -> i32 {
 fn wait_until_active(cluster: &Cluster, pid: i32) {
     cluster.wait_until(&format!(
         "select exists (select from pg_stat_activity where pid = {pid} and state = 'active')"
+    ));
+}
+
+fn wait_until_it_reads(cluster: &Cluster, pid: i32) {
+    cluster.wait_until(&format!(
+        "select coalesce(wait_event, '') = 'ClientRead' from pg_stat_activity where pid = {pid}"
     ));
 }
 
@@ -51,10 +57,13 @@ fn a_killed_backend_closes_its_client_and_the_daemon_goes_on() {
     let mut client = daemon.connect("app_user.acme");
     let mut neighbour = daemon.raw();
     neighbour.login("app_user.globex", TENANTS);
+    // A backend that is still about its last message when it is told to quit says nothing.
+    let asked = neighbour.query_value("select pg_backend_pid()").parse().unwrap();
+    wait_until_it_reads(&cluster, asked);
     let pid = backend_pid(&mut client);
     let sleeper = thread::spawn(move || client.batch_execute("select pg_sleep(600)"));
     wait_until_active(&cluster, pid);
-    crate::support::send_signal("KILL", pid.try_into().unwrap());
+    testing::send_signal("KILL", pid.try_into().unwrap());
     let error = sleeper.join().unwrap().unwrap_err();
     assert!(error.is_closed(), "{error:?}");
     // PostgreSQL then ends everyone, and says so to each.
@@ -169,7 +178,7 @@ fn a_client_that_leaves_during_its_login_frees_its_backend() {
         drop(raw);
     }
     let mut raw = daemon.raw();
-    raw.write_all(&crate::support::startup_message(&[("user", "app_user.acme")])).unwrap();
+    raw.write_all(&testing::startup_message(&[("user", "app_user.acme")])).unwrap();
     drop(raw);
     daemon.wait_until_idle();
     // None of them is still at the password, either.

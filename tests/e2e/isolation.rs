@@ -1,8 +1,7 @@
 //! What a session sees: its tenant, all the time, whatever it resets.
 
 use postgres::NoTls;
-
-use crate::support::{ACME, Daemon, GLOBEX, TENANTS, binding, bound, cluster, contacts, sqlstate};
+use testing::{ACME, Daemon, GLOBEX, TENANTS, binding, bound, cluster, contacts, sqlstate};
 
 #[test]
 fn two_tenants_side_by_side_see_their_own_rows_only() {

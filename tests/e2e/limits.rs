@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::{
+use testing::{
     ACME, Daemon, FakeUpstream, Raw, Run, TENANTS, binding, bound, cluster, contacts, sqlstate,
     startup_message, swallow,
 };

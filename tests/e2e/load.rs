@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{
+use testing::{
     ACME, DEADLINE, Daemon, GLOBEX, Message, Raw, TENANTS, binding, bound, cluster, contacts,
 };
 

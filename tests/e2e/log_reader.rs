@@ -5,8 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-
-use crate::support::{ACME, Daemon, Raw, Reader, Run, TENANTS, cluster, contacts};
+use testing::{ACME, Daemon, Raw, Reader, Run, TENANTS, cluster, contacts};
 
 /// More lines than the pipe and the queue hold together.
 const REFUSALS: usize = 5000;

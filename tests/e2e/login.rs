@@ -4,8 +4,7 @@
 use std::io::Read;
 
 use postgres::NoTls;
-
-use crate::support::{
+use testing::{
     ACME, Daemon, FakeUpstream, GLOBEX, Message, PASSWORD, TENANTS, Tamper, binding, bound,
     cluster, contacts, sqlstate, startup_message,
 };

@@ -1,8 +1,7 @@
 //! What the log tells about a connection, and what it never tells.
 
 use postgres::NoTls;
-
-use crate::support::{Daemon, Message, PASSWORD, TENANTS, contacts, startup_message};
+use testing::{Daemon, Message, PASSWORD, TENANTS, contacts, startup_message};
 
 /// The value of `name=` in a log line.
 fn field<'a>(line: &'a str, name: &str) -> &'a str {

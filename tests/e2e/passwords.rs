@@ -1,8 +1,7 @@
 //! Passwords of all kinds, which PostgreSQL has stored and Multigres answers SCRAM with.
 
 use postgres::NoTls;
-
-use crate::support::{Daemon, TENANTS, cluster, sqlstate};
+use testing::{Daemon, TENANTS, cluster, sqlstate};
 
 /// What PostgreSQL leaves as it is, and what it does not: see `pg_saslprep` in `saslprep.c`.
 const PASSWORDS: [&str; 18] = [

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::{CancelToken, NoTls};
-
-use crate::support::{
+use testing::{
     ACME, DEADLINE, Daemon, FakeUpstream, Message, Run, TENANTS, cluster, contacts, dead_port,
     sqlstate, startup_message, swallow,
 };

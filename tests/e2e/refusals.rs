@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::net::TcpStream;
 
-use crate::support::{
+use testing::{
     Daemon, ErrorFields, FakeUpstream, Raw, Run, TENANTS, UNBOUND_ROLES, cluster, dead_port,
     sqlstate, startup_message, swallow,
 };

@@ -2,10 +2,7 @@
 //! login succeeds all the same, or its refusal says which setting it was.
 
 use postgres::Client;
-
-use crate::support::{
-    ACME, Daemon, GLOBEX, Run, TENANTS, cluster, contacts, set_up_database, sqlstate,
-};
+use testing::{ACME, Daemon, GLOBEX, Run, TENANTS, cluster, contacts, set_up_database, sqlstate};
 
 /// A role of its own, which a tenant can change, with what `app_user` may.
 fn role(name: &str) -> Client {
@@ -108,11 +105,11 @@ fn what_a_tenant_sets_for_the_role_does_not_break_the_seal() {
     superuser
         .batch_execute(&format!(
             "create role sealed_poisoned login; select public.multigres_seal('{}')",
-            crate::support::SEAL_KEY
+            testing::SEAL_KEY
         ))
         .unwrap();
-    let files = crate::support::Files::new();
-    let key = files.put("seal.key", crate::support::SEAL_KEY);
+    let files = testing::Files::new();
+    let key = files.put("seal.key", testing::SEAL_KEY);
     let daemon = Run::on(cluster()).set("seal_key_file", key.to_str().unwrap()).start();
     for (name, value) in TOLERATED {
         superuser

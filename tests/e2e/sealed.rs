@@ -4,8 +4,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use postgres::{Client, NoTls};
-
-use crate::support::{
+use testing::{
     ACME, Cluster, Daemon, FakeUpstream, GLOBEX, Message, Run, SETUP, Tamper, UNGUARD, cluster,
     contacts, shortened, sqlstate,
 };
@@ -26,7 +25,7 @@ impl Database {
         let create = format!("create database {name} template template0");
         cluster.superuser("postgres").batch_execute(&create).unwrap();
         let database = Database { cluster, name: name.to_owned() };
-        database.execute(include_str!("support/tenants.sql"));
+        database.execute(testing::TENANTS_SQL);
         database.execute(&SETUP);
         database.execute(
             "drop policy one_tenant on contacts;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use crate::support::{ACME, Daemon, Run, binding, bound, cluster, contacts, sqlstate};
+use testing::{ACME, Daemon, Run, binding, bound, cluster, contacts, sqlstate};
 
 /// A configuration file that lives as long as this value.
 struct File {

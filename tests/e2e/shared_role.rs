@@ -2,11 +2,8 @@
 //! of statements, prepared transactions. Each in a cluster of its own, for it meets every session.
 
 use postgres::{Client, NoTls};
-
-use crate::check::findings;
-use crate::support::{
-    ACME, Cluster, Run, SETUP, TENANTS, binding, bound, contacts, count, sqlstate,
-};
+use testing::linter::findings;
+use testing::{ACME, Cluster, Run, SETUP, TENANTS, binding, bound, contacts, count, sqlstate};
 
 #[test]
 fn no_setting_of_role_or_database_wins_over_the_tenant_of_the_login() {
@@ -131,7 +128,7 @@ fn a_prepared_transaction_is_any_tenants_to_end_and_is_reported() {
     acme.batch_execute("commit prepared 'guessed'").unwrap();
     assert_eq!(count(&mut globex, "contacts"), 1);
     assert_eq!(count(&mut acme, "contacts"), 0, "it keeps the tenant that it was prepared with");
-    let off = crate::support::cluster();
+    let off = testing::cluster();
     let off = off.superuser("postgres").query_one("show max_prepared_transactions", &[]).unwrap();
     assert_eq!(off.get::<_, &str>(0), "0", "PostgreSQL's default, in which none of this works");
 }

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::net::TcpStream;
 
-use crate::support::{ACME, Daemon, Run, Status, TENANTS, contacts, dead_port, sqlstate};
+use testing::{ACME, Daemon, Run, Status, TENANTS, contacts, dead_port, sqlstate};
 
 /// Whether a new client is turned away, by a closed port or with the SQLSTATE for it.
 fn turned_away(daemon: &Daemon) -> bool {

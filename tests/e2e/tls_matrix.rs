@@ -8,8 +8,7 @@ use std::sync::OnceLock;
 
 use postgres::NoTls;
 use postgres::config::{ChannelBinding, SslMode, SslNegotiation};
-
-use crate::support::{Authority, Cluster, Daemon, Files, PASSWORD, Run, TENANTS, libpq, shortened};
+use testing::{Authority, Cluster, Daemon, Files, PASSWORD, Run, TENANTS, libpq, shortened};
 
 /// A cluster with TLS, and daemons before it that differ in their upstream legs.
 pub(crate) struct Stage {
@@ -169,14 +168,14 @@ impl Cell {
 
 impl Stage {
     pub(crate) fn new() -> Stage {
-        let authority = Authority::new();
+        let authority = Authority::new("authority");
         let upstream = authority.certify("postgresql", &["localhost", "127.0.0.1"]);
         let own = authority.certify("multigres", &["localhost", "127.0.0.1"]);
         let cluster = Cluster::with_tls(&upstream, &authority);
         let files = Files::new();
-        files.put("ca.pem", &authority.pem());
+        files.put("ca.pem", &authority.pem);
         for (name, identity) in [("own", &own), ("upstream", &upstream)] {
-            files.put(&format!("{name}.pem"), &identity.certificate);
+            files.put(&format!("{name}.pem"), &identity.chain);
             files.put(&format!("{name}.key"), &identity.key);
         }
         Stage { cluster, authority, files }

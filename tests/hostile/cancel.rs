@@ -1,9 +1,10 @@
 //! CancelRequests: the right key reaches its query and no other does anything, whoever sends it.
 
-use crate::bytes::{CANCEL_REQUEST, packet, read_all};
-use crate::check::{Unreached, assert_serves};
-use crate::middle::{Middle, reset};
-use crate::support::{Daemon, Message, Raw, Run, TENANTS, cluster};
+use crate::after_attack::{Unreached, assert_serves};
+use crate::packets::{CANCEL_REQUEST, packet, read_all};
+use testing::{Daemon, Message, Raw, Run, TENANTS, cluster};
+
+use crate::man_in_the_middle::{Middle, reset};
 
 /// A session with a query that only a cancel ends.
 struct Sleeper {
@@ -109,8 +110,8 @@ fn a_cancel_request_in_pieces_behind_encryption_requests_cancels() {
     let sleeper = Sleeper::start(&daemon);
     let mut raw = daemon.raw();
     let bytes = [
-        packet(crate::bytes::SSL_REQUEST, b""),
-        packet(crate::bytes::GSSENC_REQUEST, b""),
+        packet(crate::packets::SSL_REQUEST, b""),
+        packet(crate::packets::GSSENC_REQUEST, b""),
         packet(CANCEL_REQUEST, &sleeper.key),
     ]
     .concat();

@@ -1,8 +1,9 @@
 //! Client encodings in which a byte of a character may look like a quote or a backslash.
 
-use crate::bytes::{VERSION_3, startup};
-use crate::check::{Unreached, assert_serves};
-use crate::support::{Daemon, TENANTS};
+use crate::packets::{VERSION_3, startup};
+use testing::{Daemon, TENANTS};
+
+use crate::after_attack::{Unreached, assert_serves};
 
 const ENCODINGS: [&str; 14] = [
     "SJIS",

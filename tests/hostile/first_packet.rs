@@ -1,11 +1,12 @@
 //! First packets that are none, that lie about themselves, or that ask for what is not there.
 
-use crate::bytes::{
+use crate::after_attack::{Unreached, assert_serves, refusal_of, refused};
+use crate::packets::{
     CANCEL_REQUEST, GSSENC_REQUEST, SSL_REQUEST, VERSION_3, messages, packet, read_all, startup,
 };
-use crate::check::{Unreached, assert_serves, refusal_of, refused};
-use crate::middle::Middle;
-use crate::support::{Daemon, Message, Raw, Run, TENANTS, cluster};
+use testing::{Daemon, Message, Raw, Run, TENANTS, cluster};
+
+use crate::man_in_the_middle::Middle;
 
 #[test]
 fn a_length_outside_the_limits_is_not_answered_before_the_packet_is_there() {

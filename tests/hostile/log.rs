@@ -1,7 +1,7 @@
 //! What strangers can make the daemon write into its log.
 
-use crate::bytes::{VERSION_3, startup};
-use crate::check::Unreached;
+use crate::after_attack::Unreached;
+use crate::packets::{VERSION_3, startup};
 
 #[test]
 fn what_a_stranger_sends_does_not_fill_the_log() {

@@ -3,25 +3,22 @@
 //!
 //! The ground is that of the end-to-end tests: the daemon as it is installed, a real PostgreSQL.
 
-mod bytes;
+mod after_attack;
+mod broken_upstreams;
 mod cancel;
-mod check;
-mod early;
+mod early_messages;
 mod encoding;
+mod false_answers;
 mod first_packet;
-mod forgery;
 mod log;
-mod middle;
+mod man_in_the_middle;
 mod options;
+mod packets;
 mod password;
 mod privilege;
+mod random_bytes;
 mod resources;
 mod scram;
 mod search_path;
 mod stop;
-mod storm;
-#[allow(dead_code, unused_imports, reason = "shared with the end-to-end tests, which use all")]
-#[path = "../e2e/support/mod.rs"]
-mod support;
-mod upstream;
 mod user_name;

@@ -1,9 +1,10 @@
 //! Answers to a password request that are none.
 
-use crate::bytes::{VERSION_3, lying, messages, read_all, startup};
-use crate::check::{assert_serves, refused};
-use crate::middle::Middle;
-use crate::support::{Message, PASSWORD, Raw, Run, TENANTS};
+use crate::after_attack::{assert_serves, refused};
+use crate::packets::{VERSION_3, lying, messages, read_all, startup};
+use testing::{Message, PASSWORD, Raw, Run, TENANTS};
+
+use crate::man_in_the_middle::Middle;
 
 /// Logs in up to the request, answers with these bytes, and reads to the end.
 fn answer(raw: &mut Raw, user: &str, bytes: &[u8]) {
@@ -20,7 +21,7 @@ fn another_message_in_place_of_the_password_is_refused_and_not_passed_on() {
     for user in ["clear_user.acme", "md5_user.acme", "scram_user.acme"] {
         for bytes in [
             Message::query("select 'smuggled'").to_bytes(),
-            crate::bytes::extended("select 'smuggled'"),
+            crate::packets::extended("select 'smuggled'"),
             Message::new(b'X', b"smuggled".as_slice()).to_bytes(),
             Message::new(b'd', b"smuggled".as_slice()).to_bytes(),
             Message::new(b'R', [0; 4]).to_bytes(),
@@ -34,7 +35,7 @@ fn another_message_in_place_of_the_password_is_refused_and_not_passed_on() {
     }
     daemon.wait_until_idle();
     for heard in middle.said() {
-        assert!(!crate::bytes::contains(&heard, "smuggled"));
+        assert!(!crate::packets::contains(&heard, "smuggled"));
     }
     assert_serves(&daemon);
 }
@@ -157,7 +158,7 @@ fn a_client_that_leaves_amid_its_password_leaves_nothing_behind() {
                 assert_eq!(read_all(&mut raw), b"");
                 let mut raw = daemon.raw();
                 answer(&mut raw, user, &password[..cut]);
-                crate::middle::reset(&raw);
+                crate::man_in_the_middle::reset(&raw);
             }
         }
         assert_serves(&daemon);
@@ -172,7 +173,7 @@ fn a_password_for_md5_is_neither_passed_on_nor_logged() {
     answer(&mut raw, "md5_user.acme", &Message::password(PASSWORD).to_bytes());
     assert_eq!(raw.read_until(b"ZE").pop().unwrap().tag, b'Z');
     let heard = middle.said().remove(0);
-    assert!(!crate::bytes::contains(&heard, PASSWORD), "the password went upstream in clear");
+    assert!(!crate::packets::contains(&heard, PASSWORD), "the password went upstream in clear");
     drop(raw);
     for line in daemon.log() {
         assert!(!line.contains(PASSWORD), "{line}");

@@ -1,7 +1,8 @@
 //! Roles that row-level security does not hold, or that can make themselves such a role.
 
-use crate::check::{assert_serves, refused};
-use crate::support::{Daemon, TENANTS, UNBOUND_ROLES, cluster, empty_database, set_up_database};
+use testing::{Daemon, TENANTS, UNBOUND_ROLES, cluster, empty_database, set_up_database};
+
+use crate::after_attack::{assert_serves, refused};
 
 /// Logs a role in as a tenant that must be refused.
 fn assert_refused(daemon: &Daemon, role: &str) {

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::bytes::{VERSION_3, startup};
-use crate::check::assert_serves;
-use crate::middle::{Middle, reset};
-use crate::support::{
-    Daemon, FakeUpstream, Message, Raw, Run, Status, TENANTS, cluster, startup_message,
-};
+use crate::after_attack::assert_serves;
+use crate::packets::{VERSION_3, startup};
+use testing::{Daemon, FakeUpstream, Message, Raw, Run, Status, TENANTS, cluster, startup_message};
+
+use crate::man_in_the_middle::{Middle, reset};
 
 /// Clock ticks, of a hundred a second, that the daemon spends while nobody does anything.
 fn idle_ticks(daemon: &Daemon) -> u64 {
@@ -52,7 +51,7 @@ fn clients_in_every_stage_that_do_nothing_cost_no_processor() {
             let mut waiting = hushed.raw();
             waiting.send(&[app_user(), Message::query("select 1").to_bytes()].concat());
             let mut cancelling = hushed.raw();
-            cancelling.send(&crate::bytes::packet(crate::bytes::CANCEL_REQUEST, &[7; 8]));
+            cancelling.send(&crate::packets::packet(crate::packets::CANCEL_REQUEST, &[7; 8]));
             let mut busy = real.raw();
             busy.login("app_user.acme", TENANTS);
             busy.query("set application_name = 'idler'");
@@ -244,13 +243,13 @@ fn a_unix_socket_is_no_weaker_than_tcp() {
     let path = folder.path().join(".s.PGSQL.6432");
     let mut raw = Raw::unix(&path);
     raw.send(&startup(VERSION_3, &[(b"user", b"app_user.acme"), (b"role", b"postgres")]));
-    crate::check::refused(&mut raw, &["22023"]);
+    crate::after_attack::refused(&mut raw, &["22023"]);
     let mut raw = Raw::unix(&path);
     let query = Message::query("select name from contacts order by id").to_bytes();
     raw.send(&[app_user(), query].concat());
     raw.shutdown_write();
-    let said = crate::bytes::messages(&crate::bytes::read_all(&mut raw));
-    assert_eq!(crate::bytes::first_column(&said), ["Ada", "Alan"]);
+    let said = crate::packets::messages(&crate::packets::read_all(&mut raw));
+    assert_eq!(crate::packets::first_column(&said), ["Ada", "Alan"]);
     for bytes in [b"".as_slice(), b"\0\0\0", &app_user()[..30]] {
         let mut stream = UnixStream::connect(&path).unwrap();
         stream.write_all(bytes).unwrap();

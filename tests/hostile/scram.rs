@@ -3,11 +3,10 @@
 use std::io::Write;
 use std::time::Instant;
 
-use crate::bytes::{contains, messages, read_all};
-use crate::check::assert_serves;
-use crate::support::{
-    Daemon, FakeUpstream, Message, PASSWORD, Raw, Run, TENANTS, cluster, swallow,
-};
+use crate::packets::{contains, messages, read_all};
+use testing::{Daemon, FakeUpstream, Message, PASSWORD, Raw, Run, TENANTS, cluster, swallow};
+
+use crate::after_attack::assert_serves;
 
 const SASL: i32 = 10;
 const CONTINUE: i32 = 11;
@@ -166,7 +165,7 @@ fn mechanisms_that_nobody_can_do_are_refused_before_the_password_is_asked_for() 
         let daemon = Run::upstream(fake.port()).set("auth", "password").start();
         let mut raw = daemon.raw();
         raw.send_startup(&[("user", "scram_user.acme"), ("database", TENANTS)]);
-        crate::check::refused(&mut raw, &["28000", "08P01"]);
+        crate::after_attack::refused(&mut raw, &["28000", "08P01"]);
         drop(raw);
         daemon.wait_until_idle();
     }
@@ -210,7 +209,7 @@ fn after_all_that_a_real_scram_login_succeeds() {
     for auth in ["auto", "password"] {
         let daemon = Run::on(cluster()).set("auth", auth).start();
         let mut client = daemon.connect("scram_user.acme");
-        assert_eq!(crate::support::contacts(&mut client), crate::support::ACME);
+        assert_eq!(testing::contacts(&mut client), testing::ACME);
         drop(client);
         assert_serves(&daemon);
     }

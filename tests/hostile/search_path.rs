@@ -2,9 +2,10 @@
 
 use std::sync::OnceLock;
 
-use crate::bytes::{VERSION_3, startup};
-use crate::check::{assert_serves, refused};
-use crate::support::{Daemon, Raw, TENANTS, cluster};
+use crate::packets::{VERSION_3, startup};
+use testing::{Daemon, Raw, TENANTS, cluster};
+
+use crate::after_attack::{assert_serves, refused};
 
 /// Everything in `evil` notes who has used it.
 const EVIL: &str = "

@@ -1,8 +1,9 @@
 //! Stopping with clients in every stage: none of them can hold the daemon up or be left in doubt.
 
-use crate::bytes::{CANCEL_REQUEST, VERSION_3, messages, packet, read_all, startup};
-use crate::middle::{Change, Middle, attack};
-use crate::support::{Daemon, Message, Raw, Run, TENANTS};
+use crate::packets::{CANCEL_REQUEST, VERSION_3, messages, packet, read_all, startup};
+use testing::{Daemon, Message, Raw, Run, TENANTS};
+
+use crate::man_in_the_middle::{Change, Middle, attack};
 
 /// One client in every stage of a login, the first of them silent; and one that is in.
 fn clients_in_every_stage(daemon: &Daemon) -> (Vec<Raw>, Raw) {

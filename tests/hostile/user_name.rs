@@ -1,9 +1,10 @@
 //! User names and parameters that try to be somebody else, or more than one.
 
-use crate::bytes::{VERSION_3, startup};
-use crate::check::{Unreached, assert_serves, refusal_of};
-use crate::middle::Middle;
-use crate::support::{Daemon, Raw, Run, TENANTS, cluster};
+use crate::after_attack::{Unreached, assert_serves, refusal_of};
+use crate::packets::{VERSION_3, startup};
+use testing::{Daemon, Raw, Run, TENANTS, cluster};
+
+use crate::man_in_the_middle::Middle;
 
 fn login(user: &[u8]) -> Vec<u8> {
     startup(VERSION_3, &[(b"user", user), (b"database", TENANTS.as_bytes())])
@@ -274,10 +275,10 @@ fn a_login_said_one_byte_at_a_time_is_the_same_login() {
     let spell = |raw: &mut Raw, bytes: &[u8]| bytes.iter().for_each(|byte| raw.send(&[*byte]));
     spell(&mut raw, &login(b"clear_user.acme"));
     assert_eq!(raw.read_message().tag, b'R');
-    spell(&mut raw, &crate::support::Message::password(crate::support::PASSWORD).to_bytes());
+    spell(&mut raw, &testing::Message::password(testing::PASSWORD).to_bytes());
     assert_eq!(raw.read_until(b"ZE").last().unwrap().tag, b'Z');
-    spell(&mut raw, &crate::support::Message::query("select name from contacts").to_bytes());
-    let rows = crate::bytes::first_column(&raw.read_until(b"Z"));
+    spell(&mut raw, &testing::Message::query("select name from contacts").to_bytes());
+    let rows = crate::packets::first_column(&raw.read_until(b"Z"));
     assert_eq!(rows, ["Ada", "Alan"]);
     drop(raw);
     assert_serves(&daemon);

@@ -1,12 +1,7 @@
 //! Stories of the loop and the relay on a network in memory: what the operating system does rarely
 //! or never on loopback.
 
-mod crowd;
-#[path = "../session/stage.rs"]
-#[allow(dead_code)]
-mod stage;
-#[allow(dead_code)]
-mod world;
+mod no_room;
 
 use std::fs::Permissions;
 use std::io::ErrorKind;
@@ -15,8 +10,8 @@ use std::time::Duration;
 
 use multigres::net::Address;
 use multigres::proxy::{Control, Status};
-use stage::{SEAL_KEY, message, startup, startup_of};
-use world::{Wire, World};
+use testing::network::{Wire, World};
+use testing::session::{SEAL_KEY, message, startup, startup_of};
 
 const NOTHING: Status =
     Status { connections: 0, piping: 0, deadlines: 0, run_queue: 0, buffers: 0 };

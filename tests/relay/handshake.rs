@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use multigres::session::UpstreamTls;
 
-use super::crypt::{Identity, OURS, Suites, THEIRS, tls};
 use super::peer::{Pace, Peer, settle};
-use super::stage::{message, startup};
+use super::tls_configs::{Identity, OURS, Suites, THEIRS, tls};
 use super::{
-    BOTH, CLIENT, NOTHING, SSL_REQUEST, UPSTREAM, client, contains, lines, open, upstream, world,
-    world_with,
+    BOTH, CLIENT, NOTHING, SSL_REQUEST, UPSTREAM, client, contains, log_lines, open, upstream,
+    world, world_with,
 };
+use testing::session::{message, startup};
 
 #[test]
 fn direct_tls_starts_with_the_first_byte_on_both_legs() {
@@ -59,7 +59,7 @@ fn what_a_client_says_right_behind_its_handshake_is_not_lost() {
 
 #[test]
 fn the_log_tells_the_version_of_each_leg() {
-    lines::keep();
+    log_lines::keep();
     let (new, old) = (Suites::all(), Suites::tls12());
     for (legs, suites, told) in [
         (CLIENT, &new, " client_tls=TLSv1.3 login="),
@@ -68,7 +68,7 @@ fn the_log_tells_the_version_of_each_leg() {
     ] {
         let mut world = world(legs, suites);
         open(&mut world, legs, suites, Pace::ANY);
-        let line = lines::take_one(" up ");
+        let line = log_lines::take_one(" up ");
         assert!(line.contains(told), "{line}");
     }
 }
@@ -102,7 +102,7 @@ fn scram_s_channel_binding_passes_only_where_both_ends_see_the_same_certificate(
 
 #[test]
 fn an_upstream_that_cannot_prove_itself_is_sent_nothing() {
-    lines::keep();
+    log_lines::keep();
     let mallory = Identity::new("db.test");
     let suites = Suites::all();
     let mut world = world(UPSTREAM, &suites);
@@ -119,7 +119,7 @@ fn an_upstream_that_cannot_prove_itself_is_sent_nothing() {
     assert!(upstream.error.unwrap().contains("alert"), "it is told why");
     assert!(upstream.wire.is_closed());
     assert!(contains(&client.hear(), b"C08001"));
-    assert!(lines::take_one(" refused ").contains("invalid peer certificate"));
+    assert!(log_lines::take_one(" refused ").contains("invalid peer certificate"));
     client.wire.end();
     world.run();
     assert_eq!(world.status(), NOTHING);
@@ -302,7 +302,7 @@ fn renewed_certificates_are_shown_to_new_connections_and_old_ones_go_on() {
         settle(&mut world, &mut [peer], Pace::ANY);
         assert_eq!(peer.error, None);
         let shown = peer.tls().peer_certificates().unwrap();
-        assert_eq!(shown, std::slice::from_ref(&trusted.certificate));
+        assert_eq!(shown, std::slice::from_ref(&trusted.certificate()));
     }
     old.say(b"still there");
     settle(&mut world, &mut [&mut old, &mut upstream], Pace::ANY);

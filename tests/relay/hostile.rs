@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use rustls::ContentType;
 
-use super::crypt::Suites;
-use super::forge::Forger;
 use super::peer::{Pace, Peer, settle};
-use super::stage::startup;
+use super::tls_configs::Suites;
+use super::tls12_records::Forger;
 use super::{
-    BOTH, CLIENT, NOTHING, SSL_REQUEST, UPSTREAM, client, contains, lines, noise, open, pipe, world,
+    BOTH, CLIENT, NOTHING, SSL_REQUEST, UPSTREAM, client, contains, log_lines, noise, open, pipe,
+    world,
 };
+use testing::session::startup;
 
 /// A record of this type, with the length that it claims.
 fn record(typ: u8, claimed: u16, body: &[u8]) -> Vec<u8> {
@@ -85,14 +86,14 @@ fn a_client_that_sends_anything_but_a_client_hello_is_told_by_an_alert() {
 
 #[test]
 fn a_client_that_does_not_go_after_the_alert_is_closed_after_a_while() {
-    lines::keep();
+    log_lines::keep();
     let mut world = world(CLIENT, &Suites::all());
     let mut client = Peer::new(world.client());
     client.say(SSL_REQUEST);
     client.step(&mut world, Pace::ANY);
     client.say(b"GET / HTTP/1.1\r\n\r\n");
     settle(&mut world, &mut [&mut client], Pace::ANY);
-    let line = lines::take_one(" refused ");
+    let line = log_lines::take_one(" refused ");
     assert!(line.contains("sqlstate=08P01") && line.contains("TLS: "), "{line}");
     world.wait(Duration::from_secs(3));
     assert!(client.wire.is_closed());
@@ -169,13 +170,13 @@ fn breaks_the_pipe(what: &str, by_client: bool, bytes: impl Fn(&mut Peer) -> Vec
     world.wait(Duration::from_secs(3));
     assert_eq!(world.status(), NOTHING, "{what}");
     let name = if by_client { "client" } else { "upstream" };
-    let line = lines::take_one(" end ");
+    let line = log_lines::take_one(" end ");
     assert!(line.contains(&format!("ended_by={name} reason=\"TLS: ")), "{what}: {line}");
 }
 
 #[test]
 fn what_is_not_tls_ends_an_open_pipe() {
-    lines::keep();
+    log_lines::keep();
     for by_client in [true, false] {
         for (what, bytes) in garbage() {
             breaks_the_pipe(what, by_client, |_| bytes.clone());
@@ -187,7 +188,7 @@ fn what_is_not_tls_ends_an_open_pipe() {
 
 #[test]
 fn a_record_altered_anywhere_ends_an_open_pipe() {
-    lines::keep();
+    log_lines::keep();
     for by_client in [true, false] {
         // In TLS 1.3 the record's outer type and version say nothing, and are not proved.
         for at in 3..5 + 8 + 1 + 16 {
@@ -205,7 +206,7 @@ fn a_record_altered_anywhere_ends_an_open_pipe() {
 
 #[test]
 fn renegotiation_is_declined_once_and_ends_the_session_the_second_time() {
-    lines::keep();
+    log_lines::keep();
     let hello_request = vec![0, 0, 0, 0];
     let client_hello = old_hello(3).split_off(5);
     for (by_client, request) in [(true, client_hello), (false, hello_request)] {
@@ -229,13 +230,13 @@ fn renegotiation_is_declined_once_and_ends_the_session_the_second_time() {
         assert!(other.wire.is_shut() || other.wire.is_closed());
         world.wait(Duration::from_secs(3));
         assert_eq!(world.status(), NOTHING);
-        assert!(lines::take_one(" end ").contains("TooManyRenegotiationRequests"));
+        assert!(log_lines::take_one(" end ").contains("TooManyRenegotiationRequests"));
     }
 }
 
 #[test]
 fn a_flood_of_key_updates_ends_the_session() {
-    lines::keep();
+    log_lines::keep();
     for by_client in [true, false] {
         breaks_the_pipe("key updates", by_client, |hostile| {
             let mut flood = Vec::new();
@@ -283,7 +284,7 @@ fn empty_records_without_end_do_not_keep_others_waiting() {
 
 #[test]
 fn a_client_that_breaks_tls_after_our_last_word_ends_its_session_alone() {
-    lines::keep();
+    log_lines::keep();
     let (mut world, mut client, mut upstream) = pipe(BOTH);
     upstream.close_notify();
     settle(&mut world, &mut [&mut upstream, &mut client], Pace::ANY);

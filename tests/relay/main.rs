@@ -1,21 +1,14 @@
 //! Stories of TLS in the relay, on a network in memory: nothing is lost, altered, kept or believed.
 
-#[path = "../session/stage.rs"]
-#[allow(dead_code)]
-mod stage;
-#[path = "../proxy/world.rs"]
-#[allow(dead_code)]
-mod world;
-
-mod calls;
-mod crypt;
-mod ends;
-mod forge;
+mod end_of_stream;
 mod handshake;
 mod hostile;
-mod lines;
+mod log_lines;
 mod peer;
 mod pipe;
+mod system_calls;
+mod tls12_records;
+mod tls_configs;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -24,10 +17,10 @@ use multigres::net;
 use multigres::proxy::{Settings, Status};
 use multigres::session::{ClientTls, UpstreamTls};
 
-use crypt::{OURS, Suites, THEIRS, tls};
 use peer::{Pace, Peer, settle};
-use stage::{message, startup};
-use world::World;
+use testing::network::World;
+use testing::session::{message, startup};
+use tls_configs::{OURS, Suites, THEIRS, tls};
 
 const NOTHING: Status =
     Status { connections: 0, piping: 0, deadlines: 0, run_queue: 0, buffers: 0 };

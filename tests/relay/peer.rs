@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
-
-use super::world::{Wire, World};
+use testing::network::{Wire, World};
 
 /// The other end of one leg.
 pub struct Peer {

@@ -5,10 +5,10 @@ use std::time::Duration;
 use multigres::proxy::Status;
 use proptest::prelude::*;
 
-use super::crypt::Suites;
 use super::peer::{Pace, Peer, settle};
-use super::world::World;
-use super::{BOTH, CLIENT, Legs, NOTHING, UPSTREAM, lines, noise, open, pipe, world};
+use super::tls_configs::Suites;
+use super::{BOTH, CLIENT, Legs, NOTHING, UPSTREAM, log_lines, noise, open, pipe, world};
+use testing::network::World;
 
 #[test]
 fn a_pipe_moves_bytes_and_holds_no_buffer() {
@@ -157,7 +157,7 @@ fn keys_that_wear_out_are_changed_and_nothing_is_lost() {
 
 #[test]
 fn keys_that_wear_out_and_cannot_be_changed_end_the_session_and_lose_nothing_silently() {
-    lines::keep();
+    log_lines::keep();
     for legs in [CLIENT, UPSTREAM] {
         let mut world = world(legs, &Suites::short_lived(&rustls::version::TLS12, 60));
         // The other end's would wear out as well.
@@ -181,7 +181,7 @@ fn keys_that_wear_out_and_cannot_be_changed_end_the_session_and_lose_nothing_sil
         assert_eq!(world.status(), NOTHING);
         let leg = if legs.client { "client" } else { "upstream" };
         let reason = format!("ended_by={leg} reason=\"TLS: the keys are worn out");
-        assert!(lines::take_one(" end ").contains(&reason));
+        assert!(log_lines::take_one(" end ").contains(&reason));
     }
 }
 

@@ -2,8 +2,8 @@
 
 use multigres::session::Stage;
 
-use super::stage::{Play, at_every_chunk_size, message, startup};
 use super::{CANARY, acme, answer, authentication, contains, ok, start};
+use testing::session::{Play, at_every_chunk_size, message, startup};
 
 /// PostgreSQL may have taken Multigres itself for the user, by `peer` or by its certificate.
 #[test]

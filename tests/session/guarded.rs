@@ -3,7 +3,8 @@
 use multigres::session::{Guard, Stage};
 use multigres::tenant::{GuardDemand, SealBind};
 
-use crate::stage::{Cast, Play, at_every_chunk_size, message, startup};
+use testing::session::{Cast, Play, at_every_chunk_size, message, startup};
+
 use crate::{acme, answer, contains, error, ready, row, start};
 
 const VERDICT: &[u8] = b"public.multigres_verdict()";

@@ -3,14 +3,13 @@
 
 mod bypass;
 mod guarded;
-mod held;
+mod notices_and_errors;
 mod sealed;
-mod stage;
 mod tls;
 
 use multigres::refusal::Fault;
 use multigres::session::{Auth, Outcome, Stage};
-use stage::{Cast, Play, at_every_chunk_size, message, startup, startup_of};
+use testing::session::{Cast, Play, at_every_chunk_size, message, startup, startup_of};
 
 /// Must never come out of the client leg before the context is bound.
 const CANARY: &[u8] = b"\xf0canary";

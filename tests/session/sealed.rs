@@ -4,7 +4,8 @@
 use multigres::session::Stage;
 use multigres::tenant::SealBind;
 
-use crate::stage::{Cast, Play, at_every_chunk_size, message, startup, startup_of};
+use testing::session::{Cast, Play, at_every_chunk_size, message, startup, startup_of};
+
 use crate::{acme, answer, contains, error, key, ok, ready, row, start};
 
 /// By openssl(1), for acme in crm as app_user from 127.0.0.1:54321, then from nowhere:

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use multigres::refusal::Fault;
 use multigres::session::{Auth, ClientTls, Leg, Outcome, Secured, Stage, UpstreamTls};
 
-use super::stage::{Cast, Play, at_every_chunk_size, message, startup, startup_of};
 use super::{acme, answer, authentication, contains, ok, start, text};
+use testing::session::{Cast, Play, at_every_chunk_size, message, startup, startup_of};
 
 const SSL_REQUEST: &[u8] = &[0, 0, 0, 8, 4, 210, 22, 47];
 const GSS_REQUEST: &[u8] = &[0, 0, 0, 8, 4, 210, 22, 48];

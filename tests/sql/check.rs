@@ -1,0 +1,507 @@
+//! What multigres_check() finds: each fault is planted, found, mended by the SQL that the finding
+//! itself gives, and gone. Knows nothing of how the linter looks for them.
+
+use postgres::Client;
+use testing::linter::{
+    clean, findings, found_and_mended, mend, mend_one, not_found, planted, version,
+};
+use testing::{SETUP, UNGUARD, cluster, count, sqlstate};
+
+#[test]
+fn a_database_as_setup_and_protect_leave_it_has_no_findings() {
+    let mut owner = clean("check_clean");
+    assert_eq!(findings(&mut owner), [""; 0]);
+    owner.batch_execute(&SETUP).unwrap();
+    assert_eq!(findings(&mut owner), [""; 0], "after a second setup");
+}
+
+#[test]
+fn what_finds_faults_is_not_for_app_user() {
+    clean("check_secret");
+    let mut client = cluster().direct("app_user", "check_secret").connect(postgres::NoTls).unwrap();
+    for refused in [
+        "select * from multigres_check()",
+        "select * from multigres_check_role()",
+        "select multigres_reached('contacts'::regclass, 'SELECT')",
+        "select * from multigres_isolations()",
+    ] {
+        assert_eq!(sqlstate(&client.batch_execute(refused).unwrap_err()), "42501", "{refused}");
+    }
+}
+
+#[test]
+fn a_table_without_row_level_security_is_found() {
+    let mut owner = clean("check_tables");
+    found_and_mended(
+        &mut owner,
+        "alter table contacts disable row level security",
+        &["error | table public.contacts | row-level security is off"],
+    );
+    found_and_mended(
+        &mut owner,
+        "alter table contacts no force row level security",
+        &["error | table public.contacts | row-level security is not forced upon the owner"],
+    );
+    // The name of the column tells: tenant_id, or that of any protected table.
+    found_and_mended(
+        &mut owner,
+        "create table notes (tenant_id int not null); create index on notes (tenant_id);
+         grant select on notes to app_user",
+        &["error | table public.notes | has a column tenant_id and is not protected; app_user \
+             has SELECT"],
+    );
+    found_and_mended(
+        &mut owner,
+        "create table sites (org text not null); create index on sites (org);
+         select multigres_protect('sites', 'org');
+         create table pages (org text not null, body text); create index on pages (org);
+         grant update (body) on pages to public",
+        &["error | table public.pages | has a column org and is not protected; app_user has \
+           UPDATE"],
+    );
+    found_and_mended(
+        &mut owner,
+        "create table own (tenant_id text not null); create index on own (tenant_id);
+         alter table own enable row level security; grant delete on own to tenant_tables",
+        &["warning | table public.own | has a column tenant_id and is not protected; app_user \
+           has DELETE"],
+    );
+    not_found(
+        &mut owner,
+        "create table hidden (tenant_id text);
+         create schema closed; create table closed.notes (tenant_id text);
+         grant select on closed.notes to app_user; create temp table t (tenant_id text)",
+    );
+}
+
+#[test]
+fn a_table_that_all_tenants_share_is_a_warning_where_they_write_it() {
+    let mut owner = clean("check_shared");
+    found_and_mended(
+        &mut owner,
+        "create table countries (code text); grant select on countries to app_user",
+        &["info | table public.countries | is not protected: all tenants read the same rows"],
+    );
+    // What may be read remains, as an info.
+    owner.batch_execute("begin; create table countries (code text)").unwrap();
+    owner.batch_execute("grant select, insert, update (code) on countries to app_user").unwrap();
+    assert_eq!(
+        findings(&mut owner),
+        ["warning | table public.countries | is not protected: all tenants write the same rows"]
+    );
+    mend(&mut owner);
+    assert_eq!(
+        findings(&mut owner),
+        ["info | table public.countries | is not protected: all tenants read the same rows"]
+    );
+}
+
+#[test]
+fn a_part_of_a_protected_table_without_policies_is_found() {
+    let mut owner = clean("check_parts");
+    let part = "create table parts (tenant_id text not null, k int) partition by list (k);
+                create index on parts (tenant_id); select multigres_protect('parts');
+                create table part1 partition of parts default";
+    found_and_mended(
+        &mut owner,
+        part,
+        &["info | table public.part1 | is a part of a protected table and has no policy of its \
+           own; app_user does not reach it by its name"],
+    );
+    found_and_mended(
+        &mut owner,
+        &format!("{part}; grant select on part1 to app_user"),
+        &["error | table public.part1 | is a part of a protected table and has no policy of its \
+           own: read by its name it shows all rows"],
+    );
+    found_and_mended(
+        &mut owner,
+        "create table heir () inherits (contacts); create index on heir (tenant_id);
+         grant select on heir to public",
+        &["error | table public.heir | is a part of a protected table and has no policy of its \
+           own: read by its name it shows all rows"],
+    );
+}
+
+#[test]
+fn policies_that_were_changed_are_found() {
+    let mut owner = clean("check_policies");
+    let compares = "error | policy multigres_isolation on public.contacts | does not compare each \
+                    tenant column with the context, and nothing else";
+    for changed in [
+        "using (true) with check (true)",
+        "using (tenant_id = current_tenant_id() or true)",
+        "with check (true)",
+        "with check (tenant_id = 'acme')",
+        "using (tenant_id <> current_tenant_id()) with check (tenant_id <> current_tenant_id())",
+        "using (name = current_tenant_id()) with check (tenant_id = current_tenant_id())",
+        "using (tenant_id = current_tenant_id() or name = 'x')
+             with check (tenant_id = current_tenant_id() or name = 'x')",
+    ] {
+        let plant = format!("alter policy multigres_isolation on contacts {changed}");
+        let found = planted(&mut owner, &plant);
+        assert!(found.contains(&compares.to_owned()), "{changed}: {found:?}");
+        mend(&mut owner);
+        assert_eq!(severe(&mut owner), [""; 0], "{changed}");
+        owner.batch_execute("rollback").unwrap();
+    }
+    found_and_mended(
+        &mut owner,
+        "alter policy multigres_isolation on contacts to trust_user, app_user",
+        &["error | policy multigres_isolation on public.contacts | holds only the roles \
+           app_user, trust_user"],
+    );
+    found_and_mended(
+        &mut owner,
+        "drop policy multigres_isolation on contacts;
+         create policy multigres_isolation on contacts
+             using (tenant_id = current_tenant_id()) with check (tenant_id = current_tenant_id())",
+        &["error | policy multigres_isolation on public.contacts | is permissive: any other \
+           policy widens it"],
+    );
+    found_and_mended(
+        &mut owner,
+        "drop policy multigres_isolation on contacts;
+         create policy multigres_isolation on contacts as restrictive for select
+             using (tenant_id = current_tenant_id())",
+        &["error | policy multigres_isolation on public.contacts | does not hold every command"],
+    );
+    found_and_mended(
+        &mut owner,
+        "drop policy multigres_isolation on contacts;
+         create policy multigres_isolation on contacts as restrictive
+             using (tenant_id = current_tenant_id())",
+        &[compares],
+    );
+    found_and_mended(
+        &mut owner,
+        "alter policy multigres_access on contacts using (true)",
+        &["error | policy multigres_access on public.contacts | does not say what the \
+           restrictive policy says"],
+    );
+}
+
+#[test]
+fn a_dimension_whose_policy_was_dropped_is_found() {
+    let mut owner = two_dimensions("check_dimensions");
+    let healthy = policies(&mut owner);
+    let gone = |table: &str, [column, variable]: [&str; 2]| {
+        format!(
+            "error | table public.{table} | the policy of column {column} is gone, and nothing \
+             compares it with {variable}"
+        )
+    };
+    let tenant = ["tenant_id", "app.current_tenant_id"];
+    let user = ["user_id", "app.current_user_id"];
+    let both = |table: &str| vec![gone(table, tenant), gone(table, user)];
+    let opens = "error | policy own on public.notes | opens the table: no policy of Multigres \
+                 stands beside it"
+        .to_owned();
+    for (plant, lost) in [
+        (DROP.to_owned(), both("notes")),
+        (format!("{OWN_POLICY}; {DROP}"), [vec![opens], both("notes")].concat()),
+        (format!("drop policy multigres_access on notes; {DROP}"), both("notes")),
+        ("drop policy multigres_isolation on part".to_owned(), both("part")),
+        // A column takes the policy along that names it; what is left is held again.
+        ("alter table notes drop user_id cascade".to_owned(), vec![gone("notes", user)]),
+    ] {
+        let lost: Vec<&str> = lost.iter().map(String::as_str).collect();
+        found_and_mended(&mut owner, &plant, &lost);
+        owner.batch_execute(&format!("begin; {UNGUARD} {plant}")).unwrap();
+        mend(&mut owner);
+        let held = "multigres_status() where table_name = 'public.notes' and protected = 'yes'";
+        let dimensions = if plant.contains("drop user_id") { 1 } else { 2 };
+        assert_eq!(count(&mut owner, held), dimensions, "{plant}");
+        owner.batch_execute("rollback").unwrap();
+    }
+    owner.batch_execute(&format!("begin; {UNGUARD} {DROP}")).unwrap();
+    mend(&mut owner);
+    assert_eq!(policies(&mut owner), healthy, "the mended is as it was");
+    owner.batch_execute("rollback").unwrap();
+}
+
+#[test]
+fn what_was_meant_is_no_lost_dimension() {
+    let mut owner = two_dimensions("check_meant");
+    for harmless in [
+        OWN_POLICY,
+        "set local quote_all_identifiers = on",
+        "select multigres_unprotect('notes', 'user_id')",
+        "select multigres_unprotect('notes', 'tenant_id')",
+        "alter table notes rename user_id to member_id",
+        "alter table notes rename user_id to member_id;
+         select multigres_protect('notes', 'member_id', 'app.current_user_id')",
+        "alter table notes rename tenant_id to organization_id;
+         select multigres_protect('notes', 'organization_id')",
+        "alter table notes rename to memos; alter table memos rename tenant_id to organization_id",
+    ] {
+        not_found(&mut owner, harmless);
+    }
+    // Unprotected by one column, the policy of the other is written again.
+    for column in ["user_id", "tenant_id"] {
+        let all = format!("{DROP}; select multigres_unprotect('notes', '{column}')");
+        not_found(&mut owner, &all);
+    }
+    not_found(
+        &mut owner,
+        &format!("{DROP}; select multigres_unprotect('notes'); drop table notes"),
+    );
+    let all = format!("{UNGUARD} {DROP}; select multigres_unprotect('notes')");
+    owner.batch_execute(&all).unwrap();
+    assert_eq!(count(&mut owner, "pg_policy where polrelid = 'notes'::regclass"), 0);
+}
+
+const DROP: &str = "drop policy multigres_isolation on notes";
+
+/// A permissive policy of the table's own, in place of multigres_access.
+const OWN_POLICY: &str =
+    "create policy own on notes using (true); drop policy multigres_access on notes";
+
+/// The superuser in a database with two tables that hold tenants and users, and nothing to find.
+fn two_dimensions(database: &str) -> Client {
+    let mut owner = clean(database);
+    owner
+        .batch_execute(
+            "create extension citext;
+             create table notes (tenant_id citext, user_id int, body text);
+             select multigres_protect('notes', 'user_id', 'app.current_user_id');
+             select multigres_protect('notes');
+             create table parts (tenant_id text, user_id int) partition by list (user_id);
+             create table part partition of parts default;
+             select multigres_protect('parts');
+             select multigres_protect('parts', 'user_id', 'app.current_user_id')",
+        )
+        .unwrap();
+    owner
+}
+
+#[test]
+fn a_changed_policy_is_mended_for_the_column_and_the_variable_that_it_had() {
+    let mut owner = clean("check_changed");
+    owner
+        .batch_execute(
+            "create table notes (tenant_id text, user_id int);
+             select multigres_protect('notes');
+             select multigres_protect('notes', 'user_id', 'app.current_user_id')",
+        )
+        .unwrap();
+    let healthy = policies(&mut owner);
+    for policy in ["multigres_isolation", "multigres_access"] {
+        for changed in ["true", "user_id > 0", "tenant_id = current_tenant_id() or true"] {
+            let plant = format!("alter policy {policy} on notes using ({changed})");
+            let found = planted(&mut owner, &plant);
+            assert_eq!(found.len(), 1, "{found:?}");
+            mend(&mut owner);
+            assert_eq!(policies(&mut owner), healthy, "{plant}");
+            assert_eq!(findings(&mut owner), [""; 0], "{plant}");
+            owner.batch_execute("rollback").unwrap();
+        }
+    }
+}
+
+#[test]
+fn status_and_check_agree_on_a_comparison_that_is_written_otherwise() {
+    let mut owner = clean("check_types");
+    for kind in ["text", "varchar", "varchar(20)", "uuid", "smallint", "integer", "bigint"] {
+        let cast = if kind.starts_with('v') { "text" } else { kind };
+        let call = "public.current_tenant_id()";
+        let wanted = format!("(select {call}::{cast})");
+        for value in [&*wanted, &format!("{call}::{cast}"), &format!("(select {call})::{cast}")] {
+            let check = format!(r#""a (b)" = {value}"#);
+            owner
+                .batch_execute(&format!(
+                    r#"begin; {UNGUARD} create table typed ("a (b)" {kind} primary key);
+                       select multigres_protect('typed', 'a (b)');
+                       alter policy multigres_isolation on typed
+                           using ({check}) with check ({check});
+                       alter policy multigres_access on typed
+                           using ({check}) with check ({check})"#
+                ))
+                .unwrap();
+            // A cast of text to text leaves nothing behind.
+            let same = value == wanted || cast == "text" && value.starts_with("(select");
+            let held = "multigres_status() where table_name = 'public.typed' and protected = 'yes'";
+            assert_eq!(count(&mut owner, held) == 1, same, "{kind}: {value}");
+            assert_eq!(findings(&mut owner).is_empty(), same, "{kind}: {value}");
+            owner.batch_execute("rollback").unwrap();
+        }
+    }
+}
+
+#[test]
+fn policies_that_open_a_table_are_found_where_nothing_restricts_them() {
+    let mut owner = clean("check_open");
+    let opens = "error | policy open on public.contacts | opens the table: no policy of Multigres \
+                 stands beside it";
+    let open = "create policy open on contacts using (true)";
+    not_found(&mut owner, open);
+    let found = planted(
+        &mut owner,
+        &format!("{open}; alter policy multigres_isolation on contacts using (true)"),
+    );
+    assert!(found.contains(&opens.to_owned()), "{found:?}");
+    mend(&mut owner);
+    assert_eq!(findings(&mut owner), [""; 0]);
+    owner.batch_execute("rollback").unwrap();
+
+    let alone = "drop policy multigres_isolation on contacts";
+    let gone = "the policy of column tenant_id is gone, and nothing compares it with \
+                app.current_tenant_id";
+    // A table that was restored without its record.
+    let stands = "stands alone: the restrictive policy beside it is gone";
+    for (older, problem, lines) in
+        [("", gone, 2), ("; delete from multigres.dimensions", stands, 3)]
+    {
+        let found = planted(&mut owner, &format!("{open}; {alone}{older}"));
+        assert!(found.contains(&opens.to_owned()), "{found:?}");
+        assert!(found.iter().any(|line| line.ends_with(problem)), "{found:?}");
+        assert_eq!(found.len(), lines, "{found:?}");
+        mend(&mut owner);
+        assert_eq!(findings(&mut owner), [""; 0]);
+        owner.batch_execute("rollback").unwrap();
+    }
+
+    let found = planted(
+        &mut owner,
+        &format!("create policy open on contacts to trust_user using (true); {alone}"),
+    );
+    assert!(found.contains(&format!("{opens} (for roles other than app_user)")), "{found:?}");
+    owner.batch_execute("rollback").unwrap();
+}
+
+#[test]
+fn policies_over_a_setting_are_errors_once_the_database_is_sealed() {
+    let mut owner = clean("check_settings");
+    let direct = "create policy own on contacts using (name = current_setting('app.x', true))";
+    let by_function = "create function whoami() returns text language sql stable
+                           as 'select current_setting(''app.x'', true)';
+                       create policy own on contacts using (name = whoami())";
+    let sealed = "select multigres_seal(repeat('0', 64))";
+    for policy in [direct, by_function] {
+        let problem = "policy own on public.contacts | reads a setting that any session may SET";
+        found_and_mended(&mut owner, policy, &[&format!("info | {problem}")]);
+        let plant = format!("{sealed}; {policy}");
+        found_and_mended(&mut owner, &plant, &[&format!("error | {problem}")]);
+    }
+    not_found(&mut owner, sealed);
+    for grant in ["select", "insert", "delete, update"] {
+        found_and_mended(
+            &mut owner,
+            &format!("{sealed}; grant {grant} on multigres.seal_keys to app_user"),
+            &["error | table multigres.seal_keys | app_user may use the keys of the seal"],
+        );
+    }
+    let reader = "role app_user | is a member of pg_read_all_data, which sees or does more than \
+                  one tenant should";
+    if version(&mut owner) >= 14 {
+        let grant = "grant pg_read_all_data to app_user";
+        found_and_mended(&mut owner, grant, &[&format!("warning | {reader}")]);
+        let plant = format!("{sealed}; {grant}");
+        found_and_mended(&mut owner, &plant, &[&format!("error | {reader}")]);
+    }
+}
+
+#[test]
+fn a_tenant_column_that_may_be_null_or_has_no_index_is_found() {
+    let mut owner = clean("check_columns");
+    found_and_mended(
+        &mut owner,
+        "alter table contacts drop constraint contacts_pkey;
+         alter table contacts alter column tenant_id drop not null;
+         create index on contacts (tenant_id)",
+        &["warning | table public.contacts | column tenant_id may be NULL: such a row is no \
+           tenant's"],
+    );
+    found_and_mended(
+        &mut owner,
+        "alter table contacts drop constraint contacts_pkey; create index on contacts (name);
+         create index on contacts (tenant_id) where name = 'x'",
+        &[
+            "warning | index public.contacts_name_idx | on public.contacts holds no tenant_id: how \
+             much of it is read tells of other tenants' rows",
+            "warning | table public.contacts | no index begins with tenant_id: each query reads \
+             every tenant's rows",
+        ],
+    );
+}
+
+#[test]
+fn keys_that_tell_of_other_tenants_are_found() {
+    let mut owner = clean("check_keys");
+    found_and_mended(
+        &mut owner,
+        "alter table contacts add constraint names unique (name)",
+        &[&format!("warning | constraint names on public.contacts | {TAKEN}")],
+    );
+    found_and_mended(
+        &mut owner,
+        "alter table contacts add constraint names exclude using btree (name with =)",
+        &[&format!("warning | constraint names on public.contacts | {TAKEN}")],
+    );
+    found_and_mended(
+        &mut owner,
+        "create unique index names on contacts (lower(name)) where name <> ''",
+        &[&format!("warning | index public.names | {TAKEN}")],
+    );
+    found_and_mended(
+        &mut owner,
+        "create table plain (id int primary key, tenant_id text not null);
+         create index on plain (tenant_id); select multigres_protect('plain')",
+        &[&format!("warning | constraint plain_pkey on public.plain | {TAKEN}")],
+    );
+    let made = "is unique without tenant_id: a tenant learns that another has the same value (a \
+                number or uuid made by the database, so little)";
+    for id in
+        ["bigserial", "int generated by default as identity", "uuid default gen_random_uuid()"]
+    {
+        found_and_mended(
+            &mut owner,
+            &format!(
+                "create table made (id {id} primary key, tenant_id text not null);
+                 create index on made (tenant_id); select multigres_protect('made')"
+            ),
+            &[&format!("info | constraint made_pkey on public.made | {made}")],
+        );
+    }
+}
+
+#[test]
+fn references_past_the_tenant_are_found() {
+    let mut owner = clean("check_references");
+    let calls = "create table calls (tenant_id text not null, id int, contact bigint,
+                     primary key (tenant_id, id));
+                 select multigres_protect('calls');
+                 alter table contacts add constraint by_id unique (id);";
+    let unique = format!("warning | constraint by_id on public.contacts | {TAKEN}");
+    let refers = "warning | constraint its_contact on public.calls | refers to public.contacts \
+                  without tenant_id: a row may point at another tenant's";
+    for (action, more) in [("", ""), ("on delete cascade", ", and go or change with it")] {
+        let plant = format!(
+            "{calls} alter table calls add constraint its_contact foreign key (contact)
+                 references contacts (id) {action}"
+        );
+        let found = planted(&mut owner, &plant);
+        // In this order: the reference stands upon the constraint.
+        assert_eq!(found, [format!("{refers}{more}"), unique.clone()]);
+        mend_one(&mut owner, "constraint its_contact on public.calls");
+        mend_one(&mut owner, "constraint by_id on public.contacts");
+        assert_eq!(findings(&mut owner), [""; 0]);
+        owner.batch_execute("rollback").unwrap();
+    }
+}
+
+const TAKEN: &str = "is unique without tenant_id: a tenant learns that another has the same \
+                     value, and cannot use it";
+
+/// What the policies of the database say, and what they know of each other.
+fn policies(owner: &mut Client) -> Vec<String> {
+    let sql = "select concat_ws(' ', polrelid::regclass, polname, polpermissive,
+                   polroles::regrole[], pg_get_expr(polqual, polrelid),
+                   pg_get_expr(polwithcheck, polrelid))
+               from pg_policy order by 1";
+    owner.query(sql, &[]).unwrap().iter().map(|row| row.get(0)).collect()
+}
+
+fn severe(owner: &mut Client) -> Vec<String> {
+    findings(owner).into_iter().filter(|line| !line.starts_with("info")).collect()
+}

@@ -1,0 +1,175 @@
+//! What a role that may create objects in schema public lays there under a name of Multigres's:
+//! it must never run, or be read, with the rights of those who set up, harden, or log in.
+
+use testing::linter::{clean, findings, found_and_mended, mend};
+use testing::{SEAL_KEY, SETUP, TEARDOWN, as_squatter, cluster, count, empty_database, sqlstate};
+
+/// What each planted function would do for its maker.
+const TRAP: &str =
+    "language plpgsql as $$ begin create table public.trapped (); return null; end $$";
+
+#[test]
+fn the_setup_stops_at_what_another_role_has_laid_in_its_way() {
+    let database = empty_database("planted_before");
+    let mut owner = cluster().superuser(&database);
+    for (planted, name) in [
+        ("function public.current_tenant_id() returns text", "current_tenant_id()"),
+        // It would fit a call of the setup's own better than the function that is meant.
+        (
+            "function public.multigres_role_problems(role_id regrole) returns text",
+            "public.multigres_role_problems(regrole)",
+        ),
+        ("function public.multigres_admit(c pg_class) returns text", "multigres_admit(pg_class)"),
+        ("table public.multigres_seal_keys (id int)", "multigres_seal_keys"),
+        ("schema multigres", "schema multigres"),
+        ("view public.multigres_hardening as select 1 as position", "multigres_hardening"),
+    ] {
+        let body = if planted.starts_with("function") { TRAP } else { "" };
+        as_squatter(&mut owner, &format!("create {planted} {body}"));
+        let error = owner.batch_execute(&SETUP).unwrap_err();
+        assert_eq!(sqlstate(&error), "55000", "{planted}: {error:?}");
+        let message = error.as_db_error().unwrap().message();
+        assert!(message.contains(name) && message.contains("trust_user"), "{message}");
+        owner.batch_execute("rollback").unwrap();
+        assert_eq!(count(&mut owner, "pg_proc where proname = 'multigres_protect'"), 0);
+        owner.batch_execute("drop owned by trust_user").unwrap();
+        assert_eq!(count(&mut owner, "pg_class where relname = 'trapped'"), 0, "{planted}");
+    }
+    owner.batch_execute(&SETUP).unwrap();
+    assert_eq!(findings(&mut owner), [""; 0]);
+}
+
+#[test]
+fn a_planted_table_of_changes_is_not_undone() {
+    let mut owner = clean("planted_hardening");
+    let table = "create table public.multigres_hardening (
+             position bigint generated always as identity, item text, kind text, object text,
+             privilege text, grantee text, grantable boolean, granted boolean);
+         insert into public.multigres_hardening
+             (item, kind, object, privilege, grantee, grantable, granted)
+         values ('x', 'event trigger', 'nothing; create table public.trapped ()', '', '', false,
+             true)";
+    as_squatter(&mut owner, table);
+    // Nothing but setup.sql looks into a table of that name any more.
+    owner.batch_execute("select multigres_harden(); select multigres_unharden()").unwrap();
+    assert_eq!(count(&mut owner, "pg_class where relname = 'trapped'"), 0);
+    for call in [TEARDOWN, &SETUP] {
+        let error = owner.batch_execute(call).unwrap_err();
+        assert_eq!(sqlstate(&error), "55000", "{call}");
+        owner.batch_execute("rollback").unwrap();
+        assert_eq!(count(&mut owner, "pg_class where relname = 'trapped'"), 0, "{call}");
+    }
+    assert_eq!(
+        findings(&mut owner)[0],
+        "error | table public.multigres_hardening | has a name of Multigres' and belongs to \
+         trust_user, who can change what it does"
+    );
+    mend(&mut owner);
+    owner.batch_execute("select multigres_harden(), multigres_unharden()").unwrap();
+}
+
+#[test]
+fn what_belongs_to_another_role_is_found_and_mended() {
+    let mut owner = clean("planted_found");
+    let problem = "has a name of Multigres' and belongs to trust_user, who can change what it does";
+    let stories = [
+        (
+            "create function public.multigres_admit(c pg_class) returns text",
+            "admit(pg_class)",
+            TRAP,
+        ),
+        ("create table public.multigres_seal_keys (id int)", "seal_keys", ""),
+    ];
+    for (planted, name, body) in stories {
+        as_squatter(&mut owner, &format!("{planted} {body}"));
+        let kind = if body.is_empty() { "table" } else { "function" };
+        let found = format!("error | {kind} public.multigres_{name} | {problem}");
+        assert!(findings(&mut owner).contains(&found), "{:?}", findings(&mut owner));
+        mend(&mut owner);
+        assert_eq!(findings(&mut owner), [""; 0]);
+        assert_eq!(count(&mut owner, "pg_class where relname = 'trapped'"), 0, "{planted}");
+    }
+    // Those that policies need cannot be dropped; they are made anew.
+    for function in
+        ["current_tenant_id()", "multigres_context(text)", "multigres_own()", "multigres_own(text)"]
+    {
+        owner
+            .batch_execute(&format!(
+                "grant create on schema public to trust_user;
+                 alter function public.{function} owner to trust_user;
+                 revoke create on schema public from trust_user"
+            ))
+            .unwrap();
+        let found = format!("error | function public.{function} | {problem}");
+        assert_eq!(findings(&mut owner), [found]);
+        mend(&mut owner);
+        assert_eq!(findings(&mut owner), [""; 0]);
+    }
+    owner.batch_execute(&SETUP).unwrap();
+}
+
+#[test]
+fn functions_that_setup_did_not_bring_are_found() {
+    let mut owner = clean("planted_release");
+    let unknown = "has a name of Multigres', and setup.sql did not bring it: of another release, \
+                   or planted";
+    found_and_mended(
+        &mut owner,
+        "create function multigres_protect(text) returns int language sql as 'select 1'",
+        &[&format!("warning | function public.multigres_protect(text) | {unknown}")],
+    );
+    let run = "run setup.sql again";
+    for (plant, problem) in [
+        (
+            "create or replace function multigres_role_problems(role_id oid) returns text
+                 language sql as 'select null::text'",
+            "error | function public.multigres_role_problems(oid) | is not as setup.sql made it",
+        ),
+        (
+            "alter function multigres_harden(text[]) reset search_path",
+            "error | function public.multigres_harden(text[]) | is not as setup.sql made it",
+        ),
+        (
+            "drop function multigres_status()",
+            "error | function public.multigres_status() | is gone",
+        ),
+    ] {
+        owner.batch_execute(plant).unwrap();
+        assert_eq!(findings(&mut owner), [problem]);
+        let fix: String = owner.query_one("select fix from multigres_check()", &[]).unwrap().get(0);
+        assert_eq!(fix, run);
+        owner.batch_execute(&SETUP).unwrap();
+        assert_eq!(findings(&mut owner), [""; 0]);
+    }
+    owner.batch_execute(&format!("select multigres_seal('{SEAL_KEY}')")).unwrap();
+    assert_eq!(findings(&mut owner), [""; 0], "sealed");
+}
+
+#[test]
+fn what_multigres_keeps_is_nobody_elses() {
+    let mut owner = clean("planted_kept");
+    let used = "is Multigres' own, and app_user may use it";
+    for grant in ["select", "insert", "trigger", "select (item)"] {
+        found_and_mended(
+            &mut owner,
+            &format!("grant {grant} on multigres.hardening to app_user"),
+            &[&format!("error | table multigres.hardening | {used}")],
+        );
+    }
+    found_and_mended(
+        &mut owner,
+        "grant usage on schema multigres to app_user",
+        &[&format!("error | schema multigres | {used}")],
+    );
+    found_and_mended(
+        &mut owner,
+        "grant select on multigres.hardening to trust_user",
+        &["warning | table multigres.hardening | is Multigres' own, and trust_user may use it"],
+    );
+    let theirs = "has a name of Multigres' and belongs to trust_user, who can change what it does";
+    found_and_mended(
+        &mut owner,
+        "create table multigres.mine (); alter table multigres.mine owner to trust_user",
+        &[&format!("error | table multigres.mine | {theirs}")],
+    );
+}
