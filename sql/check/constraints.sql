@@ -346,7 +346,7 @@ begin
     return coalesce(
         multigres.index_obstacle(index, added),
         (
-            select format('%s stands upon it: change that first',
+            select format('%s depends on it: change that first',
                 pg_describe_object(d.classid, d.objid, d.objsubid))
             from pg_depend as d
             where d.refclassid = 'pg_constraint'::regclass and d.refobjid = "constraint"
@@ -402,7 +402,7 @@ as $$
         where k.contype = 'f' and k.conparentid = 0
     ),
     standing as (
-        select r.conindid, min(format('constraint %I on %s stands upon it: change that one first',
+        select r.conindid, min(format('constraint %I on %s depends on it: change that one first',
             r.conname, r.conrelid::regclass)) as problem
         from referring as r where r.stays group by r.conindid
     ),

@@ -76,7 +76,9 @@ fn a_parent_that_shows_the_rows_of_a_protected_table_is_refused() {
         let found = findings(&mut owner);
         let parent = problem.split(':').next().unwrap();
         assert!(
-            found.iter().any(|line| line.starts_with("error") && line.contains(parent)),
+            found
+                .iter()
+                .any(|found| found.severity == "error" && format!("{found:?}").contains(parent)),
             "{sql}: {found:?}"
         );
         owner.batch_execute("rollback").unwrap();

@@ -185,7 +185,7 @@ fn the_rights_that_go_round_policies_are_not_app_users() {
     assert!(count(&mut client, administration) > 5);
     let executable = format!("{administration} and has_function_privilege(oid, 'execute')");
     assert_eq!(count(&mut client, &executable), 0);
-    let define = client.batch_execute("select multigres_define_context()").unwrap_err();
+    let define = client.batch_execute("select multigres.define_context()").unwrap_err();
     assert_eq!(sqlstate(&define), "42501");
 }
 
