@@ -58,7 +58,7 @@ fn an_open_table_refuses_tenants_until_it_is_protected_again() {
         let hint = refused(&daemon, &database, "app_user.acme");
         assert!(hint.contains("multigres_protect"), "{hint}");
     }
-    let line = daemon.wait_for_log("public.notes: row-level security is off");
+    let line = daemon.wait_for_log("public.notes: row-level security is disabled");
     for words in ["[ERROR]", "sqlstate=55000", "multigres_unprotect(TABLE)", "app_user"] {
         assert!(line.contains(words), "{words}: {line}");
     }

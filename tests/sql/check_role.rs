@@ -265,6 +265,11 @@ fn views_that_read_past_policies_are_found() {
         &[&format!("relation_without_policies | foreign table public.far | INSERT")],
     );
     not_found(&mut owner, copy);
+    found_and_mended(
+        &mut owner,
+        "create materialized view numbers as select 1 as a; grant select on numbers to app_user",
+        &["relation_shared_read | materialized view public.numbers | SELECT"],
+    );
 }
 
 #[test]

@@ -25,7 +25,9 @@ fn each_lint_has_a_section_with_its_severity_and_its_parts() {
         let (severity, text) = text.split_once("** ").expect(name);
         assert!(text.contains("\n```sql\n"), "{name} has an example");
         assert!(text.contains("\nFix: "), "{name} has a fix");
-        assert!(text.contains("gnore it"), "{name} says when to ignore it");
+        let words: Vec<_> = text.split_whitespace().collect();
+        let ignore = words.windows(2).any(|pair| pair[0].eq_ignore_ascii_case("ignore"));
+        assert!(ignore, "{name} says when to ignore it");
         assert_eq!(sections.insert(name.to_owned(), severity.to_owned()), None, "{name} twice");
     }
     assert_eq!(sections, listed());

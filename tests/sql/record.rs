@@ -105,6 +105,11 @@ fn a_table_that_who_seals_does_not_own_is_named() {
     assert!(is_found(&findings(&mut superuser), warning));
     superuser.batch_execute("select multigres_protect('theirs')").unwrap();
     assert!(!is_found(&findings(&mut superuser), warning));
+    admin.batch_execute("select multigres_unseal()").unwrap();
+    let still = "policy_still_sealed | table public.theirs";
+    assert!(is_found(&findings(&mut superuser), still));
+    superuser.batch_execute("select multigres_protect('theirs')").unwrap();
+    assert!(!is_found(&findings(&mut superuser), still));
 }
 
 #[test]
@@ -129,7 +134,7 @@ fn policies_that_came_since_keep_row_level_security_when_a_table_is_unprotected(
     let held = "pg_class where relname = 'notes' and relrowsecurity and relforcerowsecurity";
     assert_eq!(count(&mut owner, held), 1);
     let text = heard.lock().unwrap().join("\n");
-    assert!(text.contains("row-level security stays on and forced on public.notes"), "{text}");
+    assert!(text.contains("row-level security remains enabled on public.notes"), "{text}");
     let mut client = cluster().direct("app_user", &database).connect(NoTls).unwrap();
     assert_eq!(count(&mut client, "notes"), 1, "what the other policy hides stays hidden");
     // Without it the table becomes what it was: policies, and nothing that switches them on.

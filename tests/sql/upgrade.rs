@@ -171,10 +171,13 @@ fn an_older_setup_becomes_what_a_new_one_is() {
     let verifying = functions(&mut fresh);
     assert_ne!(plain, verifying);
     // The first version knew no seals.
-    for (name, older, sealed) in
-        [("first", FIRST, false), ("middle", MIDDLE, false), ("middle", MIDDLE, true),
-         ("helpers", HELPERS_IN_PUBLIC, false), ("helpers", HELPERS_IN_PUBLIC, true)]
-    {
+    for (name, older, sealed) in [
+        ("first", FIRST, false),
+        ("middle", MIDDLE, false),
+        ("middle", MIDDLE, true),
+        ("helpers", HELPERS_IN_PUBLIC, false),
+        ("helpers", HELPERS_IN_PUBLIC, true),
+    ] {
         let database = set_up_database(&format!("upgrade_{name}_{sealed}"));
         let mut owner = cluster().superuser(&database);
         owner
