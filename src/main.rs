@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use log::{error, info, warn};
-use multigres::config::{Config, SETTINGS, Sources, fresh_seal_key};
+use multigres::config::{Config, Form, SECTIONS, Sources, fresh_seal_key, settings};
 use multigres::logging::Logging;
 use multigres::server::Server;
 use multigres::sql;
@@ -88,13 +88,15 @@ fn print_sql(of: &ArgMatches) -> ExitCode {
 }
 
 fn command() -> Command {
-    let settings = SETTINGS.iter().map(|setting| {
-        let default = if setting.default.is_empty() { "none" } else { setting.default };
-        Arg::new(setting.name)
-            .long(setting.flag())
-            .value_name(setting.value)
-            .allow_hyphen_values(setting.name.ends_with("_separator"))
-            .help(format!("{} [{default}] [{}]", setting.help, setting.environment))
+    let settings = SECTIONS.iter().flat_map(|section| {
+        section.settings.iter().map(|setting| {
+            Arg::new(setting.name)
+                .long(setting.flag())
+                .value_name(setting.form.placeholder())
+                .allow_hyphen_values(setting.form == Form::Text)
+                .help(setting.help())
+                .help_heading(section.title)
+        })
     });
     Command::new("multigres")
         .version(env!("CARGO_PKG_VERSION"))
@@ -133,7 +135,7 @@ fn sources(matches: &ArgMatches) -> Sources {
         let value = value.into_string().map_err(|_| String::from("the value is not UTF-8"));
         Some((name, value))
     });
-    let flags = SETTINGS.iter().filter_map(|setting| {
+    let flags = settings().filter_map(|setting| {
         let value = matches.get_one::<String>(setting.name)?;
         Some((setting.name.to_owned(), value.clone()))
     });

@@ -1,15 +1,14 @@
 //! Properties of the wire codec and of the session: whatever comes, nothing panics, nothing loops,
 //! and how the bytes are cut makes no difference.
 
+use std::convert::Infallible;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 use multigres::protocol::{FirstPacket, StartupMessage, backend, frontend};
 use multigres::protocol::{take_first_packet, take_message};
-use multigres::session::{
-    Action, Auth, ClientPlace, ClientTls, Leg, Session, Settings, Stage, UpstreamTls,
-};
-use multigres::tenant::{GuardDemand, Policy, Pooler};
+use multigres::session::{Action, Auth, ClientPlace, Leg, Session, Settings, Stage};
+use multigres::tenant::{GuardDemand, Policy};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -125,24 +124,8 @@ struct Played {
 /// All that the client says first, then all that upstream says, cut into pieces of these sizes in
 /// turn.
 fn play(auth: Auth, client: &[u8], upstream: &[u8], cuts: &[usize]) -> Played {
-    let policy = Policy {
-        tenant_separator: ".".into(),
-        value_separator: ":".into(),
-        context_variables: vec!["app.current_tenant_id".into()],
-        superuser_bypass: vec![],
-        upstream_pooler: Pooler::None,
-        seal: None,
-        guard: GuardDemand::Off,
-    };
-    let settings = Settings {
-        policy,
-        auth,
-        allow_cleartext_password: false,
-        upstream_is_local: true,
-        upstream_may_know_multigres: false,
-        client_tls: ClientTls::Disabled,
-        upstream_tls: UpstreamTls::Disabled,
-    };
+    let policy = Policy { superuser_bypass: vec![], guard: GuardDemand::Off, ..Policy::default() };
+    let settings = Settings { policy, auth, upstream_is_local: true, ..Settings::default() };
     let mut session = Session::new(Rc::new(settings), ClientPlace::Loopback);
     let mut actions = Vec::new();
     let mut sizes = cuts.iter().cycle();
@@ -160,7 +143,7 @@ fn play(auth: Auth, client: &[u8], upstream: &[u8], cuts: &[usize]) -> Played {
             let action = session.next_action();
             actions.extend(action);
             if action == Some(Action::Connect) {
-                session.connected(None);
+                let Ok(()) = session.connected(|| Ok::<_, Infallible>(None));
             }
         }
     }

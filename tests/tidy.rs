@@ -1,6 +1,7 @@
 //! Holds the rules that no compiler knows: who may import whom, what a pure layer may not name,
 //! how long a file may be.
 
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -69,6 +70,39 @@ fn imports_point_one_way() {
 }
 
 #[test]
+fn no_imports_go_in_a_circle() {
+    let source = root().join("src");
+    let modules = rust_files(&source).into_iter().map(|file| {
+        let text = fs::read_to_string(&file).unwrap();
+        (module_path(file.strip_prefix(&source).unwrap()), text)
+    });
+    assert_eq!(Modules::new(modules).circle(), None);
+}
+
+#[test]
+fn a_circle_is_found_through_a_re_export_and_through_a_child() {
+    let circle = |files: &[(&str, &str)]| {
+        let modules =
+            files.iter().map(|(file, text)| (module_path(Path::new(file)), text.to_string()));
+        Modules::new(modules).circle()
+    };
+    let tree = [
+        ("lib.rs", "pub mod a;"),
+        ("a/mod.rs", "mod b;\nmod c;\npub use c::Two;\npub struct Zero;"),
+        ("a/b.rs", "use super::{\n    Zero, // a child may name what its parent defines\n};"),
+        ("a/c.rs", "pub struct Two(super::b::One);"),
+    ];
+    assert_eq!(circle(&tree), None);
+    let mut siblings = tree;
+    siblings[2].1 = "use super::{Two, Zero};\npub struct One(Two);";
+    assert_eq!(circle(&siblings), Some("a::b -> a::c -> a::b".into()));
+    let mut parents = tree.to_vec();
+    parents[2].1 = "use crate::d;";
+    parents.push(("d.rs", "use crate::a::Zero;"));
+    assert_eq!(circle(&parents), Some("a -> a::b -> d -> a".into()));
+}
+
+#[test]
 fn every_module_has_its_place_among_the_layers() {
     let library = fs::read_to_string(root().join("src/lib.rs")).unwrap();
     let mut modules: Vec<&str> = library
@@ -125,6 +159,156 @@ fn nothing_is_left_open() {
             assert!(!text.contains(word), "{}: {word}", file.display());
         }
     }
+}
+
+/// A module by the names that lead to it from the crate's root.
+type ModulePath = Vec<String>;
+
+/// The module of a file, by its place under `src/`.
+fn module_path(file: &Path) -> ModulePath {
+    let file = file.with_extension("");
+    let names = file.iter().map(|name| name.to_str().unwrap().to_owned());
+    names.filter(|name| !["mod", "lib"].contains(&name.as_str())).collect()
+}
+
+/// The modules of a crate with what each of them names.
+struct Modules(BTreeMap<ModulePath, Names>);
+
+#[derive(Default)]
+struct Names {
+    /// What `use` brings into the module, by the name that it has there.
+    imports: BTreeMap<String, ModulePath>,
+    /// Each path that the module names, in a `use` or in its code.
+    paths: Vec<ModulePath>,
+}
+
+impl Modules {
+    fn new(files: impl Iterator<Item = (ModulePath, String)>) -> Self {
+        Modules(files.map(|(module, text)| (module, Names::read(&text))).collect())
+    }
+
+    /// The shortest way of imports from a module back to itself.
+    fn circle(&self) -> Option<String> {
+        let graph: BTreeMap<_, _> = self.0.keys().map(|it| (it, self.imported(it))).collect();
+        let circles = self.0.keys().filter_map(|module| {
+            let mut seen = BTreeSet::new();
+            let mut ways = VecDeque::from([vec![module]]);
+            while let Some(way) = ways.pop_front() {
+                for next in &graph[way[way.len() - 1]] {
+                    let longer = [&way[..], &[next]].concat();
+                    if next == module {
+                        return Some(longer);
+                    }
+                    if seen.insert(next) {
+                        ways.push_back(longer);
+                    }
+                }
+            }
+            None
+        });
+        let shortest = circles.min_by_key(Vec::len)?;
+        let names: Vec<String> = shortest.iter().map(|module| module.join("::")).collect();
+        Some(names.join(" -> "))
+    }
+
+    /// The other modules that a module names, and its children, but not those that it is part of.
+    fn imported(&self, module: &ModulePath) -> BTreeSet<ModulePath> {
+        let children = self.0.keys().filter(|other| {
+            other.split_last().is_some_and(|(_, parent)| parent == module.as_slice())
+        });
+        let named = self.0[module].paths.iter().filter_map(|path| self.resolve(module, path));
+        let others = children.cloned().chain(named);
+        others.filter(|other| !module.starts_with(other)).collect()
+    }
+
+    /// The module that defines what a path in `module` leads to; `None` outside of the crate.
+    fn resolve(&self, module: &ModulePath, path: &[String]) -> Option<ModulePath> {
+        let (first, mut rest) = path.split_first()?;
+        let mut at = match first.as_str() {
+            "crate" => Vec::new(),
+            "self" => module.clone(),
+            "super" => module.split_last()?.1.to_vec(),
+            _ => module.iter().chain([first]).cloned().collect(),
+        };
+        self.0.get(&at)?;
+        while let Some((name, further)) = rest.split_first() {
+            let parent = at.split_last().filter(|_| name == "super");
+            let child = || at.iter().chain([name]).cloned().collect();
+            let inner = parent.map_or_else(child, |(_, parent)| parent.to_vec());
+            if self.0.contains_key(&inner) {
+                at = inner;
+            } else {
+                let import = self.0[&at].imports.get(name).filter(|import| *import != path);
+                return Some(import.and_then(|import| self.resolve(&at, import)).unwrap_or(at));
+            }
+            rest = further;
+        }
+        Some(at)
+    }
+}
+
+impl Names {
+    fn read(text: &str) -> Self {
+        let code: Vec<&str> =
+            text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
+        let mut names = Names::default();
+        for statement in code.join("\n").split(';') {
+            // Behind an attribute or a block a `use` begins its line.
+            let lines = statement.split_inclusive('\n');
+            let at: usize = lines.take_while(|line| !is_use(line)).map(str::len).sum();
+            if let Some((_, tree)) = statement[at..].split_once("use ") {
+                names.import(&[], tree);
+            }
+            for start in ["crate::", "super::"] {
+                for (at, _) in statement[..at].match_indices(start) {
+                    let path = statement[at..].split(|c: char| !c.is_alphanumeric() && c != '_');
+                    // Two colons have an empty text between them.
+                    let names_of = path.step_by(2).map(str::to_owned);
+                    names.paths.push(names_of.take_while(|name| !name.is_empty()).collect());
+                }
+            }
+        }
+        names
+    }
+
+    /// Takes the tree of a `use` apart, behind `prefix`.
+    fn import(&mut self, prefix: &[String], tree: &str) {
+        let (path, group) = match tree.split_once('{') {
+            Some((path, group)) => (path, group.trim_end().strip_suffix('}')),
+            None => (tree, None),
+        };
+        let (path, alias) = path.split_once(" as ").unwrap_or((path, ""));
+        let mut full = prefix.to_vec();
+        full.extend(path.split("::").map(|name| name.trim().to_owned()));
+        full.retain(|name| !name.is_empty());
+        if let Some(group) = group {
+            return split_group(group).iter().for_each(|tree| self.import(&full, tree));
+        }
+        full = if full.ends_with(&["self".into()]) && full.len() > 1 {
+            full[..full.len() - 1].to_vec()
+        } else {
+            full
+        };
+        let Some(name) = full.last().cloned() else { return };
+        let name = if alias.is_empty() { name } else { alias.trim().to_owned() };
+        self.paths.push(full.clone());
+        self.imports.insert(name, full);
+    }
+}
+
+fn is_use(line: &str) -> bool {
+    let line = line.trim_start();
+    line.starts_with("use ") || line.starts_with("pub") && line.contains(" use ")
+}
+
+/// Splits the inside of braces at the commas that stand in no braces of their own.
+fn split_group(group: &str) -> Vec<&str> {
+    let mut depth = 0;
+    let is_end = |c: char| {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        c == ',' && depth == 0
+    };
+    group.split(is_end).filter(|tree| !tree.trim().is_empty()).collect()
 }
 
 fn all_rust_files() -> Vec<PathBuf> {

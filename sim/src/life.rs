@@ -67,6 +67,8 @@ struct Life {
     moved: Duration,
     /// Something has gone to the client.
     told_client: Duration,
+    /// That began before so much was read that it can be a CancelRequest.
+    told_early: bool,
     /// An event or a call.
     active: Duration,
 }
@@ -156,6 +158,7 @@ impl Lives {
             read: [0; 2],
             moved: now,
             told_client: now,
+            told_early: false,
             active: now,
         };
         self.lives.insert(token.0 >> 1, life);
@@ -211,14 +214,18 @@ impl Lives {
             life.moved = now;
         }
         match (token.0 & 1, wrote, count) {
-            (0, true, 1..) => life.told_client = now,
+            (0, true, 1..) => {
+                life.told_client = now;
+                life.told_early |= life.read[0] < CANCEL_BYTES;
+            }
             (0, false, 0) => life.client_ended = true,
             (1, false, 0) => life.upstream_ended = true,
             (leg, false, 1..) => life.read[leg] += count as u64,
             _ => {}
         }
-        let (peer, heard) = (life.peer, life.read[0]);
-        if token.0 & 1 == 0 && wrote && count > 0 && self.is_cancel(peer, heard) {
+        let (peer, heard, told_early) = (life.peer, life.read[0], life.told_early);
+        let is_answered = token.0 & 1 == 0 && wrote && count > 0 && !told_early;
+        if is_answered && self.is_cancel(peer, heard) {
             violate("S3", "a CancelRequest is answered");
         }
     }

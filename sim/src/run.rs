@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use multigres::net::Address;
 use multigres::proxy::{self, Control, Proxy, Upstream};
-use multigres::session::{self, Auth, ClientTls, UpstreamTls};
+use multigres::session::{self, Auth};
 use multigres::tenant::{GuardDemand, Policy, Pooler, Seal, SealBind, SealDemand, SealKey};
 use turmoil::Sim;
 
@@ -254,13 +254,11 @@ fn early_bytes(session: &Session) -> usize {
 pub fn settings(plan: &Plan, upstream: Address) -> proxy::Settings {
     let daemon = &plan.daemon;
     let policy = Policy {
-        tenant_separator: ".".into(),
-        value_separator: ":".into(),
         context_variables: variables(daemon.variables),
-        superuser_bypass: vec!["postgres".into()],
         upstream_pooler: if daemon.pooler { Pooler::Session } else { Pooler::None },
         seal: daemon.seal.map(|bind| sealed(bind.into())),
         guard: GuardDemand::Require,
+        ..Policy::default()
     };
     let auth = match daemon.auth {
         AuthMode::Auto => Auth::Auto,
@@ -278,11 +276,8 @@ pub fn settings(plan: &Plan, upstream: Address) -> proxy::Settings {
             auth,
             allow_cleartext_password,
             upstream_is_local: true,
-            upstream_may_know_multigres: false,
-            client_tls: ClientTls::Disabled,
-            upstream_tls: UpstreamTls::Disabled,
+            ..session::Settings::default()
         }),
-        tls: Rc::default(),
         upstream,
         login_timeout: Duration::from_millis(daemon.login_timeout_ms),
         upstream_connect_timeout: Duration::from_millis(daemon.connect_timeout_ms),
@@ -290,6 +285,7 @@ pub fn settings(plan: &Plan, upstream: Address) -> proxy::Settings {
         verify_ttl: Duration::from_millis(daemon.verify_ttl_ms),
         connections_max: daemon.connections_max,
         limits: plan.daemon.limits.into(),
+        ..proxy::Settings::default()
     }
 }
 

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 use super::named_file::{self, Secrecy};
 use crate::tenant::{SEAL_KEY_BYTES, SealKey, hex};
 
-/// The key in the file: 64 hex digits, and a newline if it has one.
+/// The key in the file: 64 hex digits, with or without a newline.
 pub(super) fn read(path: &str) -> Result<SealKey, String> {
     let mistake = |what: String| format!("\"{path}\": {what}");
     let text = named_file::read(path, Secrecy::Secret, FILE_BYTES_MAX).map_err(mistake)?;

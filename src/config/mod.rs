@@ -1,8 +1,8 @@
 //! The settings: a file, below the environment, below the flags of the command line.
 //! Knows what a value means; does nothing with it. The environment comes in as an argument.
 //!
-//! Every setting stands once, in [`settings::SETTINGS`]; file, environment and flags all take
-//! their text through it, so each mistake is found wherever it stands, and all of them are told.
+//! Every setting has one entry in [`SECTIONS`]. File, environment and flags are all read by it, so
+//! that each mistake is found wherever it is, and all of them are reported.
 
 mod file;
 mod key_file;
@@ -14,17 +14,15 @@ mod value;
 
 use std::fmt;
 use std::rc::Rc;
-use std::time::Duration;
 
 use log::LevelFilter;
 
-use crate::net::{Address, unix_socket};
-use crate::proxy::{self, Upstream};
-use crate::session::{self, Auth};
-use crate::tenant::{GuardDemand, Policy, Pooler, Seal, SealBind, SealDemand, SealKey, seal_name};
+use crate::proxy;
+use crate::session;
+use crate::tenant::{Policy, Pooler, Seal, SealBind, SealDemand, SealKey, seal_name};
 
 pub use key_file::fresh_seal_key;
-pub use settings::{SETTINGS, Setting};
+pub use settings::{Form, SECTIONS, Section, Setting, settings};
 
 use near::nearest;
 use tls::{FittedTls, TlsDraft};
@@ -40,11 +38,25 @@ pub struct Config {
     pub proxy: proxy::Settings,
     /// What is logged.
     pub log_level: LevelFilter,
-    /// What is no mistake and yet hardly meant.
+    /// Values that are allowed and probably not intended.
     pub warnings: Vec<Mistake>,
 }
 
-/// A mistake in the settings, or what looks like one, and its place: `multigres.conf:12: …`,
+/// What [`Config::load`] makes of no source at all.
+impl Default for Config {
+    fn default() -> Self {
+        let session = session::Settings { upstream_is_local: true, ..session::Settings::default() };
+        Config {
+            listen_hosts: vec!["127.0.0.1".into()],
+            port: 6432,
+            proxy: proxy::Settings { session: Rc::new(session), ..proxy::Settings::default() },
+            log_level: LevelFilter::Info,
+            warnings: Vec::new(),
+        }
+    }
+}
+
+/// A mistake in the settings, or a warning of one, and its place: `multigres.conf:12: …`,
 /// `environment NAME: …`, `--flag: …`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
@@ -58,7 +70,7 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// Where settings come from. A text that could not be had is told of as one of the mistakes.
+/// Where settings come from. A text that could not be read is reported as one of the mistakes.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     /// Name and text of the file.
@@ -70,18 +82,18 @@ pub struct Sources {
 }
 
 impl Config {
-    /// Reads all sources, and the files that they name: done again, it takes what is in them then.
+    /// Reads all sources, and the files that they name, anew at each call.
     ///
     /// # Errors
     /// Every mistake in any of them, also in a value that a later source replaces.
     pub fn load(sources: &Sources) -> Result<Self, Vec<Mistake>> {
-        let mut draft = Draft::default();
+        let mut draft = Draft::of_defaults();
         match &sources.file {
             Some((name, Ok(text))) => draft.read_file(name, text),
             Some((name, Err(error))) => draft.mistake(name.clone(), error.clone()),
             None => {}
         }
-        for setting in &SETTINGS {
+        for setting in settings() {
             for (name, value) in &sources.environment {
                 if name == setting.environment {
                     draft.set(format!("environment {name}"), setting, value.as_deref());
@@ -89,7 +101,7 @@ impl Config {
             }
         }
         draft.warn_of_strangers(&sources.environment);
-        for setting in &SETTINGS {
+        for setting in settings() {
             for (name, value) in &sources.flags {
                 if name == setting.name {
                     draft.set(format!("--{}", setting.flag()), setting, Ok(value));
@@ -102,75 +114,40 @@ impl Config {
     }
 }
 
-/// Settings while they are being read, at first the defaults.
-#[derive(Clone, Debug)]
+/// Settings while they are being read. Those that depend on no other one are in `config` already.
+#[derive(Clone, Debug, Default)]
 pub struct Draft {
-    port: u16,
-    listen_host: Vec<String>,
+    config: Config,
     upstream_host: value::UpstreamHost,
     upstream_port: u16,
-    tenant_separator: String,
-    context_variables: Vec<String>,
-    value_separator: String,
-    superuser_bypass: Vec<String>,
-    log_level: LevelFilter,
-    auth: Auth,
-    login_timeout: Duration,
-    upstream_connect_timeout: Duration,
-    idle_timeout: Option<Duration>,
-    max_connections: usize,
-    upstream_pooler: Pooler,
-    allow_cleartext_password: bool,
     seal_key: Option<SealKey>,
     seal_bind: SealBind,
     seal: SealDemand,
-    guard: GuardDemand,
-    verify_ttl: Duration,
     tls: TlsDraft,
     /// Where each setting that is not a default was set last.
     places: Vec<(&'static str, String)>,
     mistakes: Vec<Mistake>,
-    warnings: Vec<Mistake>,
 }
 
-impl Default for Draft {
-    fn default() -> Self {
-        let mut draft = Draft {
-            port: 0,
-            listen_host: Vec::new(),
-            upstream_host: value::UpstreamHost::default(),
-            upstream_port: 0,
-            tenant_separator: String::new(),
-            context_variables: Vec::new(),
-            value_separator: String::new(),
-            superuser_bypass: Vec::new(),
-            log_level: LevelFilter::Off,
-            auth: Auth::Auto,
-            login_timeout: Duration::ZERO,
-            upstream_connect_timeout: Duration::ZERO,
-            idle_timeout: None,
-            max_connections: 0,
-            upstream_pooler: Pooler::None,
-            allow_cleartext_password: false,
-            seal_key: None,
-            seal_bind: SealBind::Address,
-            seal: SealDemand::Prefer,
-            guard: GuardDemand::Prefer,
-            verify_ttl: Duration::ZERO,
-            tls: TlsDraft::default(),
-            places: Vec::new(),
-            mistakes: Vec::new(),
-            warnings: Vec::new(),
-        };
-        for setting in &SETTINGS {
+impl Draft {
+    /// The defaults, as the entries have them.
+    fn of_defaults() -> Self {
+        let mut draft = Draft::default();
+        for setting in settings() {
             let parsed = (setting.parse)(&mut draft, setting.default);
             assert_eq!(parsed, Ok(()), "the default of {}", setting.name);
         }
         draft
     }
-}
 
-impl Draft {
+    fn session(&mut self) -> &mut session::Settings {
+        Rc::make_mut(&mut self.config.proxy.session)
+    }
+
+    fn policy(&mut self) -> &mut Policy {
+        &mut self.session().policy
+    }
+
     fn read_file(&mut self, name: &str, text: &str) {
         for (line, entry) in file::entries(text) {
             let place = format!("{name}:{line}");
@@ -200,19 +177,19 @@ impl Draft {
     }
 
     fn warning(&mut self, place: String, message: String) {
-        self.warnings.push(Mistake { place, message });
+        self.config.warnings.push(Mistake { place, message });
     }
 
-    /// A variable with our prefix and no setting's name has no effect, and was meant to have one.
-    /// Kubernetes makes some of its own for a service of the name `multigres`.
+    /// Warns of variables that have our prefix and set nothing: they were meant to. Those that
+    /// Kubernetes makes for a service with the name `multigres` are left out.
     fn warn_of_strangers(&mut self, environment: &[(String, Result<String, String>)]) {
         for (name, _) in environment.iter().filter(|(name, _)| name.starts_with("MULTIGRES_")) {
-            let is_known = SETTINGS.iter().any(|setting| setting.environment == name);
+            let is_known = settings().any(|setting| setting.environment == name);
             let is_links = ["MULTIGRES_SERVICE_", "MULTIGRES_PORT_"];
             if is_known || is_links.iter().any(|link| name.starts_with(link)) {
                 continue;
             }
-            let near = nearest(name, SETTINGS.iter().map(|setting| setting.environment));
+            let near = nearest(name, settings().map(|setting| setting.environment));
             let near = near.map(|near| format!("; {near} is one")).unwrap_or_default();
             self.warning(format!("environment {name}"), format!("no setting has this name{near}"));
         }
@@ -220,7 +197,8 @@ impl Draft {
 
     /// Finds settings that are good alone and do not fit together.
     fn fit(&mut self) {
-        let (tenant, value) = (&self.tenant_separator, &self.value_separator);
+        let Policy { tenant_separator: tenant, value_separator: value, .. } =
+            &self.config.proxy.session.policy;
         if tenant.contains(value.as_str()) || value.contains(tenant.as_str()) {
             let message =
                 format!("tenant_separator \"{tenant}\" and value_separator \"{value}\" overlap");
@@ -236,7 +214,7 @@ impl Draft {
     fn fit_seal(&mut self) {
         let is_set = |name: &str| self.places.iter().any(|(set, _)| *set == name);
         if self.seal_key.is_none() {
-            // The mistake may be in the file's name, and is told of already.
+            // A mistake in the file is reported already.
             let is_meant = is_set("seal_key_file") || self.says("seal_key_file");
             if is_set("seal_bind") && !is_meant {
                 let message = "seal_bind is set and seal_key_file is not: nothing is sealed";
@@ -248,11 +226,12 @@ impl Draft {
             }
             return;
         }
+        let policy = &self.config.proxy.session.policy;
         let is_seal = |name: &&String| {
             let of = |other: &String| seal_name(other).eq_ignore_ascii_case(name);
-            self.context_variables.iter().any(of)
+            policy.context_variables.iter().any(of)
         };
-        if let Some(name) = self.context_variables.iter().find(is_seal) {
+        if let Some(name) = policy.context_variables.iter().find(is_seal) {
             let message = format!("context_variables: \"{name}\" is the seal of another variable");
             self.mistake(self.place(&["context_variables"]), message);
         }
@@ -260,7 +239,7 @@ impl Draft {
             return;
         }
         let is_unix = matches!(self.upstream_host, value::UpstreamHost::Directory(_));
-        let (cause, between) = match self.upstream_pooler {
+        let (cause, between) = match self.config.proxy.session.policy.upstream_pooler {
             Pooler::Session => ("upstream_pooler", "a pooler's address, not Multigres'"),
             Pooler::None if is_unix => ("upstream_host", "no address behind a unix socket"),
             Pooler::None => return,
@@ -279,19 +258,22 @@ impl Draft {
         })
     }
 
-    /// Every login would come back as another one, until nothing is left.
+    /// Every login would come back as another one, until a limit is reached.
     fn is_its_own_upstream(&self) -> bool {
-        let listens_on = |upstream: &str| self.listen_host.iter().any(|host| host == upstream);
-        self.port == self.upstream_port
+        let listens_on =
+            |upstream: &str| self.config.listen_hosts.iter().any(|host| host == upstream);
+        self.config.port == self.upstream_port
             && match &self.upstream_host {
                 value::UpstreamHost::Ip(ip) => {
                     let everywhere = ["*", "0.0.0.0", "::"].into_iter().any(listens_on);
                     listens_on(&ip.to_string()) || (ip.is_loopback() && everywhere)
                 }
                 value::UpstreamHost::Name(name) => listens_on(name),
-                value::UpstreamHost::Directory(directory) => {
-                    self.listen_host.iter().any(|host| directory.as_os_str() == host.as_str())
-                }
+                value::UpstreamHost::Directory(directory) => self
+                    .config
+                    .listen_hosts
+                    .iter()
+                    .any(|host| directory.as_os_str() == host.as_str()),
             }
     }
 
@@ -303,53 +285,21 @@ impl Draft {
             .map_or_else(|| String::from("defaults"), |(_, place)| place.clone())
     }
 
-    fn finish(self, tls: FittedTls) -> Config {
-        let upstream_is_local = self.upstream_host.is_this_machine();
+    fn finish(mut self, tls: FittedTls) -> Config {
         let is_unix = matches!(self.upstream_host, value::UpstreamHost::Directory(_));
-        let upstream_may_know_multigres = is_unix || self.tls.upstream_cert.is_some();
-        let upstream = match self.upstream_host {
-            value::UpstreamHost::Ip(ip) => {
-                Upstream::Address(Address::Tcp((ip, self.upstream_port).into()))
-            }
-            value::UpstreamHost::Directory(directory) => {
-                Upstream::Address(Address::Unix(unix_socket(&directory, self.upstream_port)))
-            }
-            value::UpstreamHost::Name(host) => Upstream::Name { host, port: self.upstream_port },
-        };
-        let policy = Policy {
-            tenant_separator: self.tenant_separator,
-            value_separator: self.value_separator,
-            context_variables: self.context_variables,
-            superuser_bypass: self.superuser_bypass,
-            upstream_pooler: self.upstream_pooler,
-            seal: self.seal_key.map(|key| Seal { key, bind: self.seal_bind, demand: self.seal }),
-            guard: self.guard,
-        };
-        let session = session::Settings {
-            policy,
-            auth: self.auth,
-            allow_cleartext_password: self.allow_cleartext_password,
-            upstream_is_local,
-            upstream_may_know_multigres,
-            client_tls: tls.client,
-            upstream_tls: tls.upstream,
-        };
-        Config {
-            listen_hosts: self.listen_host,
-            port: self.port,
-            proxy: proxy::Settings {
-                session: Rc::new(session),
-                tls: Rc::new(tls.legs),
-                upstream,
-                login_timeout: self.login_timeout,
-                upstream_connect_timeout: self.upstream_connect_timeout,
-                idle_timeout: self.idle_timeout,
-                verify_ttl: self.verify_ttl,
-                connections_max: self.max_connections,
-                limits: proxy::Limits::default(),
-            },
-            log_level: self.log_level,
-            warnings: self.warnings,
-        }
+        let is_local = self.upstream_host.is_this_machine();
+        let (bind, demand) = (self.seal_bind, self.seal);
+        let seal = self.seal_key.take().map(|key| Seal { key, bind, demand });
+        let may_know_multigres = is_unix || self.tls.upstream_cert.is_some();
+        let session = self.session();
+        session.policy.seal = seal;
+        session.upstream_is_local = is_local;
+        session.upstream_may_know_multigres = may_know_multigres;
+        session.client_tls = tls.client;
+        session.upstream_tls = tls.upstream;
+        let mut config = self.config;
+        config.proxy.tls = Rc::new(tls.legs);
+        config.proxy.upstream = self.upstream_host.at(self.upstream_port);
+        config
     }
 }

@@ -1,4 +1,4 @@
-//! Files that settings name: read once, whole, and in bounds.
+//! Files that settings name: read once, whole, and up to a limit.
 //! Knows nothing of what is in them.
 
 use std::fs::{self, File};
@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 
 use zeroize::Zeroizing;
 
-/// Who else may have access to a file.
+/// Who may have access to a file besides its owner.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Secrecy {
     /// Anybody.
@@ -16,13 +16,13 @@ pub(super) enum Secrecy {
     Secret,
 }
 
-/// What is in a file, but no more than `bytes_max` of it.
+/// The first `bytes_max` bytes of a file.
 pub(super) fn read(
     path: &str,
     secrecy: Secrecy,
     bytes_max: usize,
 ) -> Result<Zeroizing<Vec<u8>>, String> {
-    // What is no file might be waited for without end.
+    // Reading a pipe or a device might never end.
     let found = fs::metadata(path).map_err(|error| error.to_string())?;
     if !found.is_file() {
         return Err("it is not a file".into());
@@ -39,8 +39,8 @@ pub(super) fn read(
     Ok(text)
 }
 
-/// As PostgreSQL has it with its own key (`be-secure-common.c`): for the owner alone; one of
-/// root's may be read by a group.
+/// PostgreSQL's rule for its own key (`be-secure-common.c`): for the owner alone, except that a
+/// file of root's may be readable for its group.
 fn check_mode(mode: u32, owner: u32) -> Result<(), String> {
     let too_much = if owner == 0 { 0o037 } else { 0o077 };
     if mode & too_much == 0 {

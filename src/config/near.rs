@@ -1,4 +1,4 @@
-//! What a name that nobody knows was probably meant to be.
+//! Finds the name that a misspelt one was probably meant to be.
 //! Knows nothing of what the names are for.
 
 /// The name among these that is nearest to `text`, if it is near at all.
@@ -8,7 +8,7 @@ pub(super) fn nearest<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> O
     (distance <= 1 + name.len() / 8).then_some(name)
 }
 
-/// How many letters have to be changed, put in or left out (Levenshtein).
+/// How many letters have to be changed, inserted or deleted (Levenshtein).
 fn distance(one: &[u8], other: &[u8]) -> usize {
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (at, a) in one.iter().enumerate() {

@@ -28,14 +28,14 @@ pub(super) struct TlsDraft {
     pub negotiation: Negotiation,
 }
 
-/// Whether a client may have no certificate.
+/// Whether a client must show a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ClientCert {
     Request,
     Require,
 }
 
-/// libpq's `sslmode`, but for `allow`, which tries without TLS first.
+/// libpq's `sslmode`, except `allow`, which tries without TLS first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum UpstreamMode {
     Disable,
@@ -53,7 +53,7 @@ pub(super) enum Negotiation {
     Direct,
 }
 
-/// What the settings of TLS come to.
+/// The settings of TLS, put together.
 pub(super) struct FittedTls {
     pub client: ClientTls,
     pub upstream: UpstreamTls,
@@ -148,7 +148,7 @@ impl Draft {
         (mode, leg.filter(|_| mode != ClientTls::Disabled))
     }
 
-    /// Whoever is shown a certificate outside of its time turns away, and nothing would say why.
+    /// A peer rejects a certificate outside of its time, and nothing would say why.
     fn warn_of_dates(&mut self, setting: &'static str, chain: Option<&Chain>) {
         let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) else { return };
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
@@ -177,7 +177,7 @@ impl Draft {
         self.warn_of_dates("upstream_tls_cert", upstream_cert.as_ref());
         let cert = ("upstream_tls_cert", &upstream_cert);
         let identity = self.identity(cert, ("upstream_tls_key", &upstream_key));
-        // What is wrong with these is told of; the rest hangs on them.
+        // A mistake in these is reported already; the rest depends on them.
         if self.says("upstream_host") || self.says("upstream_tls") {
             return NO_UPSTREAM_TLS;
         }
@@ -217,7 +217,7 @@ impl Draft {
         (wanted, leg.map_err(|error| self.mistake(self.place(&["upstream_tls"]), error)).ok())
     }
 
-    /// The level for this upstream, unless there is to be no TLS with it.
+    /// The level for this upstream; none where there is to be no TLS.
     fn upstream_mode(&mut self) -> Option<UpstreamMode> {
         let because = match (self.tls.upstream, &self.upstream_host) {
             (Some(UpstreamMode::Disable), _) => "upstream_tls = disable",
@@ -249,7 +249,7 @@ impl Draft {
         None
     }
 
-    /// What upstream must prove, unless that is a mistake.
+    /// What upstream must prove; none after a mistake.
     fn verification(&mut self, mode: UpstreamMode) -> Option<Verification> {
         let roots = self.tls.upstream_ca.clone();
         let mistake = match (mode, roots) {
@@ -289,7 +289,7 @@ impl Draft {
         None
     }
 
-    /// A certificate with its key, if there is one and nothing is wrong with it.
+    /// A certificate with its key, if both are set and fit each other.
     fn identity(
         &mut self,
         (cert, chain): (&str, &Option<Chain>),
@@ -312,7 +312,7 @@ impl Draft {
             .ok()
     }
 
-    /// Whether this setting says something, be it by a mistake.
+    /// Whether this setting is set, if only to a value with a mistake.
     fn is_meant<T>(&self, setting: &str, value: &Option<T>) -> bool {
         value.is_some() || self.says(setting)
     }
@@ -352,7 +352,7 @@ pub(super) const UPSTREAM_TLS: [(&str, UpstreamMode); 5] = [
 pub(super) const NEGOTIATIONS: [(&str, Negotiation); 2] =
     [("postgres", Negotiation::Postgres), ("direct", Negotiation::Direct)];
 
-/// A bundle of all public CAs has a quarter of it.
+/// A bundle of all public CAs has a quarter of this size.
 const FILE_BYTES_MAX: usize = 1024 * 1024;
 
 /// In seconds.

@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What `upstream_host` may be.
+use crate::net::{Address, unix_socket};
+use crate::proxy::Upstream;
+
+/// The forms of `upstream_host`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum UpstreamHost {
     /// An IPv4 or IPv6 address.
@@ -23,12 +26,23 @@ impl Default for UpstreamHost {
 }
 
 impl UpstreamHost {
-    /// Where nobody can listen in. A name is believed to be what it says.
+    /// Whether nobody can listen between it and Multigres. `localhost` is believed by its name.
     pub(super) fn is_this_machine(&self) -> bool {
         match self {
             UpstreamHost::Ip(ip) => ip.to_canonical().is_loopback(),
             UpstreamHost::Name(name) => name.eq_ignore_ascii_case("localhost"),
             UpstreamHost::Directory(_) => true,
+        }
+    }
+
+    /// The upstream at this port.
+    pub(super) fn at(self, port: u16) -> Upstream {
+        match self {
+            UpstreamHost::Ip(ip) => Upstream::Address(Address::Tcp((ip, port).into())),
+            UpstreamHost::Name(host) => Upstream::Name { host, port },
+            UpstreamHost::Directory(directory) => {
+                Upstream::Address(Address::Unix(unix_socket(&directory, port)))
+            }
         }
     }
 }
@@ -54,12 +68,12 @@ pub(super) fn listen_hosts(text: &str) -> Result<Vec<String>, String> {
     Ok(hosts.iter().map(|host| unbracketed(host).to_owned()).collect())
 }
 
-/// `[::1]` is how an IPv6 address stands in a URL.
+/// `[::1]` is the form of an IPv6 address in a URL.
 fn unbracketed(text: &str) -> &str {
     text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text)
 }
 
-/// Rough, against mistakes of form; the resolver and the kernel have the last word.
+/// Finds mistakes of form; the resolver and the kernel decide the rest.
 fn host(text: &str) -> Result<(), String> {
     let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:[]%".contains(&byte);
     if text.starts_with('/') {
@@ -71,7 +85,7 @@ fn host(text: &str) -> Result<(), String> {
     }
     if text.is_empty() || !text.bytes().all(is_host) {
         return Err(format!(
-            "\"{text}\" is neither a host name, nor an address, nor a directory from / on"
+            "\"{text}\" is neither a host name, nor an address, nor an absolute directory"
         ));
     }
     Ok(())
@@ -88,7 +102,7 @@ pub(super) fn list(text: &str) -> Result<Vec<String>, String> {
     }
     for (at, item) in items.iter().enumerate() {
         if items[..at].contains(item) {
-            return Err(format!("\"{item}\" stands twice in the list"));
+            return Err(format!("\"{item}\" is in the list twice"));
         }
     }
     Ok(items)
@@ -122,7 +136,7 @@ pub(super) fn context_variables(text: &str) -> Result<Vec<String>, String> {
             return Err(format!("\"{name}\" is a name for protocol options"));
         }
         if names[..at].iter().any(|other| other.eq_ignore_ascii_case(name)) {
-            return Err(format!("\"{name}\" stands twice but for the case of letters"));
+            return Err(format!("\"{name}\" is in the list twice, in other letter case"));
         }
     }
     Ok(names)
@@ -182,8 +196,6 @@ pub(super) fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String
     })
 }
 
-pub(super) fn switch(text: &str) -> Result<bool, String> {
-    word(text, &[("on", true), ("off", false)])
-}
+pub(super) const SWITCH: [(&str, bool); 2] = [("on", true), ("off", false)];
 
 const TIME_MILLIS_MAX: u64 = 365 * 86_400_000;

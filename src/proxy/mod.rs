@@ -18,13 +18,14 @@ mod upstream;
 mod verdicts;
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use log::warn;
 use slab::Slab;
 
-use crate::net::{Net, Readiness, Token};
+use crate::net::{Address, Net, Readiness, Token};
 use crate::refusal::{Fault, Refusal, sqlstate};
 use crate::relay::{BufferPool, Phase, Pumped};
 use crate::session::{self, Stage};
@@ -62,6 +63,24 @@ pub struct Settings {
     pub connections_max: usize,
     /// Of buffers and turns.
     pub limits: Limits,
+}
+
+/// The daemon's defaults.
+impl Default for Settings {
+    fn default() -> Self {
+        let upstream = SocketAddr::from(([127, 0, 0, 1], 5432));
+        Settings {
+            session: Rc::default(),
+            tls: Rc::default(),
+            upstream: Upstream::Address(Address::Tcp(upstream)),
+            login_timeout: Duration::from_secs(60),
+            upstream_connect_timeout: Duration::from_secs(10),
+            idle_timeout: None,
+            verify_ttl: Duration::from_secs(10),
+            connections_max: 1000,
+            limits: Limits::default(),
+        }
+    }
 }
 
 /// Sizes that are no settings of the daemon's: a simulator makes them small, to come to them.

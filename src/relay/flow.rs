@@ -7,8 +7,8 @@ use bytes::{Buf, BytesMut};
 
 use super::Ending;
 use super::buffer::{Buffer, BufferPool};
-use super::leg_stream::Read;
-use super::transport::{Last, Transport};
+use super::leg_stream::{Last, Read};
+use super::transport::Transport;
 use crate::net::Stream;
 use crate::session::Leg;
 

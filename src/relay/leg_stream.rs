@@ -33,6 +33,15 @@ pub(super) enum Read {
     Failed(ErrorKind),
 }
 
+/// How a leg's writing side ends. Without TLS there is no difference to be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Last {
+    /// All has been said.
+    Word,
+    /// More was to come: whoever listens must not take it for the whole.
+    Cut,
+}
+
 impl<S: Stream> LegStream<S> {
     /// Readiness is not known yet, so it is hoped for: a first try costs less than a wait.
     pub(super) fn new(stream: S, connected: bool) -> Self {

@@ -23,8 +23,8 @@ use crate::tls::{ALPN, Tls, end_point};
 
 pub use buffer::BufferPool;
 use flow::{Flow, Moved};
-use leg_stream::Read;
-use transport::{Last, Transport};
+use leg_stream::{Last, Read};
+use transport::Transport;
 
 /// Both legs of one connection with its session.
 pub struct Relay<S> {
@@ -164,9 +164,7 @@ impl<S: Stream> Relay<S> {
         let Some(upstream) = &mut self.upstream else { return Ok(false) };
         let connected = upstream.connect_result()?;
         if connected {
-            let is_needed = self.session.needs_address();
-            let end = if is_needed { upstream.local_address()? } else { None };
-            self.session.connected(end);
+            self.session.connected(|| upstream.local_address())?;
         }
         Ok(connected)
     }

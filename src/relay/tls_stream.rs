@@ -12,8 +12,7 @@ use bytes::{Buf, BytesMut};
 use rustls::{Connection, ProtocolVersion, SupportedCipherSuite};
 
 use super::buffer::{Buffer, BufferPool};
-use super::leg_stream::{LegStream, Read};
-use super::transport::Last;
+use super::leg_stream::{Last, LegStream, Read};
 use crate::net::Stream;
 
 /// What TLS keeps for one leg.

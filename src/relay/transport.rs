@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use rustls::Connection;
 
 use super::buffer::BufferPool;
-use super::leg_stream::{LegStream, Read};
+use super::leg_stream::{Last, LegStream, Read};
 use super::tls_stream::{self, TlsStream};
 use crate::net::{Readiness, Stream};
 
@@ -16,15 +16,6 @@ use crate::net::{Readiness, Stream};
 pub(super) struct Transport<S> {
     stream: LegStream<S>,
     tls: Option<Box<TlsStream>>,
-}
-
-/// How a leg's writing side ends. Without TLS there is no difference to be seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Last {
-    /// All has been said.
-    Word,
-    /// More was to come: whoever listens must not take it for the whole.
-    Cut,
 }
 
 impl<S: Stream> Transport<S> {

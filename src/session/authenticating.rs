@@ -6,20 +6,19 @@ use std::rc::Rc;
 
 use postgres_protocol::authentication::sasl::SCRAM_SHA_256_PLUS;
 
-use super::connecting::ClientLeg;
-use super::injecting::Injecting;
+use super::io::{ClientIo, UpstreamIo};
+use super::legs::{ChannelBinding, Legs};
 use super::password::{Exchange, Request};
-use super::{Auth, Io, Outcome, Secured, Settings, State, Step};
+use super::step::Step;
+use super::{Auth, Settings};
 use crate::protocol::backend::{self, Authentication, tag};
 use crate::protocol::{Message, frontend, take_message};
 use crate::refusal::{Fault, Refusal, sqlstate};
-use crate::tenant::{Context, Identity, Login};
+use crate::tenant::{Identity, Login};
 
 /// Relays authentication messages one at a time, or answers them with the client's password.
 pub(super) struct Authenticating {
-    pub(super) login: Rc<Login>,
-    /// What is to be bound once this is done.
-    context: Context,
+    login: Rc<Login>,
     legs: Legs,
     owed: Owed,
     /// Upstream has asked for something.
@@ -27,32 +26,11 @@ pub(super) struct Authenticating {
     exchange: Exchange,
 }
 
-/// What is known of both legs.
-pub(super) struct Legs {
-    pub(super) client: ClientLeg,
-    /// Of the upstream leg's TLS, if it has TLS.
-    pub(super) upstream: Option<Secured>,
-}
-
-/// What becomes of SCRAM's channel binding (`tls-server-end-point`, RFC 5929) on the way through.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Binding {
-    /// Upstream does not offer it, or both ends see the same certificate.
-    Holds,
-    /// The client has no TLS to bind to: upstream's offer of it is taken out.
-    ClientHasNone,
-    /// Either end would bind to another certificate.
-    Breaks,
-}
-
-impl Legs {
-    fn binding(&self) -> Binding {
-        match (self.client.has_tls, &self.upstream) {
-            (_, None) | (true, Some(Secured { same_certificate: true, .. })) => Binding::Holds,
-            (false, Some(_)) => Binding::ClientHasNone,
-            (true, Some(_)) => Binding::Breaks,
-        }
-    }
+/// Upstream is content with who logs in.
+pub(super) struct Authenticated {
+    pub(super) login: Rc<Login>,
+    /// Its AuthenticationOk, for the client.
+    pub(super) ok: Message,
 }
 
 /// The reply that is outstanding.
@@ -70,22 +48,27 @@ enum Owed {
 }
 
 impl Authenticating {
-    pub(super) fn new(login: Rc<Login>, context: Context, legs: Legs) -> Self {
+    pub(super) fn new(login: Rc<Login>, legs: Legs) -> Self {
         let exchange = Exchange::default();
-        Authenticating { login, context, legs, owed: Owed::Nothing, is_asked: false, exchange }
+        Authenticating { login, legs, owed: Owed::Nothing, is_asked: false, exchange }
     }
 
-    pub(super) fn step(&mut self, io: &mut Io, settings: &Settings) -> Result<Step, Refusal> {
-        if let Some(step) = self.client_step(io)? {
+    pub(super) fn step(
+        &mut self,
+        client: &mut ClientIo,
+        upstream: &mut UpstreamIo,
+        settings: &Settings,
+    ) -> Result<Step<Authenticated>, Refusal> {
+        if let Some(step) = self.client_step(client, upstream)? {
             return Ok(step);
         }
-        if io.client_is_gone() {
+        if client.is_gone() {
             sometimes!(LeftAuthenticating);
-            return Ok(Step::End(Outcome::ClientLeft));
+            return Ok(Step::ClientLeft);
         }
-        match io.take_upstream()? {
+        match upstream.take_message()? {
             None => Ok(Step::Wait),
-            Some(message) => self.upstream_message(&message, io, settings),
+            Some(message) => self.upstream_message(message, client, upstream, settings),
         }
     }
 
@@ -96,11 +79,15 @@ impl Authenticating {
 
     /// Takes the one message that the client owes. What it says without being asked stays where it
     /// is, for the pipe.
-    fn client_step(&mut self, io: &mut Io) -> Result<Option<Step>, Refusal> {
+    fn client_step<T>(
+        &mut self,
+        client: &mut ClientIo,
+        upstream: &mut UpstreamIo,
+    ) -> Result<Option<Step<T>>, Refusal> {
         if matches!(self.owed, Owed::Nothing) {
             return Ok(None);
         }
-        match io.from_client.first() {
+        match client.input.first() {
             None | Some(&frontend::AUTHENTICATION_REPLY) => {}
             // Not a reply at all, and none has to come: the client speaks early.
             Some(_) if matches!(self.owed, Owed::PerhapsReply) => return Ok(None),
@@ -111,18 +98,18 @@ impl Authenticating {
             Some(_) => {}
         }
         let limit = frontend::AUTHENTICATION_REPLY_BYTES_MAX;
-        let message = take_message(&mut io.from_client, limit);
+        let message = take_message(&mut client.input, limit);
         match message.map_err(Refusal::wire(Fault::Client))? {
-            None if io.client_ended => Ok(Some(Step::End(Outcome::ClientLeft))),
+            None if client.has_ended => Ok(Some(Step::ClientLeft)),
             None => Ok(None),
             Some(message) => {
                 match mem::replace(&mut self.owed, Owed::Nothing) {
-                    Owed::Password(request) => self.answer(request, &message, io)?,
+                    Owed::Password(request) => self.answer(request, &message, upstream)?,
                     Owed::UnboundReply if frontend::believes_no_channel_binding(message.body()) => {
                         return Err(binding_breaks());
                     }
                     Owed::Reply | Owed::UnboundReply | Owed::PerhapsReply | Owed::Nothing => {
-                        io.to_upstream.extend_from_slice(message.as_bytes());
+                        upstream.output.extend_from_slice(message.as_bytes());
                     }
                 }
                 Ok(Some(Step::Again))
@@ -130,7 +117,12 @@ impl Authenticating {
         }
     }
 
-    fn answer(&mut self, request: Request, message: &Message, io: &mut Io) -> Result<(), Refusal> {
+    fn answer(
+        &mut self,
+        request: Request,
+        message: &Message,
+        upstream: &mut UpstreamIo,
+    ) -> Result<(), Refusal> {
         let password = frontend::parse_password(message.body())
             .ok_or_else(|| Refusal::protocol(Fault::Client, "not a PasswordMessage"))?;
         if password.is_empty() {
@@ -146,24 +138,25 @@ impl Authenticating {
             Identity::Tenant(tenant) => tenant.role(),
         };
         let end_point = self.legs.upstream.as_ref().and_then(|tls| tls.end_point.as_deref());
-        self.exchange.start(request, user, password, end_point, &mut io.to_upstream)
+        self.exchange.start(request, user, password, end_point, &mut upstream.output)
     }
 
     fn upstream_message(
         &mut self,
-        message: &Message,
-        io: &mut Io,
+        message: Message,
+        client: &mut ClientIo,
+        upstream: &mut UpstreamIo,
         settings: &Settings,
-    ) -> Result<Step, Refusal> {
+    ) -> Result<Step<Authenticated>, Refusal> {
         match message.tag() {
             tag::AUTHENTICATION => {
                 let authentication = backend::parse_authentication(message.body())
                     .map_err(Refusal::wire(Fault::Upstream))?;
-                self.authentication(authentication, message, io, settings)
+                self.authentication(authentication, message, client, upstream, settings)
             }
-            tag::ERROR_RESPONSE => Ok(Step::RefusedByUpstream(message.clone())),
+            tag::ERROR_RESPONSE => Ok(Step::RefusedByUpstream(message)),
             tag::NOTICE_RESPONSE | tag::NEGOTIATE_PROTOCOL_VERSION => {
-                io.to_client.extend_from_slice(message.as_bytes());
+                client.output.extend_from_slice(message.as_bytes());
                 Ok(Step::Again)
             }
             other => Err(Refusal::protocol(
@@ -176,20 +169,21 @@ impl Authenticating {
     fn authentication(
         &mut self,
         authentication: Authentication,
-        message: &Message,
-        io: &mut Io,
+        message: Message,
+        client: &mut ClientIo,
+        upstream: &mut UpstreamIo,
         settings: &Settings,
-    ) -> Result<Step, Refusal> {
+    ) -> Result<Step<Authenticated>, Refusal> {
         if self.waits_for_client() && !mutant!(ReplyNotAwaited) {
             return Err(Refusal::protocol(Fault::Upstream, "upstream did not wait for a reply"));
         }
         let (request, owed) = match authentication {
-            Authentication::Ok => return self.authenticated(message, io, settings),
+            Authentication::Ok => return self.authenticated(message, settings),
             Authentication::CleartextPassword => (Some(Request::Cleartext), Owed::Reply),
             Authentication::Md5Password(salt) => (Some(Request::Md5(salt)), Owed::Reply),
             Authentication::Sasl(mechanisms) => (Some(Request::Sasl(mechanisms)), Owed::Reply),
             Authentication::SaslContinue(data) if self.exchange.is_running() => {
-                self.exchange.proceed(&data, &mut io.to_upstream)?;
+                self.exchange.proceed(&data, &mut upstream.output)?;
                 return Ok(Step::Again);
             }
             Authentication::SaslFinal(data) if self.exchange.is_running() => {
@@ -216,22 +210,24 @@ impl Authenticating {
                 let request = request.checked()?;
                 self.check_leg(settings)?;
                 sometimes!(PasswordAsked);
-                backend::put_cleartext_password_request(&mut io.to_client);
+                backend::put_cleartext_password_request(&mut client.output);
                 Owed::Password(request)
             }
             Some(Request::Cleartext) => {
                 self.check_leg(settings)?;
-                io.to_client.extend_from_slice(message.as_bytes());
+                client.output.extend_from_slice(message.as_bytes());
                 owed
             }
-            Some(Request::Sasl(offered)) if self.legs.binding() != Binding::Holds => {
+            Some(Request::Sasl(offered))
+                if self.legs.channel_binding() != ChannelBinding::Holds =>
+            {
                 let offered = offered.iter().map(String::as_str);
                 let unbound = offered.filter(|name| *name != SCRAM_SHA_256_PLUS);
-                backend::put_sasl_mechanisms(&mut io.to_client, unbound);
+                backend::put_sasl_mechanisms(&mut client.output, unbound);
                 Owed::UnboundReply
             }
             Some(Request::Md5(_) | Request::Sasl(_)) | None => {
-                io.to_client.extend_from_slice(message.as_bytes());
+                client.output.extend_from_slice(message.as_bytes());
                 owed
             }
         };
@@ -244,8 +240,10 @@ impl Authenticating {
         let md5_fails =
             matches!((request, &self.login.identity), (Request::Md5(_), Identity::Tenant(_)));
         // A client that binds the channel would be taken for one that is lied to.
-        let binding_breaks =
-            matches!((request, self.legs.binding()), (Request::Sasl(_), Binding::Breaks));
+        let binding_breaks = matches!(
+            (request, self.legs.channel_binding()),
+            (Request::Sasl(_), ChannelBinding::Breaks)
+        );
         match auth {
             Auth::Password => Ok(true),
             Auth::Auto => Ok(md5_fails || binding_breaks),
@@ -300,29 +298,18 @@ impl Authenticating {
     }
 
     fn authenticated(
-        &mut self,
-        message: &Message,
-        io: &mut Io,
+        &self,
+        ok: Message,
         settings: &Settings,
-    ) -> Result<Step, Refusal> {
+    ) -> Result<Step<Authenticated>, Refusal> {
         if self.exchange.is_running() {
             return Err(Refusal::protocol(Fault::Upstream, "SCRAM ended without its proof"));
         }
-        let login = self.login.clone();
-        match login.identity {
-            Identity::Bypass(_) if !self.is_asked && settings.upstream_may_know_multigres => {
-                Err(is_unproven())
-            }
-            Identity::Bypass(_) => {
-                io.to_client.extend_from_slice(message.as_bytes());
-                Ok(io.pipe(login))
-            }
-            Identity::Tenant(_) => {
-                let context = mem::replace(&mut self.context, Context::none());
-                let next = Injecting::new(login, context, message);
-                Ok(Step::Next(State::Injecting(Box::new(next))))
-            }
+        let is_bypass = matches!(self.login.identity, Identity::Bypass(_));
+        if is_bypass && !self.is_asked && settings.upstream_may_know_multigres {
+            return Err(is_unproven());
         }
+        Ok(Step::Done(Authenticated { login: self.login.clone(), ok }))
     }
 }
 

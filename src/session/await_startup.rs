@@ -1,15 +1,19 @@
 //! The first state: from the first byte to a login that may dial upstream.
-//! Knows nothing of what upstream will answer.
+//! Knows nothing of upstream.
 
 use std::mem;
 use std::rc::Rc;
 
-use super::cancelling::Cancelling;
-use super::connecting::{ClientLeg, Connecting};
-use super::{Action, ClientPlace, ClientTls, Io, Leg, Outcome, Secured, Settings, State, Step};
+use bytes::Bytes;
+
+use super::io::ClientIo;
+use super::legs::ClientChannel;
+use super::step::Step;
+use super::{ClientPlace, ClientTls, Leg, Secured, Settings};
 use crate::probe::{Mutant, previous};
 use crate::protocol::{FirstPacket, StartupError, StartupMessage, take_first_packet};
 use crate::refusal::{Fault, Refusal, sqlstate};
+use crate::tenant::Login;
 
 /// Waits for a StartupMessage or a CancelRequest.
 pub(super) struct AwaitStartup {
@@ -33,33 +37,52 @@ enum Tls {
     Secured,
 }
 
+/// What a client has come for.
+pub(super) enum Wanted {
+    /// That this CancelRequest is passed on.
+    Cancel(Bytes),
+    /// A session.
+    Session {
+        /// Whose.
+        login: Rc<Login>,
+        /// For upstream, still without the context.
+        startup: StartupMessage,
+        channel: ClientChannel,
+    },
+}
+
 impl AwaitStartup {
     pub(super) fn new(place: ClientPlace) -> Self {
         AwaitStartup { place, tls: Tls::Untouched, gss_asked: false }
     }
 
-    pub(super) fn step(&mut self, io: &mut Io, settings: &Settings) -> Result<Step, Refusal> {
+    pub(super) fn step(
+        &mut self,
+        io: &mut ClientIo,
+        settings: &Settings,
+    ) -> Result<Step<Wanted>, Refusal> {
         if self.tls == Tls::Untouched
-            && let Some(&first) = io.from_client.first()
+            && let Some(&first) = io.input.first()
         {
-            self.tls = if first == TLS_HANDSHAKE && self.offers_tls(settings) {
-                io.action = Some(Action::StartTls(Leg::Client));
-                Tls::Handshake { direct: true }
-            } else {
-                Tls::Plain
-            };
+            self.tls = Tls::Plain;
+            if first == TLS_HANDSHAKE && self.offers_tls(settings) {
+                self.tls = Tls::Handshake { direct: true };
+                return Ok(Step::StartTls(Leg::Client));
+            }
         }
         if matches!(self.tls, Tls::Handshake { .. }) {
-            return Ok(if io.client_ended { Step::End(Outcome::ClientLeft) } else { Step::Wait });
+            return Ok(if io.has_ended { Step::ClientLeft } else { Step::Wait });
         }
-        let packet = match take_first_packet(&mut io.from_client) {
-            Err(error) if is_unanswered(&error) => return Ok(Step::Hush(refusal(&error))),
+        let packet = match take_first_packet(&mut io.input) {
+            Err(error) if is_unanswered(&error) => {
+                return Ok(Step::RefusedSilently(refusal(&error)));
+            }
             taken => taken.map_err(|error| refusal(&error))?,
         };
         match packet {
-            None if io.client_ended => {
+            None if io.has_ended => {
                 sometimes!(LeftAtStartup);
-                Ok(Step::End(Outcome::ClientLeft))
+                Ok(Step::ClientLeft)
             }
             None => Ok(Step::Wait),
             Some(FirstPacket::SslRequest) => self.ssl_request(io, settings),
@@ -73,11 +96,9 @@ impl AwaitStartup {
             }
             Some(FirstPacket::CancelRequest(packet)) => {
                 sometimes!(CancelPassed);
-                let packet = previous(Mutant::PreviousCancel, packet);
-                io.action = Some(Action::Connect);
-                Ok(Step::Next(State::Cancelling(Box::new(Cancelling::new(packet)))))
+                Ok(Step::Done(Wanted::Cancel(previous(Mutant::PreviousCancel, packet))))
             }
-            Some(FirstPacket::Startup(startup)) => self.start(startup, io, settings),
+            Some(FirstPacket::Startup(startup)) => self.start(startup, settings),
         }
     }
 
@@ -101,7 +122,11 @@ impl AwaitStartup {
     /// What stands behind a request that is declined is plain text in any case, so it may be there
     /// already. Behind one that is granted it was not encrypted, though the client will believe
     /// that all it says from now on is (CVE-2021-23214).
-    fn ssl_request(&mut self, io: &mut Io, settings: &Settings) -> Result<Step, Refusal> {
+    fn ssl_request<T>(
+        &mut self,
+        io: &mut ClientIo,
+        settings: &Settings,
+    ) -> Result<Step<T>, Refusal> {
         match self.tls {
             Tls::Untouched | Tls::Plain => {}
             Tls::Declined | Tls::Handshake { .. } | Tls::Secured => return Err(twice()),
@@ -111,22 +136,16 @@ impl AwaitStartup {
             decline(io);
             return Ok(Step::Again);
         }
-        if !io.from_client.is_empty() {
+        if !io.input.is_empty() {
             let message = "received unencrypted data behind an SSLRequest";
             return Err(Refusal::new(Fault::Client, sqlstate::PROTOCOL_VIOLATION, message));
         }
         self.tls = Tls::Handshake { direct: false };
-        io.to_client.extend_from_slice(b"S");
-        io.action = Some(Action::StartTls(Leg::Client));
-        Ok(Step::Wait)
+        io.output.extend_from_slice(b"S");
+        Ok(Step::StartTls(Leg::Client))
     }
 
-    fn start(
-        &self,
-        startup: StartupMessage,
-        io: &mut Io,
-        settings: &Settings,
-    ) -> Result<Step, Refusal> {
+    fn start(&self, startup: StartupMessage, settings: &Settings) -> Result<Step<Wanted>, Refusal> {
         let has_tls = self.tls == Tls::Secured;
         let is_required = settings.client_tls == ClientTls::Required;
         if is_required && !has_tls && self.place != ClientPlace::UnixSocket {
@@ -137,15 +156,14 @@ impl AwaitStartup {
         let login = Rc::new(settings.policy.identify(&startup)?);
         let login = previous(Mutant::PreviousIdentity, login);
         let startup = settings.policy.upstream_startup(startup, &login)?;
-        io.action = Some(Action::Connect);
-        let client = ClientLeg { is_local: self.place != ClientPlace::Network, has_tls };
-        Ok(Step::Next(State::Connecting(Box::new(Connecting::new(login, startup, client)))))
+        let channel = ClientChannel { is_local: self.place != ClientPlace::Network, has_tls };
+        Ok(Step::Done(Wanted::Session { login, startup, channel }))
     }
 }
 
-fn decline(io: &mut Io) {
+fn decline(io: &mut ClientIo) {
     sometimes!(EncryptionDeclined);
-    io.to_client.extend_from_slice(b"N");
+    io.output.extend_from_slice(b"N");
 }
 
 fn twice() -> Refusal {

@@ -3,8 +3,10 @@
 
 use bytes::Bytes;
 
+use super::Settings;
+use super::io::UpstreamIo;
 use super::negotiation::Negotiation;
-use super::{Io, Settings, Step};
+use super::step::Step;
 use crate::refusal::Refusal;
 
 /// Passes a CancelRequest on. Upstream answers by closing the connection.
@@ -19,16 +21,20 @@ impl Cancelling {
         Cancelling { packet: Some(packet), negotiation: Negotiation::Connecting }
     }
 
-    pub(super) fn step(&mut self, io: &mut Io, settings: &Settings) -> Result<Step, Refusal> {
-        self.negotiation.step(settings.upstream_tls, io)?;
-        if self.negotiation.ready().is_some() {
+    /// Never done: upstream's end is the end.
+    pub(super) fn step<T>(
+        &mut self,
+        io: &mut UpstreamIo,
+        settings: &Settings,
+    ) -> Result<Step<T>, Refusal> {
+        self.negotiation.step(settings.upstream_tls, io)?.and_then(|_| {
             if let Some(packet) = self.packet.take() {
-                io.to_upstream.extend_from_slice(&packet);
+                io.output.extend_from_slice(&packet);
             }
             // Nothing is said to a CancelRequest.
-            io.from_upstream.clear();
-        }
-        Ok(Step::Wait)
+            io.input.clear();
+            Ok(Step::Wait)
+        })
     }
 
     /// Whether upstream has been given the packet.

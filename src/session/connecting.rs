@@ -1,59 +1,65 @@
 //! The second state: a login that is known, until its upstream leg is connected, and encrypted.
-//! Knows nothing of how that is done.
+//! Knows nothing of how that is done, or of the client.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use super::authenticating::{Authenticating, Legs};
+use super::io::UpstreamIo;
 use super::negotiation::Negotiation;
-use super::{Io, Outcome, Settings, State, Step, UpstreamTls};
+use super::step::Step;
+use super::{Secured, Settings};
 use crate::protocol::StartupMessage;
 use crate::refusal::Refusal;
-use crate::tenant::Login;
+use crate::tenant::{Context, Login, Policy};
 
 /// Waits for the upstream leg, on whose address the StartupMessage may depend.
 pub(super) struct Connecting {
-    pub(super) login: Rc<Login>,
-    /// For upstream, but for the context.
+    login: Rc<Login>,
+    /// For upstream, still without the context.
     startup: StartupMessage,
-    client: ClientLeg,
-    /// Of Multigres' end of the upstream leg, once it is connected.
-    end: Option<SocketAddr>,
+    /// Of Multigres' end of the upstream leg, if the context depends on it.
+    local_address: Option<SocketAddr>,
     pub(super) negotiation: Negotiation,
 }
 
-/// What is known of the client leg.
-#[derive(Clone, Copy)]
-pub(super) struct ClientLeg {
-    /// Nobody can listen in on it, with TLS or without.
-    pub(super) is_local: bool,
-    pub(super) has_tls: bool,
+/// The upstream leg is ready, and has been sent its StartupMessage.
+pub(super) struct Connected {
+    pub(super) login: Rc<Login>,
+    /// What the StartupMessage binds, and the batch has to.
+    pub(super) context: Context,
+    /// Of the leg's TLS, if it has TLS.
+    pub(super) tls: Option<Secured>,
 }
 
 impl Connecting {
-    pub(super) fn new(login: Rc<Login>, startup: StartupMessage, client: ClientLeg) -> Self {
+    pub(super) fn new(login: Rc<Login>, startup: StartupMessage) -> Self {
         let negotiation = Negotiation::Connecting;
-        Connecting { login, startup, client, end: None, negotiation }
+        Connecting { login, startup, local_address: None, negotiation }
     }
 
-    /// The upstream leg is connected; `end` is the address of Multigres' end of it.
-    pub(super) fn connected(&mut self, end: Option<SocketAddr>, mode: UpstreamTls, io: &mut Io) {
-        self.end = end;
-        self.negotiation.connected(mode, io);
-    }
-
-    pub(super) fn step(&mut self, io: &mut Io, settings: &Settings) -> Result<Step, Refusal> {
-        if io.client_is_gone() {
-            sometimes!(LeftConnecting);
-            return Ok(Step::End(Outcome::ClientLeft));
+    /// The upstream leg is connected. Its address is asked for only where the context needs it.
+    pub(super) fn connected<E>(
+        &mut self,
+        policy: &Policy,
+        local_address: impl FnOnce() -> Result<Option<SocketAddr>, E>,
+    ) -> Result<(), E> {
+        if policy.binds_address(&self.login) {
+            self.local_address = local_address()?;
         }
-        self.negotiation.step(settings.upstream_tls, io)?;
-        let Some(upstream) = self.negotiation.ready() else { return Ok(Step::Wait) };
-        let context = settings.policy.context(&self.login, self.end)?;
-        settings.policy.bind(&mut self.startup, &self.login, &context);
-        self.startup.encode(&mut io.to_upstream);
-        let legs = Legs { client: self.client, upstream };
-        let next = Authenticating::new(self.login.clone(), context, legs);
-        Ok(Step::Next(State::Authenticating(Box::new(next))))
+        self.negotiation.connected();
+        Ok(())
+    }
+
+    pub(super) fn step(
+        &mut self,
+        io: &mut UpstreamIo,
+        settings: &Settings,
+    ) -> Result<Step<Connected>, Refusal> {
+        self.negotiation.step(settings.upstream_tls, io)?.and_then(|tls| {
+            let context = settings.policy.context(&self.login, self.local_address)?;
+            settings.policy.bind(&mut self.startup, &self.login, &context);
+            self.startup.encode(&mut io.output);
+            Ok(Step::Done(Connected { login: self.login.clone(), context, tls }))
+        })
     }
 }

@@ -5,26 +5,46 @@ use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 
+use super::io::UpstreamIo;
 use super::role::{SESSION_COLUMNS, is_owner, is_privileged, setting_hint};
 use super::role::{set_column, users_columns, written};
-use super::{Guard, Io, Outcome, Step, guard};
+use super::seal::{IS_SEALED_COLUMN, KEYS_REACHED_COLUMN, SEAL_KEYS_COLUMN, not_bound};
+use super::step::Step;
+use super::{Guard, guard, seal};
 use crate::protocol::backend::{self, tag};
 use crate::protocol::{Message, frontend};
-use crate::refusal::{Fault, Refusal, sqlstate};
-use crate::tenant::{
-    Context, GuardDemand, Identity, Login, Policy, Pooler, SEAL_BIND_HINT, SealDemand, Tenant,
-};
+use crate::refusal::{Fault, Refusal};
+use crate::tenant::{Context, GuardDemand, Identity, Login, Policy, Pooler, SealDemand, Tenant};
 
 /// Holds back what upstream says until the injected batch has been answered exactly right.
 pub(super) struct Injecting {
-    pub(super) login: Rc<Login>,
+    login: Rc<Login>,
     context: Context,
+    /// The database's guard need not be asked again.
+    is_verdict_kept: bool,
     /// AuthenticationOk and all that follows, for the client, up to ReadyForQuery.
     pub(super) held: BytesMut,
     /// How much of it is notices.
     notice_bytes: usize,
     backend_pid: Option<i32>,
     progress: Progress,
+    findings: Findings,
+}
+
+/// The context is bound, and that is proved.
+pub(super) struct Bound {
+    /// AuthenticationOk and all that followed, for the client, with a ReadyForQuery as the last.
+    pub(super) held: BytesMut,
+    pub(super) findings: Findings,
+}
+
+/// What the answer to the batch says of the database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Findings {
+    /// Whether it asks for seals; `None` without a key.
+    pub(super) sealed: Option<bool>,
+    /// What its guard has said; `None` where nobody asks.
+    pub(super) guard: Option<Guard>,
 }
 
 enum Progress {
@@ -54,41 +74,50 @@ enum Expected {
 }
 
 impl Injecting {
-    pub(super) fn new(login: Rc<Login>, context: Context, authentication_ok: &Message) -> Self {
+    pub(super) fn new(
+        login: Rc<Login>,
+        context: Context,
+        authentication_ok: &Message,
+        is_verdict_kept: bool,
+    ) -> Self {
         let mut held = BytesMut::new();
         held.extend_from_slice(authentication_ok.as_bytes());
-        let progress = Progress::Starting;
-        Injecting { login, context, held, notice_bytes: 0, backend_pid: None, progress }
+        Injecting {
+            login,
+            context,
+            is_verdict_kept,
+            held,
+            notice_bytes: 0,
+            backend_pid: None,
+            progress: Progress::Starting,
+            findings: Findings::default(),
+        }
     }
 
-    pub(super) fn step(&mut self, io: &mut Io, policy: &Policy) -> Result<Step, Refusal> {
-        if io.client_is_gone() {
-            sometimes!(LeftInjecting);
-            return Ok(Step::End(Outcome::ClientLeft));
-        }
-        let Some(message) = io.take_upstream_but(tag::NOTICE_RESPONSE)? else {
+    pub(super) fn step(
+        &mut self,
+        io: &mut UpstreamIo,
+        policy: &Policy,
+    ) -> Result<Step<Bound>, Refusal> {
+        let Some(message) = io.take_message_but(tag::NOTICE_RESPONSE)? else {
             return Ok(Step::Wait);
         };
         match message.tag() {
             tag::PARAMETER_STATUS => {
                 check_parameter_status(&message)?;
-                if mutant!(HeldLeaks) {
-                    io.to_client.extend_from_slice(message.as_bytes());
-                    return Ok(Step::Again);
-                }
                 self.hold(&message)
             }
             tag::NOTICE_RESPONSE => self.notice(&message),
             _ => match self.progress {
                 Progress::Starting => self.starting(&message, io, policy),
-                Progress::Injected(expected) => self.injected(expected, &message, io, policy),
+                Progress::Injected(expected) => self.injected(expected, &message, policy),
             },
         }
     }
 
     /// Whoever set `client_min_messages = debug5` for the role, another tenant perhaps: some of
     /// what PostgreSQL then says is passed on, and no login fails for the rest.
-    fn notice(&mut self, message: &Message) -> Result<Step, Refusal> {
+    fn notice<T>(&mut self, message: &Message) -> Result<Step<T>, Refusal> {
         let bytes = self.notice_bytes + message.as_bytes().len();
         if bytes > NOTICE_BYTES_MAX {
             return Ok(Step::Again);
@@ -97,7 +126,7 @@ impl Injecting {
         self.hold(message)
     }
 
-    fn hold(&mut self, message: &Message) -> Result<Step, Refusal> {
+    fn hold<T>(&mut self, message: &Message) -> Result<Step<T>, Refusal> {
         if self.held.len() + message.as_bytes().len() > HELD_BYTES_MAX {
             return Err(Refusal::protocol(Fault::Upstream, "too much said before ReadyForQuery"));
         }
@@ -115,9 +144,9 @@ impl Injecting {
     fn starting(
         &mut self,
         message: &Message,
-        io: &mut Io,
+        io: &mut UpstreamIo,
         policy: &Policy,
-    ) -> Result<Step, Refusal> {
+    ) -> Result<Step<Bound>, Refusal> {
         match message.tag() {
             tag::BACKEND_KEY_DATA if self.backend_pid.is_none() => {
                 let pid = backend::parse_backend_pid(message.body())
@@ -127,17 +156,14 @@ impl Injecting {
             }
             tag::READY_FOR_QUERY => {
                 check_idle(message)?;
-                let guard = asks_guard(policy).then(|| guard::column(io.guard.is_some()));
-                put_batch(&mut io.to_upstream, self.tenant(), &self.context, policy, guard);
+                let guard = asks_guard(policy).then(|| guard::column(self.is_verdict_kept));
+                put_batch(&mut io.output, self.tenant(), &self.context, policy, guard);
                 self.progress = Progress::Injected(match policy.upstream_pooler {
                     Pooler::None => &ANSWER,
                     Pooler::Session => &ANSWER[DEFAULTS_MESSAGES..],
                 });
-                if mutant!(EarlyBytesForwarded) {
-                    io.to_upstream.unsplit(std::mem::take(&mut io.from_client));
-                }
                 if mutant!(GateOpensEarly) {
-                    return Ok(self.open(message, io));
+                    return Ok(self.open(message));
                 }
                 Ok(Step::Again)
             }
@@ -154,17 +180,16 @@ impl Injecting {
         &mut self,
         expected: &'static [Expected],
         message: &Message,
-        io: &mut Io,
         policy: &Policy,
-    ) -> Result<Step, Refusal> {
+    ) -> Result<Step<Bound>, Refusal> {
         let (&next, rest) = expected.split_first().expect("ReadyForQuery is the last");
         if message.tag() == tag::ERROR_RESPONSE {
             let (state, text) = backend::parse_error(message.body());
             let refusal = not_bound(format!("upstream said {state}: {text}"));
-            let is_seal = policy.seal.is_some() && NOT_CALLABLE.contains(&state.as_str());
+            let is_seal = policy.seal.is_some() && seal::NOT_CALLABLE.contains(&state.as_str());
             let xml = guard::xml_hint(&state).filter(|_| asks_guard(policy)).map(str::to_owned);
             return Err(if is_seal {
-                refusal.detail(NO_FUNCTION).hint(SETUP_HINT)
+                refusal.detail(seal::NO_FUNCTION).hint(seal::SETUP_HINT)
             } else {
                 refusal.hint(xml.unwrap_or_else(|| setting_hint(&state, self.tenant().role())))
             });
@@ -174,27 +199,26 @@ impl Injecting {
             return Err(not_bound(format!("a message of type {tag:?} in place of {next:?}")));
         }
         if !mutant!(ConfirmationUnread) {
-            self.check(next, message, io, policy)?;
+            self.check(next, message, policy)?;
         }
         if next == Expected::ReadyForQuery {
-            return Ok(self.open(message, io));
+            return Ok(self.open(message));
         }
         self.progress = Progress::Injected(rest);
         Ok(Step::Again)
     }
 
     /// Lets through what was held, up to ReadyForQuery.
-    fn open(&mut self, ready_for_query: &Message, io: &mut Io) -> Step {
-        self.held.extend_from_slice(ready_for_query.as_bytes());
-        io.to_client.unsplit(std::mem::take(&mut self.held));
-        io.pipe(self.login.clone())
+    fn open(&mut self, ready_for_query: &Message) -> Step<Bound> {
+        let mut held = std::mem::take(&mut self.held);
+        held.extend_from_slice(ready_for_query.as_bytes());
+        Step::Done(Bound { held, findings: self.findings })
     }
 
     fn check(
-        &self,
+        &mut self,
         expected: Expected,
         message: &Message,
-        io: &mut Io,
         policy: &Policy,
     ) -> Result<(), Refusal> {
         match expected {
@@ -224,10 +248,10 @@ impl Injecting {
                         let [seal, verdict] = split_verdict(seal, asks_guard(policy))?;
                         let users = [current, session];
                         self.check_session(values, users, privileged, pid, policy)?;
-                        io.sealed = self.check_seal(seal, policy)?;
+                        self.findings.sealed = self.check_seal(seal, policy)?;
                         if let [verdict] = *verdict {
-                            let kept = io.guard == Some(Guard::Kept);
-                            io.guard = Some(guard::judge(verdict, kept, policy)?);
+                            let guard = guard::judge(verdict, self.is_verdict_kept, policy)?;
+                            self.findings.guard = Some(guard);
                         }
                         Ok(())
                     }
@@ -284,25 +308,27 @@ impl Injecting {
         columns: &[Option<&[u8]>],
         policy: &Policy,
     ) -> Result<Option<bool>, Refusal> {
-        let Some(seal) = &policy.seal else { return check_unsealed(columns).map(|()| None) };
+        let Some(policy) = &policy.seal else {
+            return seal::check_unsealed(columns).map(|()| None);
+        };
         match columns {
             [values @ .., asks, reached] if values.len() == self.tenant().values().len() => {
                 if !are(values, self.tenant().values()) && !mutant!(SealUnread) {
                     sometimes!(SealMisfits);
-                    return Err(seal_misfits());
+                    return Err(seal::seal_misfits());
                 }
                 sometimes!(SealFits);
                 if let Some(how) = reached
                     && !mutant!(ReachedUnread)
                 {
                     sometimes!(KeysReached);
-                    return Err(reaches_keys(how));
+                    return Err(seal::reaches_keys(how));
                 }
-                match (*asks, seal.demand) {
+                match (*asks, policy.demand) {
                     (Some(b"t"), _) => Ok(Some(true)),
                     (Some(b"f"), SealDemand::Prefer) => Ok(Some(false)),
-                    (Some(b"f"), SealDemand::Require) => Err(is_not_sealed()),
-                    (None, _) => Err(is_foreign()),
+                    (Some(b"f"), SealDemand::Require) => Err(seal::is_not_sealed()),
+                    (None, _) => Err(seal::is_foreign()),
                     (Some(_), _) => Err(not_bound("neither sealed nor not")),
                 }
             }
@@ -435,132 +461,6 @@ fn check_parameter_status(message: &Message) -> Result<(), Refusal> {
     let is_superuser = name == b"is_superuser" && value != b"off";
     if is_superuser && !mutant!(SuperuserUnread) { Err(is_privileged()) } else { Ok(()) }
 }
-
-fn not_bound(private: impl Into<String>) -> Refusal {
-    sometimes!(NotBound);
-    Refusal::new(
-        Fault::Upstream,
-        sqlstate::REJECTED_CONNECTION,
-        "the tenant context could not be bound to the session",
-    )
-    .private(private)
-}
-
-fn check_unsealed(columns: &[Option<&[u8]>]) -> Result<(), Refusal> {
-    match columns {
-        [Some(b"0")] => Ok(()),
-        [_] if mutant!(SealedUnnoticed) => Ok(()),
-        [_] => {
-            sometimes!(SealKeyMissing);
-            Err(not_bound("a table of seal keys exists")
-                .detail("The database is sealed, and Multigres has no key.")
-                .hint(
-                    "Set \"seal_key_file\" to the key that multigres_seal() has stored, or run \
-                     multigres_unseal() in the database.",
-                ))
-        }
-        _ => Err(not_bound("not the columns that were asked for")),
-    }
-}
-
-fn seal_misfits() -> Refusal {
-    not_bound("multigres_context() answers with other values")
-        .detail("The database does not accept the seal of the context.")
-        .hint(format!(
-            "\"seal_key_file\" must hold the key that multigres_seal() has stored, and \
-             sql/setup.sql must be of this version. {SEAL_BIND_HINT}"
-        ))
-}
-
-fn reaches_keys(how: &[u8]) -> Refusal {
-    not_bound(format!("the seal keys are not safe: {}", how.escape_ascii()))
-        .detail("Others than their owner may read or change the keys of the seal in the database.")
-        .hint(
-            "Multigres' log says by which right. Revoke it, and change the key if a tenant had it: \
-             multigres_seal() with a new one, which also goes into \"seal_key_file\".",
-        )
-}
-
-fn is_not_sealed() -> Refusal {
-    not_bound("multigres_context() answers for a variable that has no seal")
-        .detail("The database is not sealed, and \"seal = require\".")
-        .hint(
-            "Run select multigres_seal() in the database, with the key of \"seal_key_file\" in the \
-             setting multigres.seal_key; with \"seal = prefer\" it is served as it is.",
-        )
-}
-
-fn is_foreign() -> Refusal {
-    not_bound("multigres_context() asks for seals and belongs to no administrator")
-        .detail(
-            "public.multigres_context(text) belongs to a role that is no superuser, does not own \
-             the database and may not create roles.",
-        )
-        .hint(
-            "If that role has run sql/setup.sql, make it the owner of the database or give it \
-             CREATEROLE; if not, drop the function and run sql/setup.sql.",
-        )
-}
-
-/// Whether the database is sealed: its keys' table stands only then, where it is now or where an
-/// older `setup.sql` has it.
-const SEAL_KEYS_COLUMN: &str = "(SELECT pg_catalog.count(*) \
-    FROM pg_catalog.pg_class AS c, pg_catalog.pg_namespace AS n \
-    WHERE c.relnamespace OPERATOR(pg_catalog.=) n.oid \
-    AND (c.relname OPERATOR(pg_catalog.=) 'seal_keys' \
-    AND n.nspname OPERATOR(pg_catalog.=) 'multigres' \
-    OR c.relname OPERATOR(pg_catalog.=) 'multigres_seal_keys' \
-    AND n.nspname OPERATOR(pg_catalog.=) 'public'))";
-
-/// How the session's role may reach the keys of the seal; NULL when it does not. Any right but the
-/// owner's on their table or a column of it counts, whoever has it: to look for the roles that this
-/// one can become would cost each login a millisecond. In schema public, where an older `setup.sql`
-/// has the table and others may create one, that of the function's owner alone counts.
-const KEYS_REACHED_COLUMN: &str = "(SELECT pg_catalog.string_agg(CASE \
-    WHEN pg_catalog.pg_has_role(session_user, c.relowner, 'MEMBER') \
-    THEN 'the role can act as their owner' \
-    WHEN c.relacl OPERATOR(pg_catalog.<>) pg_catalog.acldefault('r', c.relowner) \
-    THEN pg_catalog.concat('rights on their table are ', c.relacl) \
-    WHEN EXISTS (SELECT FROM pg_catalog.pg_attribute AS f \
-    WHERE f.attrelid OPERATOR(pg_catalog.=) c.oid AND f.attacl IS NOT NULL) \
-    THEN 'a column of their table is granted' \
-    WHEN pg_catalog.pg_has_role(session_user, \
-    pg_catalog.to_regrole('pg_read_all_data'), 'MEMBER') \
-    OR pg_catalog.pg_has_role(session_user, \
-    pg_catalog.to_regrole('pg_write_all_data'), 'MEMBER') \
-    THEN 'the role can act as pg_read_all_data or pg_write_all_data' END, ', ') \
-    FROM pg_catalog.pg_class AS c, pg_catalog.pg_namespace AS n \
-    WHERE c.relnamespace OPERATOR(pg_catalog.=) n.oid \
-    AND (c.relname OPERATOR(pg_catalog.=) 'seal_keys' \
-    AND n.nspname OPERATOR(pg_catalog.=) 'multigres' \
-    OR c.relname OPERATOR(pg_catalog.=) 'multigres_seal_keys' \
-    AND n.nspname OPERATOR(pg_catalog.=) 'public' \
-    AND c.relowner OPERATOR(pg_catalog.=) (SELECT p.proowner FROM pg_catalog.pg_proc AS p \
-    WHERE p.oid OPERATOR(pg_catalog.=) \
-    'public.multigres_context(pg_catalog.text)'::pg_catalog.regprocedure)))";
-
-/// Whether multigres_context() asks for seals: of a setting that everyone has and that cannot have
-/// a seal. What it does is asked, and not which objects there are, for a role with CREATE in schema
-/// public could lay those there. It could lay there a function, too, that says what is wanted: NULL
-/// where the function belongs to nobody who would run setup.sql.
-const IS_SEALED_COLUMN: &str = "CASE \
-    WHEN public.multigres_context('server_version'::pg_catalog.text) IS NOT NULL THEN false \
-    WHEN EXISTS (SELECT FROM pg_catalog.pg_proc AS p, pg_catalog.pg_roles AS r, \
-    pg_catalog.pg_database AS d \
-    WHERE p.oid OPERATOR(pg_catalog.=) \
-    'public.multigres_context(pg_catalog.text)'::pg_catalog.regprocedure \
-    AND r.oid OPERATOR(pg_catalog.=) p.proowner \
-    AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() \
-    AND (r.rolsuper OR r.rolcreaterole OR r.oid OPERATOR(pg_catalog.=) d.datdba)) THEN true END";
-
-/// `undefined_function`, `invalid_schema_name`, `insufficient_privilege`.
-const NOT_CALLABLE: [&str; 3] = ["42883", "3F000", "42501"];
-
-const NO_FUNCTION: &str =
-    "The role cannot call public.multigres_context(text), which checks the seal of the context.";
-
-const SETUP_HINT: &str = "Run sql/setup.sql of this version in the database, then multigres_seal() \
-    with the key in \"seal_key_file\".";
 
 const ANSWER: [Expected; 14] = [
     Expected::ParseComplete,

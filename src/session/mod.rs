@@ -37,39 +37,34 @@ mod cancelling;
 mod connecting;
 mod guard;
 mod injecting;
+mod io;
+mod legs;
 mod negotiation;
 mod password;
 mod role;
+mod seal;
 mod settings;
+mod step;
+mod transition;
 
 use std::mem;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 
-use crate::protocol::message::MESSAGE_HEADER_BYTES;
-use crate::protocol::{Message, backend, frontend, message_bytes, take_message};
+use crate::protocol::{Message, backend, frontend};
 use crate::refusal::{Fault, Refusal, sqlstate};
-use crate::tenant::{GuardDemand, Login};
+use crate::tenant::Login;
 
-use authenticating::Authenticating;
 use await_startup::AwaitStartup;
-use cancelling::Cancelling;
-use connecting::Connecting;
-use injecting::Injecting;
+use injecting::Findings;
+use io::{ClientIo, INPUT_BYTES_MAX, UpstreamIo};
+use transition::{LoginState, State};
 
 pub use guard::{Guard, is_alarm};
+pub use legs::Leg;
 pub use settings::{Auth, ClientPlace, ClientTls, Secured, Settings, UpstreamTls};
-
-/// One of the two network connections of a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leg {
-    /// The one that the client opened.
-    Client,
-    /// The one that Multigres opens to PostgreSQL.
-    Upstream,
-}
 
 /// What the driver is to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +102,14 @@ pub enum Stage {
 pub struct Session {
     settings: Rc<Settings>,
     state: State,
-    io: Io,
+    client: ClientIo,
+    upstream: UpstreamIo,
+    /// Whose session it is, as soon as the StartupMessage has been read.
+    login: Option<Rc<Login>>,
+    /// The database's guard need not be asked again.
+    is_verdict_kept: bool,
+    /// At most one is open at a time; a later one takes the place of what has become pointless.
+    action: Option<Action>,
     outcome: Option<Outcome>,
 }
 
@@ -129,58 +131,17 @@ pub enum Outcome {
     Cancelled,
 }
 
-enum State {
-    AwaitStartup(Box<AwaitStartup>),
-    Connecting(Box<Connecting>),
-    Authenticating(Box<Authenticating>),
-    Injecting(Box<Injecting>),
-    Piping(Rc<Login>),
-    Cancelling(Box<Cancelling>),
-    Refusing(Option<Rc<Login>>),
-    Ended(Option<Rc<Login>>),
-}
-
-/// What a state makes of what has come so far.
-enum Step {
-    /// It needs more bytes.
-    Wait,
-    /// It moved without leaving the state; there may be more to do at once.
-    Again,
-    /// It moved on.
-    Next(State),
-    /// The session ends without a word to the client.
-    End(Outcome),
-    /// The login is refused, and the client is not told why: PostgreSQL closes without a word, too.
-    Hush(Refusal),
-    /// Upstream's own ErrorResponse ends the login.
-    RefusedByUpstream(Message),
-}
-
-/// Bytes in and out, shared by all login states.
-#[derive(Default)]
-struct Io {
-    from_client: BytesMut,
-    from_upstream: BytesMut,
-    to_client: BytesMut,
-    to_upstream: BytesMut,
-    client_ended: bool,
-    /// Bytes still to come of a message from upstream that is thrown away.
-    upstream_skipped: usize,
-    /// Whether the database asks for seals: known once it has answered a daemon that has a key.
-    sealed: Option<bool>,
-    /// What is known of the database's guard; `None` until it is, and where nobody asks.
-    guard: Option<Guard>,
-    /// At most one is open at a time; a later one takes the place of what has become pointless.
-    action: Option<Action>,
-}
-
 impl Session {
     /// A session that waits for the client's first byte.
     pub fn new(settings: Rc<Settings>, client_place: ClientPlace) -> Self {
         Session {
             settings,
-            state: State::AwaitStartup(Box::new(AwaitStartup::new(client_place))),
-            io: Io::default(),
+            state: State::Login(LoginState::AwaitStartup(AwaitStartup::new(client_place))),
+            client: ClientIo::default(),
+            upstream: UpstreamIo::default(),
+            login: None,
+            is_verdict_kept: false,
+            action: None,
             outcome: None,
         }
     }
@@ -191,13 +152,13 @@ impl Session {
     pub fn room(&self, leg: Leg) -> usize {
         match (self.stage(), leg) {
             (Stage::Piping | Stage::Ended, _) | (Stage::Refusing, Leg::Upstream) => 0,
-            (Stage::Refusing | Stage::Cancelling, Leg::Client) => INBOX_BYTES_MAX,
-            (Stage::Login, Leg::Client) => INBOX_BYTES_MAX - self.io.from_client.len(),
+            (Stage::Refusing | Stage::Cancelling, Leg::Client) => INPUT_BYTES_MAX,
+            (Stage::Login, Leg::Client) => INPUT_BYTES_MAX - self.client.input.len(),
             // What upstream says before AuthenticationOk is passed on; a client that does not read
             // it must not make it pile up.
-            (Stage::Login, Leg::Upstream) if self.io.to_client.len() >= INBOX_BYTES_MAX => 0,
+            (Stage::Login, Leg::Upstream) if self.client.output.len() >= INPUT_BYTES_MAX => 0,
             (Stage::Login | Stage::Cancelling, Leg::Upstream) => {
-                INBOX_BYTES_MAX - self.io.from_upstream.len()
+                INPUT_BYTES_MAX - self.upstream.input.len()
             }
         }
     }
@@ -211,91 +172,62 @@ impl Session {
         match (self.stage(), leg) {
             (Stage::Refusing, _) | (Stage::Cancelling, Leg::Client) => return,
             (Stage::Login | Stage::Piping | Stage::Ended, Leg::Client) => {
-                self.io.from_client.extend_from_slice(bytes);
+                self.client.input.extend_from_slice(bytes);
             }
             (Stage::Login | Stage::Cancelling | Stage::Piping | Stage::Ended, Leg::Upstream) => {
-                self.io.from_upstream.extend_from_slice(bytes);
+                self.upstream.input.extend_from_slice(bytes);
             }
         }
         self.advance();
     }
 
-    /// Whether [`Session::connected`] needs the address of Multigres' end of the upstream leg.
-    pub fn needs_address(&self) -> bool {
-        match &self.state {
-            State::Connecting(state) => self.settings.policy.binds_address(&state.login),
-            State::AwaitStartup(_)
-            | State::Authenticating(_)
-            | State::Injecting(_)
-            | State::Piping(_)
-            | State::Cancelling(_)
-            | State::Refusing(_)
-            | State::Ended(_) => false,
-        }
-    }
-
-    /// The upstream leg is connected. `end` is the address of Multigres' end of it, if it has one
-    /// and [`Session::needs_address`]. Without effect on a session that does not wait for this.
-    pub fn connected(&mut self, end: Option<SocketAddr>) {
-        let mode = self.settings.upstream_tls;
-        match &mut self.state {
-            State::Connecting(state) => state.connected(end, mode, &mut self.io),
-            State::Cancelling(state) => state.negotiation.connected(mode, &mut self.io),
-            State::AwaitStartup(_)
-            | State::Authenticating(_)
-            | State::Injecting(_)
-            | State::Piping(_)
-            | State::Refusing(_)
-            | State::Ended(_) => return,
+    /// The upstream leg is connected. `local_address` tells the address of Multigres' end of it, if
+    /// it has one, and is asked only where the context depends on it. Without effect on a session
+    /// that does not wait for this.
+    ///
+    /// # Errors
+    /// Those of `local_address`; then the leg is taken for one that is not connected.
+    pub fn connected<E>(
+        &mut self,
+        local_address: impl FnOnce() -> Result<Option<SocketAddr>, E>,
+    ) -> Result<(), E> {
+        if let State::Login(LoginState::Connecting(state, _)) = &mut self.state {
+            state.connected(&self.settings.policy, local_address)?;
+        } else if let State::Cancelling(state) = &mut self.state {
+            state.negotiation.connected();
+        } else {
+            return Ok(());
         }
         self.advance();
+        Ok(())
     }
 
     /// Takes back bytes of the leg that were received and belong to TLS.
     pub fn take_input(&mut self, leg: Leg) -> BytesMut {
         match leg {
-            Leg::Client => mem::take(&mut self.io.from_client),
-            Leg::Upstream => mem::take(&mut self.io.from_upstream),
+            Leg::Client => mem::take(&mut self.client.input),
+            Leg::Upstream => mem::take(&mut self.upstream.input),
         }
     }
 
     /// The TLS handshake of this leg is done; what is received from now on was encrypted. Without
     /// effect on a session that does not wait for this.
     pub fn secured(&mut self, leg: Leg, secured: Secured) {
-        let (inbox, fault) = match leg {
-            Leg::Client => (&self.io.from_client, Fault::Client),
-            Leg::Upstream => (&self.io.from_upstream, Fault::Upstream),
+        let (input, fault) = match leg {
+            Leg::Client => (&self.client.input, Fault::Client),
+            Leg::Upstream => (&self.upstream.input, Fault::Upstream),
         };
-        if !inbox.is_empty() {
+        if !input.is_empty() {
             return self.refuse(Refusal::protocol(fault, "unencrypted bytes before TLS"));
         }
+        let mode = self.settings.upstream_tls;
         let taken = match (leg, &mut self.state) {
-            (Leg::Client, State::AwaitStartup(state)) => state.secured(secured),
-            (Leg::Upstream, State::Connecting(state)) => {
-                state.negotiation.secured(secured, self.settings.upstream_tls)
-            }
-            (Leg::Upstream, State::Cancelling(state)) => {
-                state.negotiation.secured(secured, self.settings.upstream_tls)
-            }
-            (
-                Leg::Client,
-                State::Connecting(_)
-                | State::Authenticating(_)
-                | State::Injecting(_)
-                | State::Cancelling(_)
-                | State::Piping(_)
-                | State::Refusing(_)
-                | State::Ended(_),
-            )
-            | (
-                Leg::Upstream,
-                State::AwaitStartup(_)
-                | State::Authenticating(_)
-                | State::Injecting(_)
-                | State::Piping(_)
-                | State::Refusing(_)
-                | State::Ended(_),
-            ) => return,
+            (Leg::Client, State::Login(LoginState::AwaitStartup(state))) => state.secured(secured),
+            (Leg::Client, _) => return,
+            (Leg::Upstream, _) => match self.negotiation() {
+                Some(negotiation) => negotiation.secured(secured, mode),
+                None => return,
+            },
         };
         match taken {
             Ok(()) => self.advance(),
@@ -310,7 +242,7 @@ impl Session {
         match (leg, self.stage()) {
             (Leg::Client, Stage::Login) => {
                 let refusal = Refusal::protocol(Fault::Client, format!("TLS: {reason}"));
-                self.io.to_client.clear();
+                self.client.output.clear();
                 self.start_refusing(Outcome::Refused(refusal));
             }
             (Leg::Client, Stage::Refusing) => self.end(None),
@@ -318,7 +250,7 @@ impl Session {
             (Leg::Client, Stage::Cancelling | Stage::Piping | Stage::Ended) => {}
             (Leg::Upstream, _) => {
                 let mut refusal = negotiation::failed(reason);
-                if matches!(self.state, State::Authenticating(_) | State::Injecting(_)) {
+                if self.negotiation().is_none() {
                     refusal.sqlstate = sqlstate::CONNECTION_FAILURE;
                     refusal.message = "the TLS connection to the upstream server is broken".into();
                 }
@@ -332,7 +264,7 @@ impl Session {
         match (leg, self.stage()) {
             (Leg::Client, Stage::Refusing) => self.end(None),
             (Leg::Client, Stage::Login) => {
-                self.io.client_ended = true;
+                self.client.has_ended = true;
                 self.advance();
             }
             (Leg::Upstream, Stage::Cancelling) if self.has_cancelled() => {
@@ -378,19 +310,15 @@ impl Session {
     /// The time for the login is over.
     pub fn time_out(&mut self) {
         let fault = match &self.state {
-            State::Authenticating(state) if !state.waits_for_client() => Fault::Upstream,
-            State::Connecting(_) | State::Injecting(_) | State::Cancelling(_) => Fault::Upstream,
-            State::AwaitStartup(_)
-            | State::Authenticating(_)
-            | State::Piping(_)
-            | State::Refusing(_)
-            | State::Ended(_) => Fault::Client,
+            State::Login(state) => state.awaited(),
+            State::Cancelling(_) => Fault::Upstream,
+            State::Piping(_) | State::Refusing | State::Ended => Fault::Client,
         };
         let message = "canceling authentication due to timeout";
         let refusal = Refusal::new(fault, sqlstate::QUERY_CANCELED, message);
         let refusal = refusal.private("login_timeout");
-        let is_late = matches!(self.state, State::Injecting(_));
-        self.refuse(if is_late { refusal.hint(role::SETTINGS_HINT) } else { refusal });
+        let is_binding = self.is_binding();
+        self.refuse(if is_binding { refusal.hint(role::SETTINGS_HINT) } else { refusal });
     }
 
     /// Ends the login with an ErrorResponse. Without effect on a session that is past its login,
@@ -402,7 +330,7 @@ impl Session {
                 self.end(Some(Outcome::Refused(refusal)));
             }
             Stage::Login | Stage::Cancelling => {
-                refusal.encode(&mut self.io.to_client);
+                refusal.encode(&mut self.client.output);
                 self.start_refusing(Outcome::Refused(refusal));
             }
         }
@@ -411,19 +339,19 @@ impl Session {
     /// Bytes to write to a leg. The driver takes from the front what it has written.
     pub fn output(&mut self, leg: Leg) -> &mut BytesMut {
         match leg {
-            Leg::Client => &mut self.io.to_client,
-            Leg::Upstream => &mut self.io.to_upstream,
+            Leg::Client => &mut self.client.output,
+            Leg::Upstream => &mut self.upstream.output,
         }
     }
 
     /// What is to be done before anything else is fed.
     pub fn next_action(&mut self) -> Option<Action> {
-        self.io.action.take()
+        self.action.take()
     }
 
     /// Gives the memory of emptied outputs back, which the pipe has no use for.
     pub fn shrink(&mut self) {
-        for output in [&mut self.io.to_client, &mut self.io.to_upstream] {
+        for output in [&mut self.client.output, &mut self.upstream.output] {
             if output.is_empty() {
                 *output = BytesMut::new();
             }
@@ -433,50 +361,38 @@ impl Session {
     /// Where the session stands.
     pub fn stage(&self) -> Stage {
         match &self.state {
-            State::AwaitStartup(_)
-            | State::Connecting(_)
-            | State::Authenticating(_)
-            | State::Injecting(_) => Stage::Login,
+            State::Login(_) => Stage::Login,
             State::Cancelling(_) => Stage::Cancelling,
             State::Piping(_) => Stage::Piping,
-            State::Refusing(_) => Stage::Refusing,
-            State::Ended(_) => Stage::Ended,
+            State::Refusing => Stage::Refusing,
+            State::Ended => Stage::Ended,
         }
     }
 
     /// Whose session it is, as soon as the StartupMessage has been read.
     pub fn login(&self) -> Option<&Login> {
-        self.shared_login().map(Rc::as_ref)
+        self.login.as_deref()
     }
 
     /// Whether the database asks for the seal of the context; None without a key, and before the
     /// pipe.
     pub fn sealed(&self) -> Option<bool> {
-        self.io.sealed
+        self.findings().sealed
     }
 
     /// What the database's guard has said; `None` where it is not asked, and before the pipe.
     pub fn guard(&self) -> Option<Guard> {
-        self.io.guard
+        self.findings().guard
+    }
+
+    fn findings(&self) -> Findings {
+        if let State::Piping(findings) = self.state { findings } else { Findings::default() }
     }
 
     /// A login before this one, of the same role to the same database, was told that all is held:
     /// the batch need not ask again. To be called before upstream is read for the first time.
     pub fn keep_verdict(&mut self) {
-        if self.settings.policy.guard != GuardDemand::Off {
-            self.io.guard = Some(Guard::Kept);
-        }
-    }
-
-    fn shared_login(&self) -> Option<&Rc<Login>> {
-        match &self.state {
-            State::Connecting(state) => Some(&state.login),
-            State::Authenticating(state) => Some(&state.login),
-            State::Injecting(state) => Some(&state.login),
-            State::Piping(login) => Some(login),
-            State::Refusing(login) | State::Ended(login) => login.as_ref(),
-            State::AwaitStartup(_) | State::Cancelling(_) => None,
-        }
+        self.is_verdict_kept = true;
     }
 
     /// Why the session did not come to the pipe, once that is certain.
@@ -484,36 +400,11 @@ impl Session {
         self.outcome.as_ref()
     }
 
-    /// Lets the state work until it needs more bytes.
-    fn advance(&mut self) {
-        loop {
-            let stepped = match &mut self.state {
-                State::AwaitStartup(state) => state.step(&mut self.io, &self.settings),
-                State::Connecting(state) => state.step(&mut self.io, &self.settings),
-                State::Authenticating(state) => state.step(&mut self.io, &self.settings),
-                State::Injecting(state) => state.step(&mut self.io, &self.settings.policy),
-                State::Cancelling(state) => state.step(&mut self.io, &self.settings),
-                State::Piping(_) | State::Refusing(_) | State::Ended(_) => return,
-            };
-            match stepped {
-                Ok(Step::Wait) => return,
-                Ok(Step::Again) => {}
-                Ok(Step::Next(state)) => self.state = state,
-                Ok(Step::End(outcome)) => return self.end(Some(outcome)),
-                Ok(Step::Hush(refusal)) => {
-                    return self.start_refusing(Outcome::Refused(refusal));
-                }
-                Ok(Step::RefusedByUpstream(message)) => return self.pass_error(&message),
-                Err(refusal) => return self.refuse(refusal),
-            }
-        }
-    }
-
     /// Ends the login with an ErrorResponse of upstream's, unchanged.
     fn pass_error(&mut self, message: &Message) {
         sometimes!(UpstreamRefused);
         let (sqlstate, text) = backend::parse_error(message.body());
-        self.io.to_client.extend_from_slice(message.as_bytes());
+        self.client.output.extend_from_slice(message.as_bytes());
         self.start_refusing(Outcome::RefusedByUpstream { sqlstate, message: text });
     }
 
@@ -521,80 +412,28 @@ impl Session {
     /// unless that would be read as the rest of half a message; before, as an answer to a question.
     fn start_refusing(&mut self, outcome: Outcome) {
         if mutant!(RefusalLeaks)
-            && let State::Injecting(state) = &mut self.state
+            && let State::Login(LoginState::Injecting(state)) = &mut self.state
         {
-            self.io.to_client.extend_from_slice(&state.held);
+            self.client.output.unsplit(mem::take(&mut state.held));
         }
-        self.io.from_client = BytesMut::new();
-        self.io.from_upstream = BytesMut::new();
-        let is_whole = mem::take(&mut self.io.to_upstream).is_empty();
-        if is_whole && matches!(self.state, State::Injecting(_)) {
-            frontend::put_terminate(&mut self.io.to_upstream);
+        self.client.input = BytesMut::new();
+        self.upstream.input = BytesMut::new();
+        let is_whole = mem::take(&mut self.upstream.output).is_empty();
+        if is_whole && self.is_binding() {
+            frontend::put_terminate(&mut self.upstream.output);
         }
-        let login = self.shared_login().cloned();
-        self.state = State::Refusing(login);
+        self.state = State::Refusing;
         if !mutant!(RefusedKeepsUpstream) {
-            self.io.action = Some(Action::DropUpstream);
+            self.action = Some(Action::DropUpstream);
         }
         self.outcome = Some(outcome);
     }
 
     fn end(&mut self, outcome: Option<Outcome>) {
-        let login = self.shared_login().cloned();
         self.outcome = self.outcome.take().or(outcome);
-        self.state = State::Ended(login);
-        self.io = Io::default();
-        self.io.action = Some(Action::Close);
+        self.state = State::Ended;
+        self.client = ClientIo::default();
+        self.upstream = UpstreamIo::default();
+        self.action = Some(Action::Close);
     }
 }
-
-impl Io {
-    /// Opens the pipe: what the client said early goes first.
-    fn pipe(&mut self, login: Rc<Login>) -> Step {
-        sometimes!(!self.from_client.is_empty(), EarlyBytes);
-        sometimes!(!self.from_upstream.is_empty(), LateBytes);
-        if mutant!(EarlyBytesLost) {
-            self.from_client.clear();
-        }
-        self.to_upstream.unsplit(mem::take(&mut self.from_client));
-        self.to_client.unsplit(mem::take(&mut self.from_upstream));
-        self.action = Some(Action::Pipe);
-        Step::Next(State::Piping(login))
-    }
-
-    /// The client has ended and left nothing to say: there is nobody to go on for.
-    fn client_is_gone(&self) -> bool {
-        self.client_ended && self.from_client.is_empty() && !mutant!(GoneClientKept)
-    }
-
-    /// The next whole message from upstream. One of this type that is longer than any message may
-    /// be is thrown away, however much of it has come.
-    fn take_upstream_but(&mut self, skipped: u8) -> Result<Option<Message>, Refusal> {
-        loop {
-            let buffer = &mut self.from_upstream;
-            let here = self.upstream_skipped.min(buffer.len());
-            buffer.advance(here);
-            self.upstream_skipped -= here;
-            match message_bytes(buffer) {
-                Some((tag, bytes)) if tag == skipped && bytes > INBOX_BYTES_MAX => {
-                    self.upstream_skipped = bytes;
-                }
-                Some(_) | None => return self.take_upstream(),
-            }
-        }
-    }
-
-    /// The next whole message from upstream.
-    fn take_upstream(&mut self) -> Result<Option<Message>, Refusal> {
-        take_message(&mut self.from_upstream, UPSTREAM_BODY_BYTES_MAX)
-            .map_err(Refusal::wire(Fault::Upstream))
-    }
-}
-
-/// Longest body of a message from upstream during a login.
-const UPSTREAM_BODY_BYTES_MAX: usize = 65_535;
-
-/// One whole message of the longest kind fits, and so much a client can say early.
-const INBOX_BYTES_MAX: usize = MESSAGE_HEADER_BYTES + UPSTREAM_BODY_BYTES_MAX;
-
-const _: () = assert!(UPSTREAM_BODY_BYTES_MAX >= frontend::AUTHENTICATION_REPLY_BYTES_MAX);

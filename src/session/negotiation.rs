@@ -1,7 +1,9 @@
 //! TLS on the upstream leg: asking for it, and taking the one byte of the answer.
 //! Knows nothing of what will be said once the leg is ready.
 
-use super::{Action, Io, Leg, Secured, UpstreamTls};
+use super::io::UpstreamIo;
+use super::step::Step;
+use super::{Leg, Secured, UpstreamTls};
 use crate::protocol::frontend;
 use crate::refusal::{Fault, Refusal, sqlstate};
 
@@ -9,6 +11,8 @@ use crate::refusal::{Fault, Refusal, sqlstate};
 pub(super) enum Negotiation {
     /// It is not connected yet.
     Connecting,
+    /// It is connected; nothing has been said.
+    Connected,
     /// SSLRequest has been sent.
     Asked,
     /// The TLS handshake is under way.
@@ -18,18 +22,41 @@ pub(super) enum Negotiation {
 }
 
 impl Negotiation {
-    pub(super) fn connected(&mut self, mode: UpstreamTls, io: &mut Io) {
-        *self = match mode {
-            UpstreamTls::Disabled => Negotiation::Ready(None),
+    /// The leg is connected.
+    pub(super) fn connected(&mut self) {
+        *self = Negotiation::Connected;
+    }
+
+    /// Hands over what is known of the leg's TLS, if any, once the first message can be sent.
+    pub(super) fn step(
+        &mut self,
+        mode: UpstreamTls,
+        io: &mut UpstreamIo,
+    ) -> Result<Step<Option<Secured>>, Refusal> {
+        match self {
+            Negotiation::Connecting | Negotiation::Handshake => Ok(Step::Wait),
+            Negotiation::Connected => Ok(self.start(mode, io)),
+            Negotiation::Asked => self.take_answer(mode, io),
+            Negotiation::Ready(secured) => Ok(Step::Done(secured.clone())),
+        }
+    }
+
+    fn start<T>(&mut self, mode: UpstreamTls, io: &mut UpstreamIo) -> Step<T> {
+        match mode {
+            UpstreamTls::Disabled => {
+                *self = Negotiation::Ready(None);
+                Step::Again
+            }
             UpstreamTls::Preferred | UpstreamTls::Required => {
-                frontend::put_ssl_request(&mut io.to_upstream);
-                Negotiation::Asked
+                frontend::put_ssl_request(&mut io.output);
+                *self = Negotiation::Asked;
+                Step::Wait
             }
             UpstreamTls::Direct => {
-                io.action = Some(Action::StartTls(Leg::Upstream));
-                Negotiation::Handshake
+                *self = Negotiation::Handshake;
+                Step::StartTls(Leg::Upstream)
             }
-        };
+        }
     }
 
     /// Takes the answer to SSLRequest, if it has come.
@@ -37,36 +64,35 @@ impl Negotiation {
     /// Anything but `S` and `N` is never shown: whoever has not proved itself could have said it
     /// (CVE-2024-10977). What stands behind an `S` was not encrypted, though upstream may only
     /// speak again when it is (CVE-2021-23222).
-    pub(super) fn step(&mut self, mode: UpstreamTls, io: &mut Io) -> Result<(), Refusal> {
-        if !matches!(self, Negotiation::Asked) {
-            return Ok(());
-        }
-        *self = match (&io.from_upstream[..], mode) {
-            ([], _) => return Ok(()),
+    fn take_answer<T>(
+        &mut self,
+        mode: UpstreamTls,
+        io: &mut UpstreamIo,
+    ) -> Result<Step<T>, Refusal> {
+        match (&io.input[..], mode) {
+            ([], _) => Ok(Step::Wait),
             (b"S", _) => {
-                io.from_upstream.clear();
-                io.action = Some(Action::StartTls(Leg::Upstream));
-                Negotiation::Handshake
+                io.input.clear();
+                *self = Negotiation::Handshake;
+                Ok(Step::StartTls(Leg::Upstream))
             }
             (b"N", UpstreamTls::Preferred) => {
-                io.from_upstream.clear();
-                Negotiation::Ready(None)
+                io.input.clear();
+                *self = Negotiation::Ready(None);
+                Ok(Step::Again)
             }
             ([b'N'], UpstreamTls::Disabled | UpstreamTls::Required | UpstreamTls::Direct) => {
-                return Err(failed("upstream does not support TLS").hint(
+                Err(failed("upstream does not support TLS").hint(
                     "Switch ssl on in upstream's postgresql.conf, or set \"upstream_tls\" in \
                      Multigres.",
-                ));
+                ))
             }
             ([b'S' | b'N', ..], _) => {
                 let private = "unencrypted bytes behind the answer to SSLRequest";
-                return Err(Refusal::protocol(Fault::Upstream, private));
+                Err(Refusal::protocol(Fault::Upstream, private))
             }
-            ([other, ..], _) => {
-                return Err(failed(format!("answer to SSLRequest: {:?}", *other as char)));
-            }
-        };
-        Ok(())
+            ([other, ..], _) => Err(failed(format!("answer to SSLRequest: {:?}", *other as char))),
+        }
     }
 
     /// The handshake is done.
@@ -79,14 +105,6 @@ impl Negotiation {
         }
         *self = Negotiation::Ready(Some(secured));
         Ok(())
-    }
-
-    /// What is known of the leg's TLS, if any, once the first message can be sent.
-    pub(super) fn ready(&self) -> Option<Option<Secured>> {
-        match self {
-            Negotiation::Ready(secured) => Some(secured.clone()),
-            Negotiation::Connecting | Negotiation::Asked | Negotiation::Handshake => None,
-        }
     }
 }
 

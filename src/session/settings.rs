@@ -6,7 +6,7 @@ use bytes::Bytes;
 use crate::tenant::Policy;
 
 /// Settings of every session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// How user names are read and what is bound.
     pub policy: Policy,
@@ -74,9 +74,10 @@ pub struct Secured {
 }
 
 /// Who answers upstream's authentication requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Auth {
     /// The client, and Multigres where a relay cannot succeed.
+    #[default]
     Auto,
     /// Always the client.
     Relay,

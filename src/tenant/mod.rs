@@ -41,6 +41,21 @@ pub struct Policy {
     pub guard: GuardDemand,
 }
 
+/// The daemon's defaults.
+impl Default for Policy {
+    fn default() -> Self {
+        Policy {
+            tenant_separator: ".".into(),
+            value_separator: ":".into(),
+            context_variables: vec!["app.current_tenant_id".into()],
+            superuser_bypass: vec!["postgres".into()],
+            upstream_pooler: Pooler::None,
+            seal: None,
+            guard: GuardDemand::Prefer,
+        }
+    }
+}
+
 /// What a database is to Multigres that cannot say whether it holds apart what it protects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GuardDemand {

@@ -22,19 +22,21 @@ pub struct Seal {
 }
 
 /// What a database that does not ask for seals is to Multigres.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SealDemand {
     /// Good enough: it is to be sealed later.
+    #[default]
     Prefer,
     /// Refused: a session in it may set itself to another tenant.
     Require,
 }
 
 /// Where a seal holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SealBind {
     /// In the one session whose upstream leg has this address and port at Multigres' end, as
     /// PostgreSQL must see them too.
+    #[default]
     Address,
     /// In every session of the same role in the same database.
     None,

@@ -71,6 +71,19 @@ pub(super) fn signature_algorithm<'a>(certificate: &'a CertificateDer<'_>) -> Op
     Some(Element::take(algorithm.content)?.of(OBJECT_IDENTIFIER)?.content)
 }
 
+/// The object identifier of the hash function of a certificate's signature by RSASSA-PSS, where its
+/// parameters name one (RFC 4055, section 3.1).
+pub(super) fn pss_hash<'a>(certificate: &'a CertificateDer<'_>) -> Option<&'a [u8]> {
+    let certificate = Element::take(certificate)?.of(SEQUENCE)?;
+    let signed = Element::take(certificate.content)?.of(SEQUENCE)?;
+    let algorithm = Element::take(signed.rest)?.of(SEQUENCE)?;
+    let name = Element::take(algorithm.content)?.of(OBJECT_IDENTIFIER)?;
+    let parameters = Element::take(name.rest)?.of(SEQUENCE)?;
+    let hash = Element::take(parameters.content)?.of(HASH_FUNCTION)?;
+    let hash = Element::take(hash.content)?.of(SEQUENCE)?;
+    Some(Element::take(hash.content)?.of(OBJECT_IDENTIFIER)?.content)
+}
+
 /// Whether a certificate of any version says that it may sign others (RFC 5280, section 4.2.1.9).
 /// Version 1 has no way to say so, and is believed, as by OpenSSL.
 pub(super) fn is_ca(certificate: &CertificateDer<'_>) -> Option<bool> {
@@ -147,6 +160,7 @@ const OCTET_STRING: u8 = 0x04;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 const VERSION: u8 = 0xa0;
+const HASH_FUNCTION: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;
 const SERIAL_NUMBER: u8 = INTEGER;
 const SIGNATURE: u8 = SEQUENCE;

@@ -7,13 +7,19 @@ use sha2::{Digest, Sha256, Sha384, Sha512};
 use super::der;
 
 /// The hash of a certificate by the hash function of its own signature, but SHA-256 in the place of
-/// MD5 and SHA-1 (RFC 5929, section 4.1). `None` where that leaves none: Ed25519, RSA-PSS.
+/// MD5 and SHA-1 (RFC 5929, section 4.1). `None` where that leaves none: Ed25519.
 pub fn end_point(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
     let hash = match der::signature_algorithm(certificate)? {
         [rsa @ .., function] if rsa == RSA => match function {
             4 | 5 | 11 => Sha256::digest(certificate).to_vec(),
             12 => Sha384::digest(certificate).to_vec(),
             13 => Sha512::digest(certificate).to_vec(),
+            10 => match der::pss_hash(certificate)?.strip_prefix(SHA2)? {
+                [1] => Sha256::digest(certificate).to_vec(),
+                [2] => Sha384::digest(certificate).to_vec(),
+                [3] => Sha512::digest(certificate).to_vec(),
+                _ => return None,
+            },
             _ => return None,
         },
         algorithm if algorithm == ECDSA_SHA1 => Sha256::digest(certificate).to_vec(),
@@ -36,3 +42,6 @@ const ECDSA_SHA2: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03];
 
 /// 1.2.840.10045.4.1, `ecdsa-with-SHA1` (RFC 3279, section 2.2.3).
 const ECDSA_SHA1: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x01];
+
+/// 2.16.840.1.101.3.4.2, the hash functions of NIST (RFC 5754, section 2).
+const SHA2: &[u8] = &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02];

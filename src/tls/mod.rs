@@ -1,6 +1,7 @@
 //! TLS of both legs, by rustls: what an accepted client is offered, what upstream must prove.
 //! Knows nothing of sockets, files or PostgreSQL's messages: PEM text comes in, connections go out.
 
+mod algorithms;
 mod client_leg;
 mod der;
 mod end_point;
@@ -18,7 +19,8 @@ use rustls::{ClientConnection, ServerConnection, SupportedCipherSuite, Supported
 pub use client_leg::{ClientCertificate, ClientLeg};
 pub use end_point::end_point;
 pub use pem::{Chain, Identity, Key, Roots};
-pub use upstream_leg::{UpstreamLeg, Verification, server_name};
+pub use upstream_leg::{UpstreamLeg, server_name};
+pub use verify::Verification;
 
 /// What is needed to start TLS on either leg.
 #[derive(Clone, Debug, Default)]
@@ -71,12 +73,13 @@ impl Tls {
     }
 }
 
-/// The cryptography of both legs: ring's.
+/// The cryptography of both legs: ring's, and for signatures a little more.
 ///
 /// With TLS 1.2 an AES key is worn out after 2^24 records, and cannot be changed; ChaCha20's never
 /// is. So that one comes first there.
 fn provider() -> Arc<CryptoProvider> {
     let mut provider = ring::default_provider();
+    provider.signature_verification_algorithms = algorithms::SUPPORTED;
     provider.cipher_suites.sort_by_key(|suite| match suite {
         SupportedCipherSuite::Tls13(_) => 0,
         SupportedCipherSuite::Tls12(suite) if suite.common.confidentiality_limit == u64::MAX => 1,

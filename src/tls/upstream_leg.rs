@@ -8,8 +8,8 @@ use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::pki_types::{DnsName, ServerName};
 
-use super::verify::UpstreamVerifier;
-use super::{ALPN, Identity, Roots, VERSIONS};
+use super::verify::{UpstreamVerifier, Verification};
+use super::{ALPN, Identity, VERSIONS};
 
 /// TLS towards upstream.
 #[derive(Clone, Debug)]
@@ -18,19 +18,6 @@ pub struct UpstreamLeg {
     pub config: Arc<ClientConfig>,
     /// The name that is asked for (SNI, unless it is an address), and verified if so configured.
     pub name: ServerName<'static>,
-}
-
-/// What upstream must prove (PostgreSQL's manual, "libpq-ssl").
-///
-/// At every level it must prove that it has the key of the certificate that it shows.
-#[derive(Clone, Debug)]
-pub enum Verification {
-    /// Nothing else: `prefer`, and `require` without a CA. Good against whoever only listens.
-    AnyCertificate,
-    /// That one of these CAs knows it, by whatever name: `verify-ca`.
-    Chain(Roots),
-    /// And that the certificate is for the name or address that is dialled: `verify-full`.
-    ChainAndName(Roots),
 }
 
 impl UpstreamLeg {
@@ -44,8 +31,7 @@ impl UpstreamLeg {
         identity: Option<Identity>,
     ) -> Result<Self, String> {
         let provider = super::provider();
-        let verifier =
-            UpstreamVerifier::new(verification, provider.signature_verification_algorithms);
+        let verifier = UpstreamVerifier::new(verification);
         let config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(VERSIONS)
             .map_err(|error| error.to_string())?

@@ -4,8 +4,7 @@
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{
-    WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
-    verify_tls13_signature_with_raw_key,
+    verify_tls12_signature, verify_tls13_signature, verify_tls13_signature_with_raw_key,
 };
 use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::ParsedCertificate;
@@ -13,18 +12,29 @@ use rustls::{
     CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
 };
 
-use super::{Roots, Verification, der};
+use super::algorithms::{Algorithms, BY_PSS_KEYS, SUPPORTED};
+use super::{Roots, der};
+
+/// What upstream must prove (PostgreSQL's manual, "libpq-ssl").
+///
+/// At every level it must prove that it has the key of the certificate that it shows.
+#[derive(Clone, Debug)]
+pub enum Verification {
+    /// Nothing else: `prefer`, and `require` without a CA. Good against whoever only listens.
+    AnyCertificate,
+    /// That one of these CAs knows it, by whatever name: `verify-ca`.
+    Chain(Roots),
+    /// And that the certificate is for the name or address that is dialled: `verify-full`.
+    ChainAndName(Roots),
+}
 
 /// [`Verification`], as rustls asks for it.
 #[derive(Debug)]
-pub(super) struct UpstreamVerifier {
-    verification: Verification,
-    algorithms: WebPkiSupportedAlgorithms,
-}
+pub(super) struct UpstreamVerifier(Verification);
 
 impl UpstreamVerifier {
-    pub(super) fn new(verification: Verification, algorithms: WebPkiSupportedAlgorithms) -> Self {
-        UpstreamVerifier { verification, algorithms }
+    pub(super) fn new(verification: Verification) -> Self {
+        UpstreamVerifier(verification)
     }
 
     /// Whether a root has signed it, by way of the others.
@@ -36,9 +46,10 @@ impl UpstreamVerifier {
         now: UnixTime,
     ) -> Result<(), Error> {
         let shown = ParsedCertificate::try_from(certificate).map_err(explained)?;
+        let by_pss_keys = BY_PSS_KEYS.iter().flat_map(|(_, algorithms)| *algorithms);
+        let algorithms: Vec<_> = SUPPORTED.all.iter().chain(by_pss_keys).copied().collect();
         let verify = |anchors: &RootCertStore| {
-            let algorithms = self.algorithms.all;
-            verify_server_cert_signed_by_trust_anchor(&shown, anchors, others, now, algorithms)
+            verify_server_cert_signed_by_trust_anchor(&shown, anchors, others, now, &algorithms)
         };
         let leaf = roots.leaves.iter().find(|(leaf, _)| leaf == certificate);
         match (verify(&roots.anchors), leaf) {
@@ -58,7 +69,7 @@ impl ServerCertVerifier for UpstreamVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        match &self.verification {
+        match &self.0 {
             Verification::AnyCertificate => {}
             Verification::Chain(roots) => self.verify_chain(roots, certificate, others, now)?,
             Verification::ChainAndName(roots) => {
@@ -75,13 +86,13 @@ impl ServerCertVerifier for UpstreamVerifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match &self.verification {
+        match &self.0 {
             Verification::AnyCertificate => {
                 let key = public_key(certificate)?;
-                verify_tls12_signature_with_raw_key(message, &key, signed, &self.algorithms)
+                verify_with_any_algorithm(message, &key, signed, SUPPORTED.mapping)
             }
             Verification::Chain(_) | Verification::ChainAndName(_) => {
-                verify_tls12_signature(message, certificate, signed, &self.algorithms)
+                verify_tls12_signature(message, certificate, signed, &SUPPORTED)
             }
         }
     }
@@ -92,19 +103,24 @@ impl ServerCertVerifier for UpstreamVerifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match &self.verification {
+        match &self.0 {
+            _ if is_by_pss_key(signed.scheme) => {
+                let key = public_key(certificate)?;
+                verify_with_any_algorithm(message, &key, signed, &BY_PSS_KEYS)
+            }
             Verification::AnyCertificate => {
                 let key = public_key(certificate)?;
-                verify_tls13_signature_with_raw_key(message, &key, signed, &self.algorithms)
+                verify_tls13_signature_with_raw_key(message, &key, signed, &SUPPORTED)
             }
             Verification::Chain(_) | Verification::ChainAndName(_) => {
-                verify_tls13_signature(message, certificate, signed, &self.algorithms)
+                verify_tls13_signature(message, certificate, signed, &SUPPORTED)
             }
         }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        let by_pss_keys = BY_PSS_KEYS.iter().map(|(scheme, _)| *scheme);
+        SUPPORTED.supported_schemes().into_iter().chain(by_pss_keys).collect()
     }
 }
 
@@ -142,17 +158,22 @@ fn public_key<'a>(
     der::public_key(certificate).ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))
 }
 
+fn is_by_pss_key(scheme: SignatureScheme) -> bool {
+    BY_PSS_KEYS.iter().any(|(known, _)| *known == scheme)
+}
+
 /// As rustls does with the key of a certificate (`rustls/src/webpki/verify.rs`): the scheme leaves
-/// the curve open, so each algorithm of the scheme is tried that is for such a key.
-fn verify_tls12_signature_with_raw_key(
+/// the curve open in TLS 1.2, and the parameters of a key for RSASSA-PSS, so each algorithm of the
+/// scheme is tried that is for such a key.
+fn verify_with_any_algorithm(
     message: &[u8],
     key: &SubjectPublicKeyInfoDer<'_>,
     signed: &DigitallySignedStruct,
-    algorithms: &WebPkiSupportedAlgorithms,
+    schemes: &[(SignatureScheme, Algorithms)],
 ) -> Result<HandshakeSignatureValid, Error> {
     let key = webpki::RawPublicKeyEntity::try_from(key)
         .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
-    let scheme = algorithms.mapping.iter().find(|(scheme, _)| *scheme == signed.scheme);
+    let scheme = schemes.iter().find(|(scheme, _)| *scheme == signed.scheme);
     let candidates = scheme.map_or(&[][..], |(_, candidates)| candidates);
     let fits = candidates
         .iter()

@@ -109,6 +109,12 @@ impl Authority {
 }
 
 impl Certified {
+    /// What stands in two files: the chain, and the key of its first certificate.
+    pub fn from_pem(chain: &str, key: &str) -> Self {
+        let der = CertificateDer::from_pem_slice(chain.as_bytes()).unwrap();
+        Certified { der, chain: chain.to_owned(), key: key.to_owned() }
+    }
+
     /// Signed by whoever it is, who may have no right to.
     pub fn issued(params: &CertificateParams, issuer: &Issuer<'_, KeyPair>) -> Self {
         let key = KeyPair::generate().unwrap();
@@ -209,7 +215,7 @@ fn ca_params(name: &str) -> CertificateParams {
 }
 
 /// Tag and content of the first element, and what stands behind it.
-fn element(input: &[u8]) -> (u8, &[u8], &[u8]) {
+pub fn element(input: &[u8]) -> (u8, &[u8], &[u8]) {
     let (header, length) = match input[1] {
         0x81 => (3, input[2].into()),
         0x82 => (4, u16::from_be_bytes([input[2], input[3]]).into()),

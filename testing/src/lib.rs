@@ -12,6 +12,7 @@ mod log;
 mod managed;
 pub mod network;
 mod raw;
+mod schema_tools;
 mod seal;
 pub mod session;
 mod supervised;
@@ -26,8 +27,9 @@ pub use database::{
 pub use fake_upstream::{FakeUpstream, Tamper, relay, swallow};
 pub use managed::Managed;
 pub use raw::{ErrorFields, Message, Raw, startup_message};
+pub use schema_tools::schema_tools;
 pub use seal::{SEAL_KEY, SealedLogin, TENANT_VARIABLE, sealed_options};
-pub use supervised::send_signal;
+pub use supervised::{Watchdog, send_signal};
 pub use tls_raw::{
     Offer, SSL_REQUEST, TlsClient, asked_tls_client, asked_tls_server, tls_client, tls_server,
 };

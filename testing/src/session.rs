@@ -1,5 +1,6 @@
 //! Plays stories with a session: feeds it in chunks of one size, collects what comes out.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -120,6 +121,13 @@ pub fn at_every_chunk_size(story: impl Fn(Cast)) {
     }
 }
 
+/// The same with a few of them, for stories that are many already.
+pub fn at_some_chunk_sizes(story: impl Fn(Cast)) {
+    for chunk_bytes in [1, 7, usize::MAX] {
+        story(Cast { chunk_bytes, ..Cast::whole() });
+    }
+}
+
 /// A session under way, its output collected.
 pub struct Play {
     session: Session,
@@ -137,14 +145,14 @@ impl Play {
         let mut variables = vec!["app.current_tenant_id".into()];
         variables.extend(cast.two_variables.then(|| "App.User".into()));
         let policy = Policy {
-            tenant_separator: ".".into(),
-            value_separator: ":".into(),
             context_variables: variables,
-            superuser_bypass: vec!["postgres".into()],
             upstream_pooler: cast.pooler,
             seal: cast.seal(),
             guard: cast.guard,
+            ..Policy::default()
         };
+        // Names all settings that there are today; a new one need not be named.
+        #[allow(clippy::needless_update)]
         let settings = Settings {
             policy,
             auth: cast.auth,
@@ -153,6 +161,7 @@ impl Play {
             upstream_may_know_multigres: cast.upstream_may_know_multigres,
             client_tls: cast.client_tls,
             upstream_tls: cast.upstream_tls,
+            ..Settings::default()
         };
         Play {
             session: Session::new(Rc::new(settings), cast.client_place),
@@ -301,7 +310,7 @@ impl Play {
             if action == Action::Connect {
                 let said = self.session.output(Leg::Upstream);
                 assert!(said.is_empty(), "nothing is said before there is a connection");
-                self.session.connected(self.end.filter(|_| self.session.needs_address()));
+                let Ok(()) = self.session.connected(|| Ok::<_, Infallible>(self.end));
             }
         }
         self.to_client.extend(self.session.output(Leg::Client).split());
@@ -321,10 +330,10 @@ pub fn message(tag: u8, body: &[u8]) -> Vec<u8> {
 }
 
 /// A StartupMessage of protocol 3.0.
-pub fn startup(parameters: &[(&str, &str)]) -> Vec<u8> {
+pub fn startup(parameters: &[(impl AsRef<[u8]>, impl AsRef<[u8]>)]) -> Vec<u8> {
     let mut body = vec![0, 3, 0, 0];
     for (name, value) in parameters {
-        body.extend([name.as_bytes(), b"\0", value.as_bytes(), b"\0"].concat());
+        body.extend([name.as_ref(), b"\0", value.as_ref(), b"\0"].concat());
     }
     body.push(0);
     [&(body.len() as u32 + 4).to_be_bytes()[..], &body].concat()

@@ -3,6 +3,7 @@
 //! They know the daemon's settings, its log lines and the wire, and nothing of its insides.
 
 mod addresses;
+mod drizzle;
 mod encodings;
 mod failures;
 mod guard_at_login;
@@ -12,6 +13,7 @@ mod load;
 mod log_reader;
 mod login;
 mod logs;
+mod page;
 mod passwords;
 mod pipe;
 mod refusals;
@@ -23,6 +25,7 @@ mod settings;
 mod shared_role;
 mod signals;
 mod tls_client;
+mod tls_keys;
 mod tls_matrix;
 mod tls_upstream;
 mod wrong_answers;

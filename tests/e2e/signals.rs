@@ -60,8 +60,8 @@ fn a_login_under_way_when_draining_starts_is_told_so() {
 }
 
 #[test]
-fn a_second_sigterm_and_a_sigint_end_it_with_its_sessions() {
-    for signals in [&["TERM", "TERM"][..], &["INT"]] {
+fn a_second_sigterm_a_sigint_and_a_sigquit_end_it_with_its_sessions() {
+    for signals in [&["TERM", "TERM"][..], &["INT"], &["QUIT"]] {
         let mut daemon = Daemon::start();
         let mut raw = daemon.raw();
         raw.login("app_user.acme", TENANTS);
@@ -76,6 +76,28 @@ fn a_second_sigterm_and_a_sigint_end_it_with_its_sessions() {
         let mut rest = Vec::new();
         let _ = raw.read_to_end(&mut rest);
     }
+}
+
+#[test]
+fn a_sighup_changes_nothing_and_says_so() {
+    let daemon = Daemon::start();
+    let mut client = daemon.connect("app_user.acme");
+    daemon.signal("HUP");
+    assert!(daemon.wait_for_log("SIGHUP ignored").contains("[WARN]"));
+    assert_eq!(contacts(&mut client), ACME);
+    assert_eq!(contacts(&mut daemon.connect("app_user.acme")), ACME);
+}
+
+/// docs/operations.md says so; the daemon does not handle it.
+#[test]
+fn a_sigusr2_ends_the_process() {
+    let mut daemon = Daemon::start();
+    let mut raw = daemon.raw();
+    raw.login("app_user.acme", TENANTS);
+    daemon.signal("USR2");
+    assert_eq!(daemon.wait_for_exit().code(), None);
+    let mut rest = Vec::new();
+    let _ = raw.read_to_end(&mut rest);
 }
 
 #[test]

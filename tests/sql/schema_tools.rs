@@ -2,12 +2,12 @@
 //! and TypeORM's `synchronize`. What `docs/schema-tools.md` declares is what runs here.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use postgres::Client;
 use tempfile::TempDir;
-use testing::{cluster, count, set_up_database, shortened};
+use testing::{cluster, count, schema_tools, set_up_database};
 
 const DRIZZLE: &str = include_str!("schema_tools/drizzle.ts");
 const UNDECLARED: &str = include_str!("schema_tools/drizzle_undeclared.ts");
@@ -24,7 +24,7 @@ fn the_documented_declarations_are_the_tested_ones() {
 
 #[test]
 fn drizzle_push_is_refused_where_the_policies_are_not_declared() {
-    let Some(tools) = tools() else { return };
+    let Some(tools) = schema_tools() else { return };
     let (database, mut owner) = notes("tools_drizzle");
     let before = shape(&mut owner);
     let said = drizzle(&tools, &database, UNDECLARED);
@@ -41,7 +41,7 @@ fn drizzle_push_is_refused_where_the_policies_are_not_declared() {
 
 #[test]
 fn typeorm_synchronize_takes_default_and_index_unless_they_are_declared() {
-    let Some(tools) = tools() else { return };
+    let Some(tools) = schema_tools() else { return };
     let (database, mut owner) = notes("tools_typeorm");
     let before = shape(&mut owner);
     assert_eq!(synchronize(&tools, &database, "declared"), "");
@@ -126,23 +126,4 @@ fn said(output: &Output) -> String {
 
 fn url(database: &str) -> String {
     format!("postgres://postgres:unused@127.0.0.1:{}/{database}", cluster().port())
-}
-
-/// What `scripts/schema-tools` has installed: `SCHEMA_TOOLS`, or where it puts it.
-///
-/// # Panics
-/// Without it, where `CI` says that nothing may be left out.
-fn tools() -> Option<PathBuf> {
-    let named = std::env::var_os("SCHEMA_TOOLS").filter(|path| !path.is_empty());
-    let folder = named.map(PathBuf::from).or_else(|| {
-        let target = Path::new(env!("CARGO_BIN_EXE_multigres")).parent()?.parent()?;
-        Some(target.join("schema-tools"))
-    });
-    let found = folder.filter(|folder| folder.join("installed").is_file());
-    if found.is_none() {
-        let why = "no Drizzle and no TypeORM on this machine: scripts/schema-tools installs them";
-        assert!(std::env::var_os("CI").is_none(), "{why}");
-        shortened(why);
-    }
-    found
 }

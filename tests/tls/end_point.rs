@@ -2,6 +2,7 @@
 
 use multigres::tls::end_point;
 use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
 /// As much of a certificate as tells how it was signed.
@@ -42,6 +43,16 @@ fn the_hash_is_that_of_the_signature_and_never_a_broken_one() {
     let old = signed_by(ECDSA_SHA1);
     assert_eq!(end_point(&old), Some(sha256(&old)));
     assert_eq!(end_point(&signed_by(ED25519)), None);
+}
+
+#[test]
+fn a_signature_by_pss_names_its_hash_function_in_its_parameters() {
+    for pem in [include_str!("../keys/pss.pem"), include_str!("../keys/pss_sha256.pem")] {
+        let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+        assert_eq!(end_point(&certificate), Some(Sha256::digest(&certificate).to_vec()));
+    }
+    let pss = [RSA, &[10]].concat();
+    assert_eq!(end_point(&signed_by(&pss)), None, "SHA-1, by default, and not said");
 }
 
 #[test]

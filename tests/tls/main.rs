@@ -4,5 +4,6 @@
 mod client_leg;
 mod end_point;
 mod handshake;
+mod other_keys;
 mod settings;
 mod upstream_leg;

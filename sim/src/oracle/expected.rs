@@ -35,13 +35,14 @@ pub fn expected(plan: &Plan, session: &Session, confirmed: bool) -> Expected {
     }
     let answer = plan.daemon.lookup.as_ref().map(|lookup| lookup.answer);
     match answer {
-        Some(LookupAnswer::Unknown | LookupAnswer::Bad) => {
+        Some(LookupAnswer::Unknown) => return Expected::Refused(vec![UNREACHABLE]),
+        Some(LookupAnswer::Bad) if !plan.upstream_is_deaf() => {
             return Expected::Refused(vec![UNREACHABLE]);
         }
-        // Whichever deadline comes first: that of the attempt runs from when the client has said
-        // who it is, that of the login from when it was accepted.
+        // Whichever deadline comes first: that of the login runs from when the client was accepted,
+        // that of the attempt from when it has said who it is, or from the resolver's answer.
         Some(LookupAnswer::Never) => return Expected::Refused(vec![UNREACHABLE, "57014"]),
-        Some(LookupAnswer::Good | LookupAnswer::BadFirst) | None => {}
+        Some(LookupAnswer::Good | LookupAnswer::Bad | LookupAnswer::BadFirst) | None => {}
     }
     if plan.upstream_is_deaf() {
         return Expected::Refused(vec![UNREACHABLE, "57014"]);

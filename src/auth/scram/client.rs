@@ -7,7 +7,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::saslprep;
+use crate::auth::saslprep;
 
 /// What is said of channel binding, in the header that both sides hash.
 #[derive(Clone, Debug, PartialEq, Eq)]

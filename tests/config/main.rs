@@ -1,9 +1,11 @@
-//! The settings: what overrides what, which mistakes are told and where, and that the example file
-//! says the truth.
+//! The settings: what overrides what, which mistakes are reported and where, and that the documents
+//! say of each setting what its entry says.
+
+mod documents;
 
 use std::time::Duration;
 
-use multigres::config::{Config, SETTINGS, Sources};
+use multigres::config::{Config, Form, Sources, settings};
 use multigres::net::Address;
 use multigres::proxy::Upstream;
 use multigres::session::{Auth, ClientTls, UpstreamTls};
@@ -40,6 +42,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(session.policy.superuser_bypass, ["postgres"]);
     assert_eq!(session.policy.upstream_pooler, Pooler::None);
     assert_eq!(session.policy.seal, None);
+    assert_eq!(Config::load(&Sources::default()).unwrap(), Config::default());
 }
 
 #[test]
@@ -177,14 +180,53 @@ fn bad_values_are_refused() {
         }
     }
     let may_be_empty = |name: &str| {
-        let is_default = SETTINGS.iter().any(|it| it.name == name && it.default.is_empty());
+        let is_default = settings().any(|it| it.name == name && it.default.is_empty());
         is_default || name == "superuser_bypass"
     };
-    for setting in SETTINGS.iter().filter(|setting| !may_be_empty(setting.name)) {
+    for setting in settings().filter(|setting| !may_be_empty(setting.name)) {
         assert_eq!(mistakes(&file(&format!("{} =", setting.name))).len(), 1, "{}", setting.name);
     }
     let config = Config::load(&file("superuser_bypass =")).unwrap();
     assert!(config.proxy.session.policy.superuser_bypass.is_empty());
+}
+
+/// What the documentation says of a value's form is what is read.
+#[test]
+fn a_value_is_read_in_the_form_that_its_entry_names() {
+    let read = |name: &str, value: String| {
+        let flags = vec![(name.to_owned(), value)];
+        Config::load(&Sources { flags, ..Sources::default() })
+            .map_err(|mistakes| mistakes[0].to_string())
+    };
+    for setting in settings() {
+        let name = setting.name;
+        let (least, most) = match setting.form {
+            Form::Port(least) => (usize::from(least), 65535),
+            Form::Count(least, most) => (least, most),
+            Form::Word(words) => {
+                let told = read(name, "another".into()).unwrap_err();
+                let end = format!("\"another\" is not one of {}", words.join(", "));
+                assert!(told.ends_with(&end), "{told}");
+                assert!(setting.default.is_empty() || words.contains(&setting.default), "{name}");
+                continue;
+            }
+            Form::Time | Form::TimeAboveZero => {
+                assert_eq!(read(name, "0".into()).is_ok(), setting.form == Form::Time, "{name}");
+                for value in ["90", "500ms", "1s", "1min", "2h", "3 d"] {
+                    assert!(read(name, value.into()).is_ok(), "{name} = {value}");
+                }
+                continue;
+            }
+            Form::Text | Form::File | Form::Host | Form::Hosts | Form::Parameters | Form::Users => {
+                continue;
+            }
+        };
+        assert!(read(name, least.to_string()).is_ok(), "{name} = {least}");
+        assert!(read(name, most.to_string()).is_ok(), "{name} = {most}");
+        assert!(read(name, (most + 1).to_string()).is_err(), "{name} above {most}");
+        let below = least.checked_sub(1).map_or("-1".into(), |below| below.to_string());
+        assert!(read(name, below).is_err(), "{name} below {least}");
+    }
 }
 
 #[test]
@@ -223,36 +265,4 @@ fn addresses_are_read_in_every_form() {
     assert_eq!(upstream("/run/postgresql"), Upstream::Address(socket));
     let name = Upstream::Name { host: "db.internal".into(), port: 5433 };
     assert_eq!(upstream("db.internal"), name);
-}
-
-/// Every setting stands in the example, commented out with its default and with the name of its
-/// environment variable above it; without the comment signs it is a file that changes nothing.
-#[test]
-fn the_example_file_documents_every_setting() {
-    let example = include_str!("../multigres.conf.example");
-    let defaults = Config::load(&Sources::default()).unwrap();
-    assert_eq!(Config::load(&file(example)).unwrap(), defaults);
-    let mut settings = String::new();
-    for line in example.lines() {
-        let setting = line.strip_prefix('#').filter(|line| line.starts_with(char::is_lowercase));
-        settings.extend(setting.map(|line| format!("{line}\n")));
-    }
-    assert_eq!(Config::load(&file(&settings)).unwrap(), defaults);
-    for setting in &SETTINGS {
-        let line = format!("#{} = {}", setting.name, setting.default);
-        assert!(example.contains(&format!("{}\n", line.trim_end())), "{line}");
-        assert!(example.contains(&format!("# Environment: {}\n", setting.environment)));
-    }
-    assert_eq!(settings.lines().count(), SETTINGS.len());
-}
-
-#[test]
-fn the_readme_lists_every_setting() {
-    let readme = include_str!("../README.md");
-    for setting in &SETTINGS {
-        let default = Some(setting.default).filter(|text| !text.is_empty());
-        let default = default.map(|text| format!(" `{text}`")).unwrap_or_default();
-        let row = format!("| `{}` |{default} | `{}` |", setting.name, setting.environment);
-        assert!(readme.contains(&row), "{row}");
-    }
 }
