@@ -7,8 +7,11 @@
 pub mod probe;
 
 pub mod auth;
+pub mod backend;
+pub mod client;
 pub mod config;
 pub mod logging;
+pub mod login;
 pub mod net;
 pub mod protocol;
 pub mod proxy;

@@ -131,7 +131,7 @@ points! {
         /// A client leaves amid its authentication.
         LeftAuthenticating,
         /// A client leaves while its context is bound.
-        LeftInjecting,
+        LeftBinding,
         /// Upstream leaves amid a login.
         UpstreamLeft,
         /// Upstream refuses the login.

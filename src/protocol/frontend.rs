@@ -26,13 +26,13 @@ pub fn put_parse(out: &mut BytesMut, sql: &str, parameters: usize) {
 }
 
 /// Bind of the unnamed statement to the unnamed portal: parameters and results in text format.
-pub fn put_bind(out: &mut BytesMut, values: &[&[u8]]) {
+pub fn put_bind(out: &mut BytesMut, values: &[impl AsRef<[u8]>]) {
     put_message(out, b'B', |body| {
         put_cstr(body, b"");
         put_cstr(body, b"");
         body.put_i16(0);
         body.put_i16(count(values.len()));
-        for value in values {
+        for value in values.iter().map(AsRef::as_ref) {
             body.put_i32(i32::try_from(value.len()).expect("values come from a login packet"));
             body.put_slice(value);
         }

@@ -52,10 +52,18 @@ impl StartupMessage {
 
     /// Bytes that [`StartupMessage::encode`] writes.
     pub fn encoded_len(&self) -> usize {
-        let parameters: usize =
-            self.parameters.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+        let parameters: usize = self
+            .parameters
+            .iter()
+            .map(|(name, value)| parameter_bytes(name.len() + value.len()))
+            .sum();
         LENGTH_BYTES + VERSION_BYTES + parameters + 1
     }
+}
+
+/// Bytes of a parameter in a StartupMessage, whose name and value have so many.
+pub fn parameter_bytes(text: usize) -> usize {
+    text + 2
 }
 
 /// A first packet that is none.

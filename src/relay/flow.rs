@@ -5,16 +5,17 @@ use std::io::ErrorKind;
 
 use bytes::{Buf, BytesMut};
 
-use super::Ending;
 use super::buffer::{Buffer, BufferPool};
 use super::leg_stream::{Last, Read};
 use super::transport::Transport;
+use crate::login::Leg;
 use crate::net::Stream;
-use crate::session::Leg;
 
 /// One direction of the pipe.
 pub(super) struct Flow {
     from: Leg,
+    /// What the login has left. It goes first.
+    rest: BytesMut,
     /// What has been read and not yet written. Nothing is read before it has gone.
     pending: Option<Buffer>,
     bytes: u64,
@@ -33,6 +34,15 @@ enum Progress {
     Closed,
 }
 
+/// Who ended the pipe, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// End of stream from this leg.
+    Closed(Leg),
+    /// An error on this leg.
+    Failed(Leg, ErrorKind),
+}
+
 /// What a call of [`Flow::pump`] came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Moved {
@@ -44,7 +54,20 @@ pub(super) enum Moved {
 
 impl Flow {
     pub(super) fn new(from: Leg) -> Self {
-        Flow { from, pending: None, bytes: 0, rest_bytes: 0, progress: Progress::Open }
+        Flow {
+            from,
+            rest: BytesMut::new(),
+            pending: None,
+            bytes: 0,
+            rest_bytes: 0,
+            progress: Progress::Open,
+        }
+    }
+
+    /// Takes what the login has left.
+    pub(super) fn open(&mut self, rest: BytesMut) {
+        // An empty buffer's memory is of no use here.
+        self.rest = if rest.is_empty() { BytesMut::new() } else { rest };
     }
 
     /// Bytes written to the sink, without the login's rest.
@@ -70,12 +93,10 @@ impl Flow {
         }
     }
 
-    /// Moves up to about `budget` bytes. What the login has left in `rest` goes first. `ending` is
-    /// set by whatever ends a leg first.
+    /// Moves up to about `budget` bytes. `ending` is set by whatever ends a leg first.
     pub(super) fn pump<S: Stream>(
         &mut self,
         (from, to): (&mut Transport<S>, &mut Transport<S>),
-        rest: &mut BytesMut,
         pool: &mut BufferPool,
         budget: usize,
         ending: &mut Option<Ending>,
@@ -85,11 +106,11 @@ impl Flow {
         {
             self.sink_failed(kind, pool, ending);
         }
-        if !rest.is_empty() {
-            match write_rest(to, rest) {
+        if !self.rest.is_empty() {
+            match write_rest(to, &mut self.rest) {
                 Ok(written) => {
                     self.rest_bytes += written as u64;
-                    if !rest.is_empty() {
+                    if !self.rest.is_empty() {
                         sometimes!(RestBlocked);
                         return Moved::Waiting;
                     }

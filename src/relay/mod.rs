@@ -9,6 +9,7 @@
 mod buffer;
 mod flow;
 mod leg_stream;
+mod pipe;
 mod tls_stream;
 mod transport;
 
@@ -22,8 +23,11 @@ use crate::session::{Action, Leg, Secured, Session, Stage};
 use crate::tls::{ALPN, Tls, end_point};
 
 pub use buffer::BufferPool;
-use flow::{Flow, Moved};
+pub use flow::Ending;
+
+use flow::Moved;
 use leg_stream::{Last, Read};
+use pipe::Pipe;
 use transport::Transport;
 
 /// Both legs of one connection with its session.
@@ -32,11 +36,7 @@ pub struct Relay<S> {
     session: Session,
     client: Transport<S>,
     upstream: Option<Transport<S>>,
-    /// Client to upstream.
-    up: Flow,
-    /// Upstream to client.
-    down: Flow,
-    ending: Option<Ending>,
+    pipe: Pipe,
 }
 
 /// What a call of [`Relay::pump`] came to.
@@ -65,15 +65,6 @@ pub enum Phase {
     Lingering,
 }
 
-/// Who ended the pipe, and how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// End of stream from this leg.
-    Closed(Leg),
-    /// An error on this leg.
-    Failed(Leg, ErrorKind),
-}
-
 impl<S: Stream> Relay<S> {
     /// A connection whose client leg has just been accepted.
     pub fn new(session: Session, client: S, tls: Rc<Tls>) -> Self {
@@ -82,9 +73,7 @@ impl<S: Stream> Relay<S> {
             session,
             client: Transport::new(client, true),
             upstream: None,
-            up: Flow::new(Leg::Client),
-            down: Flow::new(Leg::Upstream),
-            ending: None,
+            pipe: Pipe::new(),
         }
     }
 
@@ -100,18 +89,18 @@ impl<S: Stream> Relay<S> {
 
     /// Who ended the pipe first, if it has begun to end.
     pub fn ending(&self) -> Option<Ending> {
-        self.ending
+        self.pipe.ending()
     }
 
     /// Bytes moved in the pipe: from the client, from upstream. Early bytes and what upstream said
     /// at the start of the session are not counted.
     pub fn piped_bytes(&self) -> (u64, u64) {
-        (self.up.bytes(), self.down.bytes())
+        self.pipe.bytes()
     }
 
     /// Grows with whatever the client takes.
     pub fn taken_bytes(&self) -> u64 {
-        self.down.taken_bytes() + self.client.ciphertext_bytes()
+        self.pipe.taken_bytes() + self.client.ciphertext_bytes()
     }
 
     /// The TLS version of a leg, for the log; `None` without TLS.
@@ -135,7 +124,7 @@ impl<S: Stream> Relay<S> {
     pub fn phase(&self) -> Phase {
         match self.session.stage() {
             Stage::Login | Stage::Cancelling => Phase::Login,
-            Stage::Piping if self.down.is_closed() => Phase::Lingering,
+            Stage::Piping if self.pipe.is_client_told() => Phase::Lingering,
             // It has said all, though not all may have been read yet.
             Stage::Piping if self.upstream.as_ref().is_some_and(Transport::hung_up) => {
                 Phase::Flushing
@@ -191,9 +180,7 @@ impl<S: Stream> Relay<S> {
     /// Says the last that can be said at once, and gives back what the pool has lent. The
     /// connection is of no more use.
     pub fn leave(&mut self, pool: &mut BufferPool) {
-        let (to_upstream, to_client) = (self.up.last(), self.down.last());
-        self.up.release(pool);
-        self.down.release(pool);
+        let (to_client, to_upstream) = self.pipe.leave(pool);
         self.client.leave(to_client, pool);
         self.drop_upstream(to_upstream, pool);
     }
@@ -219,7 +206,9 @@ impl<S: Stream> Relay<S> {
                 Some(Action::DropUpstream) if mutant!(RefusalCloses) => return Pumped::Closed,
                 Some(Action::DropUpstream) => self.drop_upstream(Last::Word, pool),
                 Some(Action::Pipe) => {
-                    self.session.shrink();
+                    let to_client = std::mem::take(self.session.output(Leg::Client));
+                    let to_upstream = std::mem::take(self.session.output(Leg::Upstream));
+                    self.pipe.open(to_client, to_upstream);
                     return self.pump_pipe(pool, left);
                 }
                 Some(Action::Close) => return Pumped::Closed,
@@ -352,27 +341,10 @@ impl<S: Stream> Relay<S> {
 
     fn pump_pipe(&mut self, pool: &mut BufferPool, budget: usize) -> Pumped {
         let upstream = self.upstream.as_mut().expect("the pipe has two ends");
-        let client = &mut self.client;
-        let ending = &mut self.ending;
-        let rest = self.session.output(Leg::Upstream);
-        let up = self.up.pump((&mut *client, &mut *upstream), rest, pool, budget, ending);
-        if let Some(Ending::Failed(Leg::Client, _)) = ending {
-            sometimes!(Abandoned);
-            self.down.abandon(pool);
-        }
-        let rest = self.session.output(Leg::Client);
-        let down = self.down.pump((upstream, client), rest, pool, budget, ending);
-        let upstream_failed = matches!(ending, Some(Ending::Failed(Leg::Upstream, _)));
-        if mutant!(ErrorEndsBoth) && upstream_failed || mutant!(EndEndsBoth) && self.up.is_closed()
-        {
-            return Pumped::Closed;
-        }
-        if self.up.is_closed() && self.down.is_closed() {
-            Pumped::Closed
-        } else if up == Moved::Unfinished || down == Moved::Unfinished {
-            Pumped::Unfinished
-        } else {
-            Pumped::Waiting
+        match self.pipe.pump(&mut self.client, upstream, pool, budget) {
+            None => Pumped::Closed,
+            Some(Moved::Unfinished) => Pumped::Unfinished,
+            Some(Moved::Waiting) => Pumped::Waiting,
         }
     }
 }

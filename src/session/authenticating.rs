@@ -6,11 +6,8 @@ use std::rc::Rc;
 
 use postgres_protocol::authentication::sasl::SCRAM_SHA_256_PLUS;
 
-use super::io::{ClientIo, UpstreamIo};
-use super::legs::{ChannelBinding, Legs};
 use super::password::{Exchange, Request};
-use super::step::Step;
-use super::{Auth, Settings};
+use crate::login::{Auth, ChannelBinding, ClientIo, Legs, Settings, Step, UpstreamIo};
 use crate::protocol::backend::{self, Authentication, tag};
 use crate::protocol::{Message, frontend, take_message};
 use crate::refusal::{Fault, Refusal, sqlstate};

@@ -19,7 +19,7 @@
 //!                   │   │   └──────┘                                      │
 //!       bypass:     │   │ AuthenticationOk (held from here on)            │
 //!  AuthenticationOk │   ▼                                                 │
-//!                   │  Injecting                                          │
+//!                   │  Binding                                            │
 //!                   │   │ the answer to the batch is exactly right        │
 //!                   ▼   ▼ (what was held is let through)                  ▼
 //!                  Piping                                               Ended
@@ -32,19 +32,7 @@
 //! authentication requests reaches upstream before it.
 
 mod authenticating;
-mod await_startup;
-mod cancelling;
-mod connecting;
-mod guard;
-mod injecting;
-mod io;
-mod legs;
-mod negotiation;
 mod password;
-mod role;
-mod seal;
-mod settings;
-mod step;
 mod transition;
 
 use std::mem;
@@ -53,18 +41,17 @@ use std::rc::Rc;
 
 use bytes::BytesMut;
 
+use crate::backend::{Findings, SETTINGS_HINT, tls_refusal};
+use crate::client::AwaitStartup;
+use crate::login::{ClientIo, INPUT_BYTES_MAX, UpstreamIo};
 use crate::protocol::{Message, backend, frontend};
 use crate::refusal::{Fault, Refusal, sqlstate};
 use crate::tenant::Login;
 
-use await_startup::AwaitStartup;
-use injecting::Findings;
-use io::{ClientIo, INPUT_BYTES_MAX, UpstreamIo};
 use transition::{LoginState, State};
 
-pub use guard::{Guard, is_alarm};
-pub use legs::Leg;
-pub use settings::{Auth, ClientPlace, ClientTls, Secured, Settings, UpstreamTls};
+pub use crate::backend::{Guard, is_alarm};
+pub use crate::login::{Auth, ClientPlace, ClientTls, Leg, Secured, Settings, UpstreamTls};
 
 /// What the driver is to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +64,7 @@ pub enum Action {
     StartTls(Leg),
     /// Write what the upstream output holds if that can be done at once, then close the leg.
     DropUpstream,
-    /// Write both outputs, then move bytes without asking the session again.
+    /// Take both outputs, write them, then move bytes without asking the session again.
     Pipe,
     /// Close both legs at once.
     Close,
@@ -249,7 +236,7 @@ impl Session {
             // A cancel is passed on whether the client can be heard or not.
             (Leg::Client, Stage::Cancelling | Stage::Piping | Stage::Ended) => {}
             (Leg::Upstream, _) => {
-                let mut refusal = negotiation::failed(reason);
+                let mut refusal = tls_refusal(reason);
                 if self.negotiation().is_none() {
                     refusal.sqlstate = sqlstate::CONNECTION_FAILURE;
                     refusal.message = "the TLS connection to the upstream server is broken".into();
@@ -318,7 +305,7 @@ impl Session {
         let refusal = Refusal::new(fault, sqlstate::QUERY_CANCELED, message);
         let refusal = refusal.private("login_timeout");
         let is_binding = self.is_binding();
-        self.refuse(if is_binding { refusal.hint(role::SETTINGS_HINT) } else { refusal });
+        self.refuse(if is_binding { refusal.hint(SETTINGS_HINT) } else { refusal });
     }
 
     /// Ends the login with an ErrorResponse. Without effect on a session that is past its login,
@@ -347,15 +334,6 @@ impl Session {
     /// What is to be done before anything else is fed.
     pub fn next_action(&mut self) -> Option<Action> {
         self.action.take()
-    }
-
-    /// Gives the memory of emptied outputs back, which the pipe has no use for.
-    pub fn shrink(&mut self) {
-        for output in [&mut self.client.output, &mut self.upstream.output] {
-            if output.is_empty() {
-                *output = BytesMut::new();
-            }
-        }
     }
 
     /// Where the session stands.
@@ -412,7 +390,7 @@ impl Session {
     /// unless that would be read as the rest of half a message; before, as an answer to a question.
     fn start_refusing(&mut self, outcome: Outcome) {
         if mutant!(RefusalLeaks)
-            && let State::Login(LoginState::Injecting(state)) = &mut self.state
+            && let State::Login(LoginState::Binding(state)) = &mut self.state
         {
             self.client.output.unsplit(mem::take(&mut state.held));
         }

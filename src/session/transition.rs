@@ -4,15 +4,12 @@
 use std::mem;
 
 use super::authenticating::{Authenticated, Authenticating};
-use super::await_startup::{AwaitStartup, Wanted};
-use super::cancelling::Cancelling;
-use super::connecting::{Connected, Connecting};
-use super::injecting::{Bound, Findings, Injecting};
-use super::io::{ClientIo, UpstreamIo};
-use super::legs::{ClientChannel, Legs};
-use super::negotiation::Negotiation;
-use super::step::Step;
 use super::{Action, Outcome, Session};
+use crate::backend::{
+    Batch, Binding, Bound, Cancelling, Connected, Connecting, Findings, Negotiation,
+};
+use crate::client::{AwaitStartup, Wanted};
+use crate::login::{ClientChannel, ClientIo, Legs, Step, UpstreamIo};
 use crate::refusal::{Fault, Refusal};
 use crate::tenant::{Context, Identity};
 
@@ -29,7 +26,7 @@ pub(super) enum LoginState {
     AwaitStartup(AwaitStartup),
     Connecting(Box<Connecting>, ClientChannel),
     Authenticating(Box<Authenticating>, Context),
-    Injecting(Box<Injecting>),
+    Binding(Box<Binding>),
 }
 
 impl Session {
@@ -95,20 +92,19 @@ impl Session {
                         *action = Some(Action::Pipe);
                         open_pipe(client, upstream, Findings::default())
                     }
-                    Identity::Tenant(_) => {
+                    Identity::Tenant(tenant) => {
                         forward_early_bytes(client, upstream);
-                        let context = mem::replace(context, Context::none());
-                        let state = Injecting::new(login, context, &ok, *is_verdict_kept);
-                        State::Login(LoginState::Injecting(Box::new(state)))
+                        let batch = Batch::new(tenant, context, &settings.policy, *is_verdict_kept);
+                        State::Login(LoginState::Binding(Box::new(Binding::new(batch, &ok))))
                     }
                 })
             }
-            State::Login(LoginState::Injecting(state)) => {
+            State::Login(LoginState::Binding(state)) => {
                 if client.is_gone() {
-                    sometimes!(LeftInjecting);
+                    sometimes!(LeftBinding);
                     return Ok(Step::ClientLeft);
                 }
-                let step = state.step(upstream, &settings.policy)?;
+                let step = state.step(upstream)?;
                 leak_held(state, client);
                 step.map(|Bound { held, findings }| {
                     client.output.unsplit(held);
@@ -131,7 +127,7 @@ impl Session {
     }
 
     pub(super) fn is_binding(&self) -> bool {
-        matches!(&self.state, State::Login(LoginState::Injecting(_)))
+        matches!(&self.state, State::Login(LoginState::Binding(_)))
     }
 }
 
@@ -143,7 +139,7 @@ impl LoginState {
             LoginState::Authenticating(state, _) if state.waits_for_client() => Fault::Client,
             LoginState::Connecting(..)
             | LoginState::Authenticating(..)
-            | LoginState::Injecting(_) => Fault::Upstream,
+            | LoginState::Binding(_) => Fault::Upstream,
         }
     }
 }
@@ -167,7 +163,7 @@ fn forward_early_bytes(client: &mut ClientIo, upstream: &mut UpstreamIo) {
     }
 }
 
-fn leak_held(state: &mut Injecting, client: &mut ClientIo) {
+fn leak_held(state: &mut Binding, client: &mut ClientIo) {
     if mutant!(HeldLeaks) {
         client.output.unsplit(mem::take(&mut state.held));
     }

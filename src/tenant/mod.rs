@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::probe::{Mutant, previous};
 use crate::protocol::StartupMessage;
-use crate::protocol::startup::STARTUP_BYTES_MAX;
+use crate::protocol::startup::{STARTUP_BYTES_MAX, parameter_bytes};
 use crate::refusal::{Fault, Refusal, sqlstate};
 
 pub use seal::{
@@ -221,10 +221,7 @@ impl Policy {
                 *value = login.database.clone();
             }
         }
-        let mut whole = startup.clone();
-        let blank = self.context_of(tenant, |_| Bytes::from_static(&[b'0'; SEAL_DIGITS]));
-        self.bind(&mut whole, login, &blank);
-        if whole.encoded_len() > STARTUP_BYTES_MAX {
+        if startup.encoded_len() + self.bound_bytes(tenant) > STARTUP_BYTES_MAX {
             return Err(Refusal::new(
                 Fault::Client,
                 sqlstate::PROTOCOL_VIOLATION,
@@ -261,27 +258,16 @@ impl Policy {
             Some(Seal { bind: SealBind::None, .. }) | None => None,
         };
         let (database, role) = (&login.database, &tenant.role);
-        Ok(self.context_of(tenant, |(seal, variable, value)| {
-            let claim = Claim { variable, value, database, role, end };
-            previous(Mutant::SealOfPrevious, seal.key.seal(&claim))
-        }))
-    }
-
-    /// The variables with their values, each followed by its seal if there are seals.
-    fn context_of(
-        &self,
-        tenant: &Tenant,
-        seal_of: impl Fn((&Seal, &str, &Bytes)) -> Bytes,
-    ) -> Context {
         let mut parameters = Vec::new();
         for (variable, value) in self.context_variables.iter().zip(&tenant.values) {
             parameters.push((Bytes::from(variable.clone()), value.clone()));
             if let Some(seal) = &self.seal {
-                let name = Bytes::from(seal_name(variable));
-                parameters.push((name, seal_of((seal, variable, value))));
+                let claim = Claim { variable, value, database, role, end };
+                let sealed = previous(Mutant::SealOfPrevious, seal.key.seal(&claim));
+                parameters.push((Bytes::from(seal_name(variable)), sealed));
             }
         }
-        Context(parameters)
+        Ok(Context(parameters))
     }
 
     /// Adds the context and the role to a StartupMessage for upstream.
@@ -292,12 +278,30 @@ impl Policy {
     pub fn bind(&self, startup: &mut StartupMessage, login: &Login, context: &Context) {
         let Identity::Tenant(tenant) = &login.identity else { return };
         if self.upstream_pooler == Pooler::None {
+            let whole = startup.encoded_len() + self.bound_bytes(tenant);
             startup.parameters.extend_from_slice(context.parameters());
             startup.parameters.push((Bytes::from_static(b"role"), tenant.role.clone()));
             if mutant!(ContextFirst) {
                 startup.parameters.rotate_right(1 + context.parameters().len());
             }
+            assert_eq!(startup.encoded_len(), whole, "the length was judged by another context");
         }
+    }
+
+    /// What [`Policy::bind`] adds to a StartupMessage, before the seals are known: all have one
+    /// length.
+    fn bound_bytes(&self, tenant: &Tenant) -> usize {
+        if self.upstream_pooler == Pooler::Session {
+            return 0;
+        }
+        let values = self.context_variables.iter().zip(&tenant.values);
+        let context: usize = values
+            .map(|(variable, value)| {
+                let seal = self.seal.as_ref().map(|_| seal_name(variable).len() + SEAL_DIGITS);
+                parameter_bytes(variable.len() + value.len()) + seal.map_or(0, parameter_bytes)
+            })
+            .sum();
+        context + parameter_bytes("role".len() + tenant.role.len())
     }
 
     fn bypasses(&self, user: &[u8]) -> bool {

@@ -1,7 +1,7 @@
 //! Every way in which both legs may be encrypted, with every way in which PostgreSQL may ask for
 //! a password and all that libpq's channel_binding and require_auth demand of it; by psql, by
-//! psycopg and by the `postgres` crate, as far as each can. `docs/security.md` says what each comes
-//! to.
+//! psycopg and by the `postgres` crate, as far as each can. `docs/encryption.md` says what each
+//! comes to.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -96,7 +96,7 @@ impl Method {
 }
 
 impl Cell {
-    /// What `docs/security.md` promises for `auth = auto`.
+    /// What `docs/encryption.md` promises for `auth = auto`.
     fn asked(&self) -> Asked {
         let both = self.client != Client::Plain && self.upstream != Upstream::Plain;
         match self.method {

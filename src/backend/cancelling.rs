@@ -3,26 +3,24 @@
 
 use bytes::Bytes;
 
-use super::Settings;
-use super::io::UpstreamIo;
 use super::negotiation::Negotiation;
-use super::step::Step;
+use crate::login::{Settings, Step, UpstreamIo};
 use crate::refusal::Refusal;
 
 /// Passes a CancelRequest on. Upstream answers by closing the connection.
-pub(super) struct Cancelling {
+pub(crate) struct Cancelling {
     /// The packet, until it is sent.
     packet: Option<Bytes>,
-    pub(super) negotiation: Negotiation,
+    pub(crate) negotiation: Negotiation,
 }
 
 impl Cancelling {
-    pub(super) fn new(packet: Bytes) -> Self {
+    pub(crate) fn new(packet: Bytes) -> Self {
         Cancelling { packet: Some(packet), negotiation: Negotiation::Connecting }
     }
 
     /// Never done: upstream's end is the end.
-    pub(super) fn step<T>(
+    pub(crate) fn step<T>(
         &mut self,
         io: &mut UpstreamIo,
         settings: &Settings,
@@ -38,7 +36,7 @@ impl Cancelling {
     }
 
     /// Whether upstream has been given the packet.
-    pub(super) fn is_sent(&self) -> bool {
+    pub(crate) fn is_sent(&self) -> bool {
         self.packet.is_none()
     }
 }

@@ -3,13 +3,13 @@
 
 use std::convert::Infallible;
 
-use super::Leg;
+use super::legs::Leg;
 use crate::protocol::Message;
 use crate::refusal::Refusal;
 
 /// What a state makes of what has come so far. A refusal that the client is told is the error
 /// beside it.
-pub(super) enum Step<T> {
+pub(crate) enum Step<T> {
     /// It needs more bytes.
     Wait,
     /// It came on; there may be more to do at once.
@@ -28,13 +28,13 @@ pub(super) enum Step<T> {
 
 impl<T> Step<T> {
     /// Makes something else of what is handed over.
-    pub(super) fn map<U>(self, next: impl FnOnce(T) -> U) -> Step<U> {
+    pub(crate) fn map<U>(self, next: impl FnOnce(T) -> U) -> Step<U> {
         let Ok(step) = self.and_then(|value| Ok::<_, Infallible>(Step::Done(next(value))));
         step
     }
 
     /// Goes on with what is handed over.
-    pub(super) fn and_then<U, E>(
+    pub(crate) fn and_then<U, E>(
         self,
         next: impl FnOnce(T) -> Result<Step<U>, E>,
     ) -> Result<Step<U>, E> {

@@ -1,24 +1,37 @@
 //! What is asked of a database about the seals of the context, and what is said of its answer.
 //! Knows nothing of the messages in which it is asked.
 
-use crate::refusal::{Fault, Refusal, sqlstate};
-use crate::tenant::SEAL_BIND_HINT;
+use super::not_bound;
+use crate::refusal::Refusal;
+use crate::tenant::{SEAL_BIND_HINT, SealDemand};
 
-pub(super) fn not_bound(private: impl Into<String>) -> Refusal {
-    sometimes!(NotBound);
-    Refusal::new(
-        Fault::Upstream,
-        sqlstate::REJECTED_CONNECTION,
-        "the tenant context could not be bound to the session",
-    )
-    .private(private)
+/// With a key: whether the database asks for seals. The role must not reach the keys.
+pub(super) fn judge(
+    asks: Option<&[u8]>,
+    reached: Option<&[u8]>,
+    demand: SealDemand,
+) -> Result<bool, Refusal> {
+    sometimes!(SealFits);
+    let reached = reached.filter(|_| !mutant!(ReachedUnread));
+    if let Some(how) = reached {
+        sometimes!(KeysReached);
+        return Err(reaches_keys(how));
+    }
+    match (asks, demand) {
+        (Some(b"t"), _) => Ok(true),
+        (Some(b"f"), SealDemand::Prefer) => Ok(false),
+        (Some(b"f"), SealDemand::Require) => Err(is_not_sealed()),
+        (None, _) => Err(is_foreign()),
+        (Some(_), _) => Err(not_bound("neither sealed nor not")),
+    }
 }
 
-pub(super) fn check_unsealed(columns: &[Option<&[u8]>]) -> Result<(), Refusal> {
-    match columns {
-        [Some(b"0")] => Ok(()),
-        [_] if mutant!(SealedUnnoticed) => Ok(()),
-        [_] => {
+/// Without a key: the database must not ask for seals.
+pub(super) fn judge_unsealed(tables_of_keys: Option<&[u8]>) -> Result<(), Refusal> {
+    match tables_of_keys {
+        Some(b"0") => Ok(()),
+        _ if mutant!(SealedUnnoticed) => Ok(()),
+        Some(_) | None => {
             sometimes!(SealKeyMissing);
             Err(not_bound("a table of seal keys exists")
                 .detail("The database is sealed, and Multigres has no key.")
@@ -27,11 +40,12 @@ pub(super) fn check_unsealed(columns: &[Option<&[u8]>]) -> Result<(), Refusal> {
                      multigres_unseal() in the database.",
                 ))
         }
-        _ => Err(not_bound("not the columns that were asked for")),
     }
 }
 
-pub(super) fn seal_misfits() -> Refusal {
+/// PostgreSQL does not see the context through the seals.
+pub(super) fn misfits() -> Refusal {
+    sometimes!(SealMisfits);
     not_bound("multigres_context() answers with other values")
         .detail("The database does not accept the seal of the context.")
         .hint(format!(
@@ -40,7 +54,7 @@ pub(super) fn seal_misfits() -> Refusal {
         ))
 }
 
-pub(super) fn reaches_keys(how: &[u8]) -> Refusal {
+fn reaches_keys(how: &[u8]) -> Refusal {
     not_bound(format!("the seal keys are not safe: {}", how.escape_ascii()))
         .detail("Others than their owner may read or change the keys of the seal in the database.")
         .hint(
@@ -49,7 +63,7 @@ pub(super) fn reaches_keys(how: &[u8]) -> Refusal {
         )
 }
 
-pub(super) fn is_not_sealed() -> Refusal {
+fn is_not_sealed() -> Refusal {
     not_bound("multigres_context() answers for a variable that has no seal")
         .detail("The database is not sealed, and \"seal = require\".")
         .hint(
@@ -58,7 +72,7 @@ pub(super) fn is_not_sealed() -> Refusal {
         )
 }
 
-pub(super) fn is_foreign() -> Refusal {
+fn is_foreign() -> Refusal {
     not_bound("multigres_context() asks for seals and belongs to no administrator")
         .detail(
             "public.multigres_context(text) belongs to a role that is no superuser, does not own \

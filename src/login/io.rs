@@ -9,29 +9,29 @@ use crate::refusal::{Fault, Refusal};
 
 /// The client's leg.
 #[derive(Default)]
-pub(super) struct ClientIo {
+pub(crate) struct ClientIo {
     /// Received, and not taken yet.
-    pub(super) input: BytesMut,
+    pub(crate) input: BytesMut,
     /// To be written.
-    pub(super) output: BytesMut,
+    pub(crate) output: BytesMut,
     /// Nothing more will be received.
-    pub(super) has_ended: bool,
+    pub(crate) has_ended: bool,
 }
 
 /// The upstream leg.
 #[derive(Default)]
-pub(super) struct UpstreamIo {
+pub(crate) struct UpstreamIo {
     /// Received, and not taken yet.
-    pub(super) input: BytesMut,
+    pub(crate) input: BytesMut,
     /// To be written.
-    pub(super) output: BytesMut,
+    pub(crate) output: BytesMut,
     /// Bytes still to come of a message that is thrown away.
     skipped: usize,
 }
 
 impl ClientIo {
     /// The client has ended and left nothing to say: there is nobody to go on for.
-    pub(super) fn is_gone(&self) -> bool {
+    pub(crate) fn is_gone(&self) -> bool {
         let is_gone = self.has_ended && self.input.is_empty();
         is_gone && !mutant!(GoneClientKept)
     }
@@ -39,14 +39,14 @@ impl ClientIo {
 
 impl UpstreamIo {
     /// The next whole message.
-    pub(super) fn take_message(&mut self) -> Result<Option<Message>, Refusal> {
+    pub(crate) fn take_message(&mut self) -> Result<Option<Message>, Refusal> {
         take_message(&mut self.input, UPSTREAM_BODY_BYTES_MAX)
             .map_err(Refusal::wire(Fault::Upstream))
     }
 
     /// The next whole message. One of this type that is longer than any message may be is thrown
     /// away, however much of it has come.
-    pub(super) fn take_message_but(&mut self, skipped: u8) -> Result<Option<Message>, Refusal> {
+    pub(crate) fn take_message_but(&mut self, skipped: u8) -> Result<Option<Message>, Refusal> {
         loop {
             let here = self.skipped.min(self.input.len());
             self.input.advance(here);
@@ -65,6 +65,6 @@ impl UpstreamIo {
 const UPSTREAM_BODY_BYTES_MAX: usize = 65_535;
 
 /// One whole message of the longest kind fits, and so much a client can say early.
-pub(super) const INPUT_BYTES_MAX: usize = MESSAGE_HEADER_BYTES + UPSTREAM_BODY_BYTES_MAX;
+pub(crate) const INPUT_BYTES_MAX: usize = MESSAGE_HEADER_BYTES + UPSTREAM_BODY_BYTES_MAX;
 
 const _: () = assert!(UPSTREAM_BODY_BYTES_MAX >= frontend::AUTHENTICATION_REPLY_BYTES_MAX);

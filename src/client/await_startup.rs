@@ -6,17 +6,14 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::io::ClientIo;
-use super::legs::ClientChannel;
-use super::step::Step;
-use super::{ClientPlace, ClientTls, Leg, Secured, Settings};
+use crate::login::{ClientChannel, ClientIo, ClientPlace, ClientTls, Leg, Secured, Settings, Step};
 use crate::probe::{Mutant, previous};
 use crate::protocol::{FirstPacket, StartupError, StartupMessage, take_first_packet};
 use crate::refusal::{Fault, Refusal, sqlstate};
 use crate::tenant::Login;
 
 /// Waits for a StartupMessage or a CancelRequest.
-pub(super) struct AwaitStartup {
+pub(crate) struct AwaitStartup {
     place: ClientPlace,
     tls: Tls,
     gss_asked: bool,
@@ -38,7 +35,7 @@ enum Tls {
 }
 
 /// What a client has come for.
-pub(super) enum Wanted {
+pub(crate) enum Wanted {
     /// That this CancelRequest is passed on.
     Cancel(Bytes),
     /// A session.
@@ -52,11 +49,11 @@ pub(super) enum Wanted {
 }
 
 impl AwaitStartup {
-    pub(super) fn new(place: ClientPlace) -> Self {
+    pub(crate) fn new(place: ClientPlace) -> Self {
         AwaitStartup { place, tls: Tls::Untouched, gss_asked: false }
     }
 
-    pub(super) fn step(
+    pub(crate) fn step(
         &mut self,
         io: &mut ClientIo,
         settings: &Settings,
@@ -104,7 +101,7 @@ impl AwaitStartup {
 
     /// The handshake is done. From the first byte on, TLS must have agreed on the protocol by ALPN,
     /// or a server of another protocol's certificate could be lent to this one.
-    pub(super) fn secured(&mut self, secured: Secured) -> Result<(), Refusal> {
+    pub(crate) fn secured(&mut self, secured: Secured) -> Result<(), Refusal> {
         let Tls::Handshake { direct } = self.tls else { return Ok(()) };
         self.tls = Tls::Secured;
         if direct && !secured.alpn {

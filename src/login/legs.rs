@@ -1,7 +1,7 @@
 //! What is known of the two legs of a login: who can listen in, and what channel binding sees.
 //! Knows nothing of messages or states.
 
-use super::Secured;
+use super::settings::Secured;
 
 /// One of the two network connections of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,22 +14,22 @@ pub enum Leg {
 
 /// What is known of the client leg.
 #[derive(Clone, Copy)]
-pub(super) struct ClientChannel {
+pub(crate) struct ClientChannel {
     /// Nobody can listen in on it, with TLS or without.
-    pub(super) is_local: bool,
-    pub(super) has_tls: bool,
+    pub(crate) is_local: bool,
+    pub(crate) has_tls: bool,
 }
 
 /// What is known of both legs.
-pub(super) struct Legs {
-    pub(super) client: ClientChannel,
+pub(crate) struct Legs {
+    pub(crate) client: ClientChannel,
     /// Of the upstream leg's TLS, if it has TLS.
-    pub(super) upstream: Option<Secured>,
+    pub(crate) upstream: Option<Secured>,
 }
 
 /// What becomes of SCRAM's channel binding (`tls-server-end-point`, RFC 5929) on the way through.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum ChannelBinding {
+pub(crate) enum ChannelBinding {
     /// Upstream does not offer it, or both ends see the same certificate.
     Holds,
     /// The client has no TLS to bind to: upstream's offer of it is taken out.
@@ -39,7 +39,7 @@ pub(super) enum ChannelBinding {
 }
 
 impl Legs {
-    pub(super) fn channel_binding(&self) -> ChannelBinding {
+    pub(crate) fn channel_binding(&self) -> ChannelBinding {
         match (self.client.has_tls, &self.upstream) {
             (_, None) | (true, Some(Secured { same_certificate: true, .. })) => {
                 ChannelBinding::Holds

@@ -4,41 +4,39 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use super::io::UpstreamIo;
 use super::negotiation::Negotiation;
-use super::step::Step;
-use super::{Secured, Settings};
+use crate::login::{Secured, Settings, Step, UpstreamIo};
 use crate::protocol::StartupMessage;
 use crate::refusal::Refusal;
 use crate::tenant::{Context, Login, Policy};
 
 /// Waits for the upstream leg, on whose address the StartupMessage may depend.
-pub(super) struct Connecting {
+pub(crate) struct Connecting {
     login: Rc<Login>,
     /// For upstream, still without the context.
     startup: StartupMessage,
     /// Of Multigres' end of the upstream leg, if the context depends on it.
     local_address: Option<SocketAddr>,
-    pub(super) negotiation: Negotiation,
+    pub(crate) negotiation: Negotiation,
 }
 
 /// The upstream leg is ready, and has been sent its StartupMessage.
-pub(super) struct Connected {
-    pub(super) login: Rc<Login>,
+pub(crate) struct Connected {
+    pub(crate) login: Rc<Login>,
     /// What the StartupMessage binds, and the batch has to.
-    pub(super) context: Context,
+    pub(crate) context: Context,
     /// Of the leg's TLS, if it has TLS.
-    pub(super) tls: Option<Secured>,
+    pub(crate) tls: Option<Secured>,
 }
 
 impl Connecting {
-    pub(super) fn new(login: Rc<Login>, startup: StartupMessage) -> Self {
+    pub(crate) fn new(login: Rc<Login>, startup: StartupMessage) -> Self {
         let negotiation = Negotiation::Connecting;
         Connecting { login, startup, local_address: None, negotiation }
     }
 
     /// The upstream leg is connected. Its address is asked for only where the context needs it.
-    pub(super) fn connected<E>(
+    pub(crate) fn connected<E>(
         &mut self,
         policy: &Policy,
         local_address: impl FnOnce() -> Result<Option<SocketAddr>, E>,
@@ -50,7 +48,7 @@ impl Connecting {
         Ok(())
     }
 
-    pub(super) fn step(
+    pub(crate) fn step(
         &mut self,
         io: &mut UpstreamIo,
         settings: &Settings,

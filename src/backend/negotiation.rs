@@ -1,14 +1,12 @@
 //! TLS on the upstream leg: asking for it, and taking the one byte of the answer.
 //! Knows nothing of what will be said once the leg is ready.
 
-use super::io::UpstreamIo;
-use super::step::Step;
-use super::{Leg, Secured, UpstreamTls};
+use crate::login::{Leg, Secured, Step, UpstreamIo, UpstreamTls};
 use crate::protocol::frontend;
 use crate::refusal::{Fault, Refusal, sqlstate};
 
 /// How far the upstream leg is on its way to its first message.
-pub(super) enum Negotiation {
+pub(crate) enum Negotiation {
     /// It is not connected yet.
     Connecting,
     /// It is connected; nothing has been said.
@@ -23,12 +21,12 @@ pub(super) enum Negotiation {
 
 impl Negotiation {
     /// The leg is connected.
-    pub(super) fn connected(&mut self) {
+    pub(crate) fn connected(&mut self) {
         *self = Negotiation::Connected;
     }
 
     /// Hands over what is known of the leg's TLS, if any, once the first message can be sent.
-    pub(super) fn step(
+    pub(crate) fn step(
         &mut self,
         mode: UpstreamTls,
         io: &mut UpstreamIo,
@@ -96,7 +94,7 @@ impl Negotiation {
     }
 
     /// The handshake is done.
-    pub(super) fn secured(&mut self, secured: Secured, mode: UpstreamTls) -> Result<(), Refusal> {
+    pub(crate) fn secured(&mut self, secured: Secured, mode: UpstreamTls) -> Result<(), Refusal> {
         if !matches!(self, Negotiation::Handshake) {
             return Ok(());
         }
@@ -109,7 +107,7 @@ impl Negotiation {
 }
 
 /// TLS with upstream could not be had.
-pub(super) fn failed(private: impl Into<String>) -> Refusal {
+pub(crate) fn failed(private: impl Into<String>) -> Refusal {
     Refusal::new(
         Fault::Upstream,
         sqlstate::UNABLE_TO_CONNECT,

@@ -2,7 +2,7 @@
 //! Knows nothing of how long an answer is kept, or by whom.
 
 use crate::refusal::{Fault, Refusal, sqlstate};
-use crate::tenant::{GuardDemand, Policy};
+use crate::tenant::GuardDemand;
 
 /// What is known of the database's guard when the pipe opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,12 +43,16 @@ pub(super) fn column(kept: bool) -> String {
 ///
 /// # Errors
 /// A refusal unless all is held, or the database has no guard and needs none.
-pub(super) fn judge(column: Option<&[u8]>, kept: bool, policy: &Policy) -> Result<Guard, Refusal> {
+pub(super) fn judge(
+    column: Option<&[u8]>,
+    kept: bool,
+    demand: GuardDemand,
+) -> Result<Guard, Refusal> {
     let text = column.map(|text| unescape(&String::from_utf8_lossy(text)));
     match text.as_deref() {
         Some("held") if kept => Ok(Guard::Kept),
         Some("held") => Ok(Guard::Held),
-        Some("absent") if policy.guard == GuardDemand::Prefer => Ok(Guard::Absent),
+        Some("absent") if demand == GuardDemand::Prefer => Ok(Guard::Absent),
         _ if mutant!(GuardUnread) => Ok(Guard::Held),
         Some("absent") => Err(unknown("public.multigres_verdict() does not exist").hint(
             "Run sql/setup.sql of this version in the database; with \"guard = prefer\" it is \

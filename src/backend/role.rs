@@ -38,6 +38,16 @@ fn in_digits(text: &str) -> String {
 
 const ENCODING: &str = "pg_catalog.getdatabaseencoding()";
 
+/// What the answer to [`ROLE_COLUMN`] comes to.
+pub(super) fn judge(column: Option<&[u8]>) -> Result<(), Refusal> {
+    match column {
+        Some(b"0") => Ok(()),
+        _ if mutant!(PrivilegesUnread) => Ok(()),
+        Some(b"2") => Err(is_owner()),
+        Some(_) | None => Err(is_privileged()),
+    }
+}
+
 pub(super) fn is_privileged() -> Refusal {
     sometimes!(Privileged);
     Refusal::new(
@@ -53,7 +63,7 @@ pub(super) fn is_privileged() -> Refusal {
     .hint("Use a role without these attributes and memberships.")
 }
 
-pub(super) fn is_owner() -> Refusal {
+fn is_owner() -> Refusal {
     sometimes!(Privileged);
     Refusal::new(
         Fault::Client,
@@ -83,8 +93,7 @@ pub(super) fn setting_hint(sqlstate: &str, role: &[u8]) -> String {
 }
 
 /// Whether the session can act as a role that reads past row-level
-/// security or can get there (1), or that owns what isolates tenants (2), or neither (0); the
-/// backend's pid.
+/// security or can get there (1), or that owns what isolates tenants (2), or neither (0).
 ///
 /// CREATEROLE grants itself other roles (before PostgreSQL 16 nearly any), REPLICATION decodes
 /// every table's changes by SQL, the `pg_…_server_…` roles read and write the server's files.
@@ -94,7 +103,7 @@ pub(super) fn setting_hint(sqlstate: &str, role: &[u8]) -> String {
 /// can put a table of their own in the place of a protected one. Temporary tables do not count: any
 /// tenant could make one, with a policy, and keep the others out. OFFSET 0: what costs is asked
 /// last, and for few.
-pub(super) const SESSION_COLUMNS: &str = "CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_roles AS r \
+pub(super) const ROLE_COLUMN: &str = "CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_roles AS r \
     WHERE (r.rolsuper OR r.rolbypassrls OR r.rolcreaterole OR r.rolreplication \
     OR r.rolname OPERATOR(pg_catalog.=) ANY (ARRAY['pg_execute_server_program', \
     'pg_read_server_files', 'pg_write_server_files']::pg_catalog.name[])) \
@@ -120,10 +129,12 @@ pub(super) const SESSION_COLUMNS: &str = "CASE WHEN EXISTS (SELECT FROM pg_catal
     AND EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.relrowsecurity \
     AND c.relpersistence OPERATOR(pg_catalog.<>) 't'::\"char\" \
     AND c.relnamespace OPERATOR(pg_catalog.=) n.oid OFFSET 0)) THEN 2 \
-    ELSE 0 END, pg_catalog.pg_backend_pid()";
+    ELSE 0 END";
+
+pub(super) const PID_COLUMN: &str = "pg_catalog.pg_backend_pid()";
 
 /// Where the setting is not known.
-pub(super) const SETTINGS_HINT: &str = "A setting of the role or the database may be the cause: \
+pub(crate) const SETTINGS_HINT: &str = "A setting of the role or the database may be the cause: \
     pg_db_role_setting lists them, and ALTER ROLE ... RESET takes one away.";
 
 /// What PostgreSQL says when one of its limits has come, which a role can set for itself.

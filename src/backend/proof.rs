@@ -1,0 +1,218 @@
+//! The answer to a batch, message by message: it proves the binding, or refuses the login.
+//! Knows nothing of what else upstream says, or of who waits for the proof.
+
+use bytes::Bytes;
+
+use super::batch::{Batch, Expected, Reply, Source, Statement};
+use super::guard::{self, Guard};
+use super::{not_bound, role, seal};
+use crate::protocol::Message;
+use crate::protocol::backend::{self, tag};
+use crate::refusal::{Fault, Refusal};
+
+/// How far the answer to a batch has come, and what it has said.
+pub(crate) struct Proof {
+    batch: Batch,
+    /// How many messages of the answer have come.
+    replies: usize,
+    findings: Findings,
+}
+
+/// What the answer to a batch says of the database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Findings {
+    /// Whether it asks for seals; `None` without a key.
+    pub(crate) sealed: Option<bool>,
+    /// What its guard has said; `None` where nobody asks.
+    pub(crate) guard: Option<Guard>,
+}
+
+/// Of a row, in text.
+type Columns<'a> = &'a [Option<&'a [u8]>];
+
+impl Proof {
+    /// Nothing of the answer has come.
+    pub(crate) fn new(batch: Batch) -> Self {
+        Proof { batch, replies: 0, findings: Findings::default() }
+    }
+
+    pub(crate) fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
+    /// Takes the next message of the answer; with the last one the findings, which prove that the
+    /// context is bound. `backend_pid` is the one of BackendKeyData.
+    ///
+    /// # Errors
+    /// A refusal for anything but the expected message.
+    pub(crate) fn take(
+        &mut self,
+        message: &Message,
+        backend_pid: Option<i32>,
+    ) -> Result<Option<Findings>, Refusal> {
+        if message.tag() == tag::ERROR_RESPONSE {
+            return Err(self.failed(message));
+        }
+        let reply = self.batch.reply(self.replies);
+        if message.tag() != reply.tag() {
+            let tag = message.tag() as char;
+            return Err(not_bound(format!("a message of type {tag:?} in place of {reply}")));
+        }
+        match reply {
+            _ if mutant!(ConfirmationUnread) => {}
+            Reply::ParseComplete | Reply::BindComplete | Reply::CloseComplete => {}
+            Reply::DataRow(statement) => {
+                self.findings = judge_row(statement, message, backend_pid)?;
+            }
+            Reply::CommandComplete => check_row_count(message)?,
+            Reply::ReadyForQuery => check_idle(message)?,
+        }
+        let is_last = matches!(reply, Reply::ReadyForQuery);
+        self.replies += 1;
+        Ok(is_last.then_some(self.findings))
+    }
+
+    /// The batch ends in an ErrorResponse.
+    fn failed(&self, message: &Message) -> Refusal {
+        let (state, text) = backend::parse_error(message.body());
+        let refusal = not_bound(format!("upstream said {state}: {text}"));
+        let asks_for_seals = self.batch.asks(|it| matches!(it, Expected::Seals(_)));
+        if asks_for_seals && seal::NOT_CALLABLE.contains(&state.as_str()) {
+            return refusal.detail(seal::NO_FUNCTION).hint(seal::SETUP_HINT);
+        }
+        let asks_guard = self.batch.asks(|it| matches!(it, Expected::Guard { .. }));
+        match guard::xml_hint(&state).filter(|_| asks_guard) {
+            Some(hint) => refusal.hint(hint),
+            None => refusal.hint(role::setting_hint(&state, self.batch.role())),
+        }
+    }
+}
+
+/// What the row of a statement says of the database.
+fn judge_row(
+    statement: &Statement,
+    message: &Message,
+    backend_pid: Option<i32>,
+) -> Result<Findings, Refusal> {
+    let row = backend::parse_data_row(message.body()).map_err(Refusal::wire(Fault::Upstream))?;
+    let mut findings = Findings::default();
+    let mut rest = &row[..];
+    for expected in statement.row() {
+        let (columns, others) = rest.split_at(expected.columns().min(rest.len()));
+        judge(expected, columns, backend_pid, &mut findings)?;
+        rest = others;
+    }
+    if rest.is_empty() { Ok(findings) } else { Err(other_columns()) }
+}
+
+fn judge(
+    expected: &Expected,
+    columns: Columns<'_>,
+    backend_pid: Option<i32>,
+    findings: &mut Findings,
+) -> Result<(), Refusal> {
+    match (expected, columns) {
+        (Expected::Values(source, values), _) => check_values(*source, values, columns),
+        (Expected::OrdinaryRole, [column]) => role::judge(*column),
+        (Expected::BackendPid, [column]) => check_pid(backend_pid, *column),
+        (Expected::AnyPid, [_]) => Ok(()),
+        (Expected::NoSealKeys, [column]) => seal::judge_unsealed(*column),
+        (Expected::Seals(demand), [asks, reached]) => {
+            findings.sealed = Some(seal::judge(*asks, *reached, *demand)?);
+            Ok(())
+        }
+        (Expected::Guard { demand, is_verdict_kept }, [column]) => {
+            findings.guard = Some(guard::judge(*column, *is_verdict_kept, *demand)?);
+            Ok(())
+        }
+        (
+            Expected::OrdinaryRole
+            | Expected::BackendPid
+            | Expected::AnyPid
+            | Expected::NoSealKeys
+            | Expected::Seals(_)
+            | Expected::Guard { .. },
+            _,
+        ) => Err(other_columns()),
+    }
+}
+
+fn check_values(source: Source, values: &[Bytes], columns: Columns<'_>) -> Result<(), Refusal> {
+    if are(columns, values) || is_overlooked(source) {
+        return Ok(());
+    }
+    Err(match source {
+        Source::Defaults => not_bound("the context did not become the session's default"),
+        Source::Set => not_bound("set_config answered with other values"),
+        Source::Current => not_bound("the context does not read back"),
+        Source::Users => not_bound("current_user or session_user is another role"),
+        Source::Verified => seal::misfits(),
+    })
+}
+
+fn are(columns: Columns<'_>, values: &[Bytes]) -> bool {
+    columns.len() == values.len()
+        && columns.iter().zip(values).all(|(column, value)| {
+            let column = begun(*column, value);
+            column == Some(value.as_ref())
+        })
+}
+
+/// Another pid than that of BackendKeyData means that a pooler stands in between, where the context
+/// of one client would reach the next.
+fn check_pid(announced: Option<i32>, column: Option<&[u8]>) -> Result<(), Refusal> {
+    let announced = announced.map(|pid| pid.to_string());
+    let is_own = announced.is_some() && announced.as_deref().map(str::as_bytes) == column;
+    if is_own || mutant!(PidUnread) {
+        return Ok(());
+    }
+    Err(not_bound("pg_backend_pid() is not the pid of BackendKeyData")
+        .detail("Another proxy or pooler stands between Multigres and PostgreSQL.")
+        .hint(
+            "Connect Multigres to PostgreSQL itself, or to a pooler in session mode with \
+             \"upstream_pooler = session\".",
+        ))
+}
+
+fn check_row_count(message: &Message) -> Result<(), Refusal> {
+    match message.body() {
+        ONE_ROW_SELECTED => Ok(()),
+        _ if mutant!(RowCountUnread) => Ok(()),
+        _ => Err(not_bound("not one row")),
+    }
+}
+
+/// ReadyForQuery must say that no transaction is open.
+pub(crate) fn check_idle(message: &Message) -> Result<(), Refusal> {
+    match backend::parse_transaction_status(message.body()) {
+        Ok(b'I') => Ok(()),
+        Ok(_) if mutant!(StatusUnread) => Ok(()),
+        Ok(_) => Err(not_bound("the session is not idle")),
+        Err(error) => Err(Refusal::wire(Fault::Upstream)(error)),
+    }
+}
+
+fn other_columns() -> Refusal {
+    not_bound("not the columns that were asked for")
+}
+
+/// Planted bugs: values that are not compared, or only as far as the expected ones go.
+fn is_overlooked(source: Source) -> bool {
+    match source {
+        Source::Defaults => mutant!(DefaultsUnread),
+        Source::Set => mutant!(BoundUnread),
+        Source::Current => false,
+        Source::Users => mutant!(UsersUnread),
+        Source::Verified => mutant!(SealUnread),
+    }
+}
+
+fn begun<'a>(column: Option<&'a [u8]>, value: &[u8]) -> Option<&'a [u8]> {
+    match column {
+        Some(column) if mutant!(ValuesBegin) => Some(&column[..column.len().min(value.len())]),
+        column => column,
+    }
+}
+
+/// Command tag of a SELECT of one row.
+const ONE_ROW_SELECTED: &[u8] = b"SELECT 1\0";
