@@ -5,10 +5,9 @@ use std::io::{self, ErrorKind};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use log::debug;
-
 use super::Proxy;
 use super::connection::Dial;
+use super::journal::Event;
 use super::token::Key;
 use super::upstream::Directions;
 use crate::net::{Address, Net};
@@ -24,8 +23,8 @@ impl<N: Net> Proxy<N> {
         match self.directory.ask(key, now) {
             Directions::To(addresses) => self.try_address(key, addresses, 0, None, now),
             Directions::Wait(lookup) => {
-                let deadline = now + self.settings.upstream_connect_timeout;
                 if let Some(connection) = self.connection(key) {
+                    let deadline = now + connection.settings.upstream_connect_timeout;
                     connection.dial = Some(Dial::Resolving { deadline });
                 }
                 match lookup {
@@ -126,7 +125,7 @@ impl<N: Net> Proxy<N> {
         let Some(connection) = self.connection(key) else { return };
         connection.relay.detach();
         connection.dial = None;
-        debug!("session={} cannot connect to {}: {error}", connection.number(), addresses[at]);
+        connection.log(Event::NotConnected(&addresses[at], error));
         if at + 1 < addresses.len() && !mutant!(FirstAddressOnly) {
             sometimes!(NextAddress);
             self.try_address(key, addresses, at + 1, None, now);
@@ -146,12 +145,13 @@ impl<N: Net> Proxy<N> {
         deadline: Option<Instant>,
         now: Instant,
     ) {
-        let deadline = deadline.unwrap_or(now + self.settings.upstream_connect_timeout);
         let stream = self.net.connect(&addresses[at]).and_then(|mut stream| {
             self.net.register(&mut stream, key.token(Leg::Upstream))?;
             Ok(stream)
         });
         let Some(connection) = self.connection(key) else { return };
+        let timeout = connection.settings.upstream_connect_timeout;
+        let deadline = deadline.unwrap_or(now + timeout);
         match stream {
             Ok(stream) => {
                 connection.relay.attach(stream);

@@ -10,8 +10,10 @@
 //!    the back of the queue and the sleep is zero. So do logins, when a few have had their turn.
 
 mod accept;
+mod admission;
 mod connection;
 mod dial;
+mod journal;
 mod timers;
 mod token;
 mod upstream;
@@ -22,7 +24,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use log::warn;
 use slab::Slab;
 
 use crate::net::{Address, Net, Readiness, Token};
@@ -35,6 +36,7 @@ pub use token::DRIVER_TOKENS;
 pub use upstream::Upstream;
 
 use accept::Acceptor;
+use admission::Admission;
 use connection::{Connection, Cut};
 use timers::Timers;
 use token::{Key, Target};
@@ -136,7 +138,8 @@ pub struct Status {
 /// The event loop.
 pub struct Proxy<N: Net> {
     net: N,
-    settings: Settings,
+    /// Of the connections that are accepted from now on.
+    settings: Rc<Settings>,
     acceptor: Acceptor<N::Listener>,
     connections: Slab<Connection<N::Stream>>,
     run_queue: VecDeque<Key>,
@@ -147,10 +150,7 @@ pub struct Proxy<N: Net> {
     generation: u32,
     /// Connections accepted so far.
     accepted: u64,
-    /// Connections that count as sessions.
-    sessions: usize,
-    /// That there are too many has been logged.
-    warned_full: bool,
+    admission: Admission,
     draining: bool,
 }
 
@@ -169,10 +169,9 @@ impl<N: Net> Proxy<N> {
             pool: BufferPool::new(settings.limits.buffer_bytes),
             generation: 0,
             accepted: 0,
-            sessions: 0,
-            warned_full: false,
+            admission: Admission::default(),
             draining: false,
-            settings,
+            settings: Rc::new(settings),
         }
     }
 
@@ -242,7 +241,26 @@ impl<N: Net> Proxy<N> {
 
     /// Takes other certificates and keys, for the connections that are accepted from now on.
     pub fn renew_tls(&mut self, tls: Rc<Tls>) {
-        self.settings.tls = tls;
+        self.settings = Rc::new(Settings { tls, ..(*self.settings).clone() });
+    }
+
+    /// Takes other settings, for the connections that are accepted from now on; the others keep
+    /// theirs. The limits, and how many sessions there may be, hold for all at once. Verdicts of
+    /// databases' guards are asked for anew.
+    ///
+    /// # Errors
+    /// When they name another upstream or another size of buffers: neither can be changed while
+    /// connections have the old one. Then nothing changes.
+    pub fn renew(&mut self, settings: Settings) -> Result<(), String> {
+        if settings.upstream != self.settings.upstream {
+            return Err("another upstream takes a restart".into());
+        }
+        if settings.limits.buffer_bytes != self.settings.limits.buffer_bytes {
+            return Err("another size of buffers takes a restart".into());
+        }
+        self.settings = Rc::new(settings);
+        self.verdicts = Verdicts::default();
+        Ok(())
     }
 
     /// Whether a drain has begun.
@@ -333,17 +351,16 @@ impl<N: Net> Proxy<N> {
 
     /// Notes where a connection stands now, and sets its deadline.
     fn settle(&mut self, key: Key, now: Instant) {
-        let settings = &self.settings;
         let Some(connection) = self.connections.get_mut(key.slot) else { return };
-        connection.note_phase(now, &settings.session.policy);
+        connection.note_phase(now);
         if connection.phase != Phase::Login && connection.asker.is_some() {
             self.note_verdict(key, now);
         }
-        let settings = &self.settings;
         let Some(connection) = self.connections.get_mut(key.slot) else { return };
         if connection.phase == Phase::Lingering && !mutant!(RefusedCounted) {
-            self.sessions -= usize::from(std::mem::take(&mut connection.counted));
+            connection.ticket = None;
         }
+        let settings = &connection.settings;
         let deadline = match connection.phase {
             Phase::Login if mutant!(LoginUnbounded) => None,
             Phase::Login => {
@@ -367,9 +384,8 @@ impl<N: Net> Proxy<N> {
 
     /// A deadline has come; its entry is gone.
     fn expire(&mut self, key: Key, now: Instant) {
-        let login_timeout = self.settings.login_timeout;
-        let idle_timeout = self.settings.idle_timeout;
         let Some(connection) = self.connection(key) else { return };
+        let Settings { login_timeout, idle_timeout, .. } = *connection.settings;
         connection.deadline = None;
         match connection.phase {
             Phase::Login if now >= connection.accepted() + login_timeout => {
@@ -406,8 +422,7 @@ impl<N: Net> Proxy<N> {
             return;
         }
         let mut connection = self.connections.remove(key.slot);
-        self.sessions -= usize::from(connection.counted && !mutant!(StillCounted));
-        connection.log_end(now, cut, &self.settings.session.policy);
+        connection.log_end(now, cut);
         if !mutant!(BufferKept) {
             connection.relay.leave(&mut self.pool);
         }
@@ -427,32 +442,6 @@ impl<N: Net> Proxy<N> {
         let next = [self.timers.next(), self.acceptor.resumes()].into_iter().flatten().min()?;
         Some(next.saturating_duration_since(now))
     }
-
-    /// A connection wants to become a session. It counts as one until it ends or is refused.
-    fn admit_session(&mut self, key: Key) {
-        let is_full = self.sessions >= self.settings.connections_max;
-        let Some(connection) = self.connection(key) else { return };
-        if connection.relay.session().stage() != Stage::Login {
-            return;
-        }
-        if !is_full || mutant!(NeverFull) {
-            connection.counted = true;
-            self.sessions += 1;
-            self.warned_full = false;
-            return;
-        }
-        sometimes!(Full);
-        connection.relay.session_mut().refuse(too_many().private("max_connections"));
-        if !std::mem::replace(&mut self.warned_full, true) {
-            warn!("max_connections is reached: logins are refused");
-        }
-    }
-}
-
-fn too_many() -> Refusal {
-    let message = "Multigres has too many clients already";
-    Refusal::new(Fault::Multigres, sqlstate::TOO_MANY_CONNECTIONS, message)
-        .hint("\"max_connections\" of Multigres is reached, whatever PostgreSQL's is.")
 }
 
 /// How many logins have their turn before the open pipes have theirs again.

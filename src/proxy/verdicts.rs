@@ -2,6 +2,7 @@
 //! Knows nothing of what a verdict says; a bad one is never here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use crate::net::{Address, Net};
 use crate::session::{Guard, Outcome, is_alarm};
 use crate::tenant::{Identity, Login};
 
-/// Whose verdict it is. The settings are those of the process.
+/// Whose verdict it is. The settings are the newest ones.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Asker {
     address: String,
@@ -74,9 +75,12 @@ impl<N: Net> Proxy<N> {
     /// The connection's upstream leg is there: its session is told if the verdict need not be
     /// asked for.
     pub(super) fn recall_verdict(&mut self, key: Key, address: &Address, now: Instant) {
-        let ttl = self.settings.verify_ttl;
+        let (newest, ttl) = (&self.settings.session, self.settings.verify_ttl);
         let Some(connection) = self.connections.get_mut(key.slot) else { return };
         let session = connection.relay.session_mut();
+        if !Rc::ptr_eq(session.settings(), newest) {
+            return;
+        }
         let Some(asker) = session.login().and_then(|login| Asker::new(address, login)) else {
             return;
         };
@@ -92,8 +96,11 @@ impl<N: Net> Proxy<N> {
     pub(super) fn note_verdict(&mut self, key: Key, now: Instant) {
         let Some(connection) = self.connections.get_mut(key.slot) else { return };
         let Some((asker, asked)) = connection.asker.take() else { return };
-        let ttl = self.settings.verify_ttl;
+        let (newest, ttl) = (&self.settings.session, self.settings.verify_ttl);
         let session = connection.relay.session();
+        if !Rc::ptr_eq(session.settings(), newest) {
+            return;
+        }
         match (session.outcome(), session.guard()) {
             (None, Some(Guard::Held)) => self.verdicts.keep(asker, asked, ttl, now),
             (None, Some(Guard::Absent)) if self.verdicts.is_news(&asker.database) => warn!(

@@ -347,6 +347,11 @@ impl Session {
         }
     }
 
+    /// The settings that it began with.
+    pub fn settings(&self) -> &Rc<Settings> {
+        &self.settings
+    }
+
     /// Whose session it is, as soon as the StartupMessage has been read.
     pub fn login(&self) -> Option<&Login> {
         self.login.as_deref()
