@@ -15,7 +15,7 @@ fn a_session_has_one_line_at_its_start_and_one_at_its_end() {
     let mut raw = daemon.raw();
     raw.login("app_user.acme", TENANTS);
     let up = daemon.wait_for_log(" up ");
-    assert_eq!(field(&up, "peer"), raw.local_address().to_string());
+    assert_eq!(field(&up, "client"), raw.local_address().to_string());
     assert_eq!(field(&up, "role"), "app_user");
     assert!(up.contains("context=app.current_tenant_id=acme"), "{up}");
     assert_eq!(field(&up, "database"), TENANTS);
