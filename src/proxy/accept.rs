@@ -10,7 +10,7 @@ use log::warn;
 use super::admission::too_many;
 use super::connection::Connection;
 use super::journal::{Entry, Event};
-use super::token::{self, Key};
+use super::token::{self, ConnectionKey};
 use super::{Proxy, Settings};
 use crate::net::{ClientAddress, Net};
 use crate::relay::Relay;
@@ -22,7 +22,7 @@ use crate::tenant::Described;
 enum Room {
     Free,
     /// If this one is closed.
-    InPlaceOf(Key),
+    InPlaceOf(ConnectionKey),
     None,
 }
 
@@ -137,7 +137,7 @@ impl<N: Net> Proxy<N> {
     }
 
     /// Closes a connection that is no session, so that another one can take its place.
-    fn crowd_out(&mut self, key: Key, now: Instant) {
+    fn crowd_out(&mut self, key: ConnectionKey, now: Instant) {
         sometimes!(CrowdedOut);
         let relay = &mut self.connections[key.slot].relay;
         relay.session_mut().refuse(too_many().private("crowded out"));
@@ -176,7 +176,7 @@ impl<N: Net> Proxy<N> {
         self.generation = token::next_generation(self.generation);
         self.accepted += 1;
         let entry = self.connections.vacant_entry();
-        let key = Key { slot: entry.key(), generation: self.generation };
+        let key = ConnectionKey { slot: entry.key(), generation: self.generation };
         if let Err(error) = self.net.register(&mut stream, key.token(Leg::Client)) {
             sometimes!(ClientUnregistered);
             let who = Described(None, &self.settings.session.policy);

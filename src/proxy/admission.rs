@@ -7,7 +7,7 @@ use std::rc::Rc;
 use log::warn;
 
 use super::Proxy;
-use super::token::Key;
+use super::token::ConnectionKey;
 use crate::net::Net;
 use crate::refusal::{Fault, Refusal, sqlstate};
 use crate::session::Stage;
@@ -52,7 +52,7 @@ impl Drop for Ticket {
 
 impl<N: Net> Proxy<N> {
     /// A connection wants to become a session. It counts as one until it ends or is refused.
-    pub(super) fn admit_session(&mut self, key: Key) {
+    pub(super) fn admit_session(&mut self, key: ConnectionKey) {
         let most = self.settings.connections_max;
         let Some(connection) = self.connections.get_mut(key.slot) else { return };
         if connection.relay.session().stage() != Stage::Login {

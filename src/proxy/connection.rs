@@ -9,7 +9,7 @@ use super::admission::Ticket;
 use super::journal::{Ended, Entry, Event, Up};
 use super::verdicts::Asker;
 use crate::net::{Address, ClientAddress, Stream};
-use crate::relay::{Ending, Phase, Relay};
+use crate::relay::{Awaiting, Ending, Relay};
 use crate::session::Leg;
 use crate::tenant::Described;
 
@@ -29,9 +29,9 @@ pub(super) struct Connection<S> {
     /// Whose verdict its batch asks for, and since when it may.
     pub(super) asker: Option<(Asker, Instant)>,
     pub(super) last_active: Instant,
-    /// The phase at the last look, and when it was entered or last came on.
-    pub(super) phase: Phase,
-    pub(super) phase_since: Instant,
+    /// What it waited for at the last look, and since when, or since it last came on.
+    pub(super) awaiting: Awaiting,
+    pub(super) awaiting_since: Instant,
     /// What had gone to the client at the last look, while that was looked at.
     taken_bytes: u64,
     /// Serial number for the log.
@@ -98,8 +98,8 @@ impl<S: Stream> Connection<S> {
             dial: None,
             asker: None,
             last_active: now,
-            phase: Phase::Login,
-            phase_since: now,
+            awaiting: Awaiting::Login,
+            awaiting_since: now,
             taken_bytes: 0,
             number,
             client,
@@ -119,30 +119,30 @@ impl<S: Stream> Connection<S> {
         self.ticket.is_none() && (self.piped.is_none() || mutant!(LastWordsCrowdedOut))
     }
 
-    /// Notes a change of phase, with a line in the log where a session comes up or is refused.
-    pub(super) fn note_phase(&mut self, now: Instant) {
-        let phase = self.relay.phase();
+    /// Notes what it waits for now, with a line in the log where a session comes up or is refused.
+    pub(super) fn note_awaiting(&mut self, now: Instant) {
+        let awaiting = self.relay.awaiting();
         let taken_bytes = self.relay.taken_bytes();
-        if phase == Phase::Flushing && taken_bytes != self.taken_bytes {
+        if awaiting == Awaiting::LastBytes && taken_bytes != self.taken_bytes {
             self.taken_bytes = taken_bytes;
-            self.phase_since = now;
+            self.awaiting_since = now;
         }
-        if phase == self.phase {
+        if awaiting == self.awaiting {
             return;
         }
-        self.phase = phase;
-        self.phase_since = now;
-        match phase {
-            Phase::Login => {}
-            Phase::Piping | Phase::Flushing if self.piped.is_none() => self.log_up(now),
-            Phase::Piping | Phase::Flushing => {}
+        self.awaiting = awaiting;
+        self.awaiting_since = now;
+        match awaiting {
+            Awaiting::Login => {}
+            Awaiting::Traffic | Awaiting::LastBytes if self.piped.is_none() => self.log_up(now),
+            Awaiting::Traffic | Awaiting::LastBytes => {}
             // A pipe that opens and ends within one turn was up all the same.
-            Phase::Lingering
+            Awaiting::ClientEnd
                 if self.piped.is_none() && self.relay.session().outcome().is_none() =>
             {
                 self.log_up(now);
             }
-            Phase::Lingering => {
+            Awaiting::ClientEnd => {
                 self.dial = None;
                 if self.piped.is_none() {
                     self.log_outcome();
@@ -171,7 +171,7 @@ impl<S: Stream> Connection<S> {
 
     /// The line at the end of a session that was up. Others have had theirs.
     pub(super) fn log_end(&mut self, now: Instant, cut: Option<Cut>) {
-        self.note_phase(now);
+        self.note_awaiting(now);
         let Some(piped) = self.piped else { return };
         let (ended_by, reason) = match (self.relay.ending(), cut) {
             (_, Some(Cut::IdleTimeout)) => (None, String::from("idle_timeout")),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::Proxy;
 use super::connection::Dial;
 use super::journal::Event;
-use super::token::Key;
+use super::token::ConnectionKey;
 use super::upstream::Directions;
 use crate::net::{Address, Net};
 use crate::refusal::{Fault, Refusal, sqlstate};
@@ -16,7 +16,7 @@ use crate::session::{Leg, Stage};
 
 impl<N: Net> Proxy<N> {
     /// The session wants its upstream leg.
-    pub(super) fn dial(&mut self, key: Key, now: Instant) {
+    pub(super) fn dial(&mut self, key: ConnectionKey, now: Instant) {
         if !self.is_wanted(key) {
             return;
         }
@@ -65,7 +65,7 @@ impl<N: Net> Proxy<N> {
     }
 
     /// Sees whether the attempt that is under way has ended.
-    pub(super) fn check_connect(&mut self, key: Key, now: Instant) {
+    pub(super) fn check_connect(&mut self, key: ConnectionKey, now: Instant) {
         if !self.is_wanted(key) {
             return;
         }
@@ -89,7 +89,7 @@ impl<N: Net> Proxy<N> {
     }
 
     /// A deadline of the dialling has come.
-    pub(super) fn expire_dial(&mut self, key: Key, now: Instant) {
+    pub(super) fn expire_dial(&mut self, key: ConnectionKey, now: Instant) {
         let Some(connection) = self.connection(key) else { return };
         match connection.dial.take() {
             None => {}
@@ -116,7 +116,7 @@ impl<N: Net> Proxy<N> {
 
     fn next_address(
         &mut self,
-        key: Key,
+        key: ConnectionKey,
         addresses: Rc<[Address]>,
         at: usize,
         error: &io::Error,
@@ -139,7 +139,7 @@ impl<N: Net> Proxy<N> {
     /// deadline that it has.
     fn try_address(
         &mut self,
-        key: Key,
+        key: ConnectionKey,
         addresses: Rc<[Address]>,
         at: usize,
         deadline: Option<Instant>,
@@ -168,13 +168,13 @@ impl<N: Net> Proxy<N> {
     }
 
     /// The connection is there and has not been refused meanwhile.
-    fn is_wanted(&mut self, key: Key) -> bool {
+    fn is_wanted(&mut self, key: ConnectionKey) -> bool {
         self.connection(key).is_some_and(|connection| {
             matches!(connection.relay.session().stage(), Stage::Login | Stage::Cancelling)
         })
     }
 
-    fn unreachable(&mut self, key: Key, private: String) {
+    fn unreachable(&mut self, key: ConnectionKey, private: String) {
         let Some(connection) = self.connection(key) else { return };
         connection.dial = None;
         connection.relay.session_mut().refuse(

@@ -28,7 +28,7 @@ use slab::Slab;
 
 use crate::net::{Address, Net, Readiness, Token};
 use crate::refusal::{Fault, Refusal, sqlstate};
-use crate::relay::{BufferPool, Phase, Pumped};
+use crate::relay::{Awaiting, BufferPool, Pumped};
 use crate::session::{self, Stage};
 use crate::tls::Tls;
 
@@ -39,7 +39,7 @@ use accept::Acceptor;
 use admission::Admission;
 use connection::{Connection, Cut};
 use timers::Timers;
-use token::{Key, Target};
+use token::{ConnectionKey, Target};
 use upstream::Directory;
 use verdicts::Verdicts;
 
@@ -47,7 +47,7 @@ use verdicts::Verdicts;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Settings of every session.
-    pub session: Rc<session::Settings>,
+    pub session: Rc<session::LoginSettings>,
     /// TLS of both legs.
     pub tls: Rc<Tls>,
     /// Where PostgreSQL is.
@@ -142,7 +142,7 @@ pub struct Proxy<N: Net> {
     settings: Rc<Settings>,
     acceptor: Acceptor<N::Listener>,
     connections: Slab<Connection<N::Stream>>,
-    run_queue: VecDeque<Key>,
+    run_queue: VecDeque<ConnectionKey>,
     timers: Timers,
     directory: Directory,
     verdicts: Verdicts,
@@ -211,10 +211,10 @@ impl<N: Net> Proxy<N> {
     pub fn control(&mut self, control: Control, now: Instant) {
         self.draining = true;
         self.acceptor.close();
-        let keys: Vec<Key> = self
+        let keys: Vec<ConnectionKey> = self
             .connections
             .iter()
-            .map(|(slot, connection)| Key { slot, generation: connection.generation })
+            .map(|(slot, connection)| ConnectionKey { slot, generation: connection.generation })
             .collect();
         for key in keys {
             if let Some(connection) = self.connection(key)
@@ -275,7 +275,7 @@ impl<N: Net> Proxy<N> {
 
     /// Figures of this moment.
     pub fn status(&self) -> Status {
-        let piping = self.connections.iter().filter(|(_, it)| it.phase == Phase::Piping);
+        let piping = self.connections.iter().filter(|(_, it)| it.awaiting == Awaiting::Traffic);
         Status {
             connections: self.connections.len(),
             piping: piping.count(),
@@ -285,11 +285,11 @@ impl<N: Net> Proxy<N> {
         }
     }
 
-    fn connection(&mut self, key: Key) -> Option<&mut Connection<N::Stream>> {
+    fn connection(&mut self, key: ConnectionKey) -> Option<&mut Connection<N::Stream>> {
         self.connections.get_mut(key.slot).filter(|it| it.generation == key.generation)
     }
 
-    fn enqueue(&mut self, key: Key) {
+    fn enqueue(&mut self, key: ConnectionKey) {
         if let Some(connection) = self.connection(key)
             && !std::mem::replace(&mut connection.queued, true)
         {
@@ -303,7 +303,7 @@ impl<N: Net> Proxy<N> {
         let mut logins_left = TURN_LOGINS;
         for _ in 0..self.run_queue.len() {
             let Some(key) = self.run_queue.pop_front() else { return };
-            let is_login = self.connection(key).is_some_and(|it| it.phase == Phase::Login);
+            let is_login = self.connection(key).is_some_and(|it| it.awaiting == Awaiting::Login);
             if is_login && logins_left == 0 {
                 self.run_queue.push_back(key);
                 continue;
@@ -314,7 +314,7 @@ impl<N: Net> Proxy<N> {
     }
 
     /// Moves what one connection has to move.
-    fn drive(&mut self, key: Key, now: Instant) {
+    fn drive(&mut self, key: ConnectionKey, now: Instant) {
         if let Some(connection) = self.connection(key) {
             connection.queued = mutant!(QueuedForGood);
             connection.last_active = now;
@@ -350,51 +350,51 @@ impl<N: Net> Proxy<N> {
     }
 
     /// Notes where a connection stands now, and sets its deadline.
-    fn settle(&mut self, key: Key, now: Instant) {
+    fn settle(&mut self, key: ConnectionKey, now: Instant) {
         let Some(connection) = self.connections.get_mut(key.slot) else { return };
-        connection.note_phase(now);
-        if connection.phase != Phase::Login && connection.asker.is_some() {
+        connection.note_awaiting(now);
+        if connection.awaiting != Awaiting::Login && connection.asker.is_some() {
             self.note_verdict(key, now);
         }
         let Some(connection) = self.connections.get_mut(key.slot) else { return };
-        if connection.phase == Phase::Lingering && !mutant!(RefusedCounted) {
+        if connection.awaiting == Awaiting::ClientEnd && !mutant!(RefusedCounted) {
             connection.ticket = None;
         }
         let settings = &connection.settings;
-        let deadline = match connection.phase {
-            Phase::Login if mutant!(LoginUnbounded) => None,
-            Phase::Login => {
+        let deadline = match connection.awaiting {
+            Awaiting::Login if mutant!(LoginUnbounded) => None,
+            Awaiting::Login => {
                 let login = connection.accepted() + settings.login_timeout;
                 let dial = connection.dial.as_ref().map(|dial| dial.deadline());
                 Some(dial.map_or(login, |dial| dial.min(login)))
             }
             // Set once, and looked at again when it has come: not a change for every message.
-            Phase::Piping => settings.idle_timeout.map(|timeout| {
+            Awaiting::Traffic => settings.idle_timeout.map(|timeout| {
                 let armed =
                     connection.deadline.filter(|at| *at <= connection.last_active + timeout);
                 armed.unwrap_or(connection.last_active + timeout)
             }),
-            Phase::Flushing if mutant!(FlushUnbounded) => None,
-            Phase::Flushing => Some(connection.phase_since + FLUSH_TIMEOUT),
-            Phase::Lingering if mutant!(LingerUnbounded) => None,
-            Phase::Lingering => Some(connection.phase_since + LINGER_TIMEOUT),
+            Awaiting::LastBytes if mutant!(FlushUnbounded) => None,
+            Awaiting::LastBytes => Some(connection.awaiting_since + FLUSH_TIMEOUT),
+            Awaiting::ClientEnd if mutant!(LingerUnbounded) => None,
+            Awaiting::ClientEnd => Some(connection.awaiting_since + LINGER_TIMEOUT),
         };
         self.timers.set(key, &mut connection.deadline, deadline);
     }
 
     /// A deadline has come; its entry is gone.
-    fn expire(&mut self, key: Key, now: Instant) {
+    fn expire(&mut self, key: ConnectionKey, now: Instant) {
         let Some(connection) = self.connection(key) else { return };
         let Settings { login_timeout, idle_timeout, .. } = *connection.settings;
         connection.deadline = None;
-        match connection.phase {
-            Phase::Login if now >= connection.accepted() + login_timeout => {
+        match connection.awaiting {
+            Awaiting::Login if now >= connection.accepted() + login_timeout => {
                 sometimes!(LoginTimedOut);
                 connection.relay.session_mut().time_out();
                 self.enqueue(key);
             }
-            Phase::Login => self.expire_dial(key, now),
-            Phase::Piping => match idle_timeout {
+            Awaiting::Login => self.expire_dial(key, now),
+            Awaiting::Traffic => match idle_timeout {
                 Some(timeout)
                     if now >= connection.last_active + timeout || mutant!(IdleNotRenewed) =>
                 {
@@ -406,18 +406,18 @@ impl<N: Net> Proxy<N> {
                     self.settle(key, now);
                 }
             },
-            Phase::Flushing => {
+            Awaiting::LastBytes => {
                 sometimes!(FlushTimedOut);
                 self.close(key, Some(Cut::Lingered), now);
             }
-            Phase::Lingering => {
+            Awaiting::ClientEnd => {
                 sometimes!(LingerTimedOut);
                 self.close(key, Some(Cut::Lingered), now);
             }
         }
     }
 
-    fn close(&mut self, key: Key, cut: Option<Cut>, now: Instant) {
+    fn close(&mut self, key: ConnectionKey, cut: Option<Cut>, now: Instant) {
         if self.connection(key).is_none() {
             return;
         }
