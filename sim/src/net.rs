@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use multigres::net::{Address, Net, Peer, Readiness, Token};
+use multigres::net::{Address, ClientAddress, Net, Readiness, Token};
 use multigres::proxy::Status;
 use turmoil::net::{TcpListener, TcpStream};
 
@@ -47,6 +47,8 @@ struct Inner {
     faults: Faults,
     window: usize,
     rng: Rng,
+    /// The randomness that the daemon asks for.
+    secrets: Rng,
     sockets: BTreeMap<u64, Socket>,
     next_id: u64,
     /// Sockets with something to tell, in the order in which it came.
@@ -101,6 +103,7 @@ impl SimNet {
             faults,
             window,
             rng: Rng::fork(seed, "kernel"),
+            secrets: Rng::fork(seed, "secrets of the daemon"),
             sockets: BTreeMap::new(),
             next_id: 0,
             telling: VecDeque::new(),
@@ -443,7 +446,7 @@ impl Net for SimNet {
     type Listener = SimListener;
     type Stream = SimStream;
 
-    fn accept(&mut self, _: &mut SimListener) -> io::Result<(SimStream, Peer)> {
+    fn accept(&mut self, _: &mut SimListener) -> io::Result<(SimStream, ClientAddress)> {
         let inner = &mut *self.0.borrow_mut();
         inner.watch.call();
         if inner.backlog.is_empty() {
@@ -466,7 +469,7 @@ impl Net for SimNet {
         record::line(format_args!("accept #{id} from {peer}"));
         let ip = if inner.faults.private_peers { LOOPBACK } else { peer.ip() };
         let stream = SimStream { id, peer: Some(peer), net: SimNet(self.0.clone()) };
-        Ok((stream, Peer::Tcp(SocketAddr::new(ip, peer.port()))))
+        Ok((stream, ClientAddress::Tcp(SocketAddr::new(ip, peer.port()))))
     }
 
     fn connect(&mut self, to: &Address) -> io::Result<SimStream> {
@@ -512,6 +515,12 @@ impl Net for SimNet {
         if question.is_some() {
             violate("S10", "a second look-up while one is under way");
         }
+    }
+
+    fn fill_random(&mut self, bytes: &mut [u8]) -> io::Result<()> {
+        let secrets = &mut self.0.borrow_mut().secrets;
+        bytes.fill_with(|| secrets.next() as u8);
+        Ok(())
     }
 }
 

@@ -11,7 +11,7 @@ use crate::backend::{
 use crate::client::{AwaitStartup, Wanted};
 use crate::login::{ClientChannel, ClientIo, Legs, Step, UpstreamIo};
 use crate::refusal::{Fault, Refusal};
-use crate::tenant::{Context, Identity};
+use crate::tenant::{Context, User};
 
 pub(super) enum State {
     Login(LoginState),
@@ -55,8 +55,17 @@ impl Session {
     /// may touch. To bind the context is a matter between Multigres and upstream: what the client
     /// says early is out of its reach.
     fn step(&mut self) -> Result<Step<State>, Refusal> {
-        let Session { settings, state, client, upstream, login, is_verdict_kept, action, .. } =
-            self;
+        let Session {
+            settings,
+            nonce,
+            state,
+            client,
+            upstream,
+            login,
+            is_verdict_kept,
+            action,
+            ..
+        } = self;
         Ok(match state {
             State::Login(LoginState::AwaitStartup(state)) => {
                 state.step(client, settings)?.map(|wanted| {
@@ -80,19 +89,19 @@ impl Session {
                 }
                 state.step(upstream, settings)?.map(|Connected { login, context, tls }| {
                     let legs = Legs { client: *channel, upstream: tls };
-                    let state = Box::new(Authenticating::new(login, legs));
+                    let state = Box::new(Authenticating::new(login, legs, *nonce));
                     State::Login(LoginState::Authenticating(state, context))
                 })
             }
             State::Login(LoginState::Authenticating(state, context)) => {
                 let step = state.step(client, upstream, settings)?;
-                step.map(|Authenticated { login, ok }| match &login.identity {
-                    Identity::Bypass(_) => {
+                step.map(|Authenticated { login, ok }| match &login.user {
+                    User::Bypass(_) => {
                         client.output.extend_from_slice(ok.as_bytes());
                         *action = Some(Action::Pipe);
                         open_pipe(client, upstream, Findings::default())
                     }
-                    Identity::Tenant(tenant) => {
+                    User::Tenant(tenant) => {
                         forward_early_bytes(client, upstream);
                         let batch = Batch::new(tenant, context, &settings.policy, *is_verdict_kept);
                         State::Login(LoginState::Binding(Box::new(Binding::new(batch, &ok))))
