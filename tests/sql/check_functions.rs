@@ -58,7 +58,8 @@ fn definers() -> Vec<Story> {
             ),
             "select 1 ### 2",
             format!(
-                "function closed.all_names(integer,integer) | by operator public.###(integer,integer) | postgres"
+                "function closed.all_names(integer,integer) | by operator \
+                 public.###(integer,integer) | postgres"
             ),
             "drop operator ### (int, int); drop function closed.all_names(int, int)",
         ),
