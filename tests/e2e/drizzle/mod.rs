@@ -12,8 +12,8 @@ use postgres::{Client, NoTls};
 use tempfile::TempDir;
 use testing::{Cluster, Daemon, Run, count, schema_tools, sqlstate};
 
-use self::application::{Application, Commands, USERS};
-use crate::page::{Block, blocks};
+use self::application::{Application, USERS};
+use crate::page::{Block, Commands, blocks};
 
 const PAGE: &str = include_str!("../../../docs/drizzle-integration.md");
 
@@ -156,7 +156,8 @@ impl<'a> Story<'a> {
     fn commands(&self, database: &str, port: u16) -> Commands<'_> {
         let migration_url =
             format!("postgresql://migrator:unused@127.0.0.1:{}/{database}", self.cluster.port());
-        Commands { folder: self.folder, tools: self.tools, migration_url, port }
+        let programs = self.tools.join("node_modules/.bin");
+        Commands { folder: self.folder, programs, migration_url, port }
     }
 
     fn daemon(&self, settings: &[(&str, &str)]) -> Daemon {
