@@ -58,7 +58,8 @@ fn definers() -> Vec<Story> {
             ),
             "select 1 ### 2",
             format!(
-                "function closed.all_names(integer,integer) | by operator public.###(integer,integer) | postgres"
+                "function closed.all_names(integer,integer) | by operator \
+                 public.###(integer,integer) | postgres"
             ),
             "drop operator ### (int, int); drop function closed.all_names(int, int)",
         ),
@@ -70,7 +71,8 @@ fn definers() -> Vec<Story> {
             ),
             "select row(1)::token::text",
             format!(
-                "function closed.token(public.token) | by cast (public.token AS pg_catalog.text) | postgres"
+                "function closed.token(public.token) | by cast \
+                 (public.token AS pg_catalog.text) | postgres"
             ),
             "drop cast (token as text); drop function closed.token(token); drop type token",
         ),
@@ -106,7 +108,8 @@ fn unasked() -> Vec<Story> {
             "create temp table n (a int); create index on n (a loud);
              insert into n values (1), (2)",
             format!(
-                "function closed.compare(integer,integer) | by operator family public.loud USING btree | postgres"
+                "function closed.compare(integer,integer) | by operator \
+                 family public.loud USING btree | postgres"
             ),
             "drop operator family loud using btree cascade; drop function closed.compare(int, int)",
         ),

@@ -134,7 +134,7 @@ impl<'a> Story<'a> {
         assert_eq!(code, 1, "{found}");
         let lines: Vec<&str> = found.lines().filter(|line| !line.starts_with(' ')).collect();
         assert_eq!(lines.len(), 1, "{found}");
-        assert!(lines[0].starts_with("warning: role migrator: policies hold it"), "{found}");
+        assert!(lines[0].starts_with("warning: owner_sees_no_row: role migrator: "), "{found}");
     }
 
     fn check(&self, database: &str) -> (i32, String) {
