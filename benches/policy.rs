@@ -1,9 +1,11 @@
 //! What row-level security costs in PostgreSQL itself: the same queries with the condition written
 //! out and no policy, with the policies of `multigres_protect()`, and with these sealed; then with a
 //! second dimension.
-//! Interleaved in one run, as ratios, for figures of one machine say nothing about another.
+//! Interleaved in one run. It prints the time that the client waits and, on Linux, the processor
+//! time of PostgreSQL's backend, which the rest of the machine changes less.
 //!
 //!     cargo bench --bench policy
+//!     PG_BINDIR=/usr/lib/postgresql/18/bin cargo bench --bench policy
 
 use std::time::{Duration, Instant};
 
@@ -28,6 +30,7 @@ fn main() {
 /// A database with a table of `ROWS` rows of one tenant, and a session in it.
 struct Variant {
     client: Client,
+    backend: i32,
     point: Statement,
     scan: Statement,
     /// What `own` is in the statements above.
@@ -84,7 +87,8 @@ impl Variant {
         let point = format!("select amount from items where id = $1 and {own}");
         let scan = format!("select sum(amount) from items where {own}");
         let (point, scan) = (client.prepare(&point).unwrap(), client.prepare(&scan).unwrap());
-        Variant { client, point, scan, own }
+        let backend = client.query_one("select pg_backend_pid()", &[]).unwrap().get(0);
+        Variant { client, backend, point, scan, own }
     }
 
     fn simple(&mut self, round: usize) {
@@ -104,35 +108,62 @@ impl Variant {
     }
 }
 
-/// The median time of a query in each variant. In each round every variant has its turn, with some
+/// What a query has taken: the client's wait, and the backend's processor time where the system
+/// tells it.
+#[derive(Clone, Copy)]
+struct Cost {
+    wait: Duration,
+    processor: Option<Duration>,
+}
+
+/// The processor time that a process has used so far.
+fn processor(pid: i32) -> Option<Duration> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
+    text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
+}
+
+/// The median costs of a query in each variant. In each round every variant has its turn, with some
 /// queries in a row: its backend is awake then, and its caches are warm.
 fn times(
     variants: &mut [Variant],
     rounds: usize,
     queries: u32,
     run: impl Fn(&mut Variant, usize),
-) -> Vec<Duration> {
-    let mut all = vec![Vec::new(); variants.len()];
+) -> Vec<Cost> {
+    let mut waits = vec![Vec::new(); variants.len()];
+    let mut processors = vec![Vec::new(); variants.len()];
     for round in 0..rounds {
         for (at, variant) in variants.iter_mut().enumerate() {
+            let used = processor(variant.backend);
             let begin = Instant::now();
             for _ in 0..queries {
                 run(variant, round);
             }
-            all[at].push(begin.elapsed() / queries);
+            waits[at].push(begin.elapsed() / queries);
+            let used = processor(variant.backend).zip(used).map(|(now, before)| now - before);
+            processors[at].extend(used.map(|used| used / queries));
         }
     }
-    for times in &mut all {
-        times.sort_unstable();
-    }
-    all.iter().map(|times| times[times.len() / 2]).collect()
+    let medians = waits.into_iter().zip(processors);
+    medians
+        .map(|(waits, processors)| Cost {
+            wait: median(waits).expect("a round"),
+            processor: median(processors),
+        })
+        .collect()
 }
 
-fn report(what: &str, medians: &[Duration]) {
-    println!("{what}:");
-    for (name, median) in VARIANTS.iter().zip(medians) {
-        let ratio = median.as_secs_f64() / medians[0].as_secs_f64();
-        println!("  {name:<8} x{ratio:.2}  ({:.1} us)", median.as_secs_f64() * 1e6);
+fn median(mut times: Vec<Duration>) -> Option<Duration> {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied()
+}
+
+fn report(what: &str, medians: &[Cost]) {
+    println!("{what}, microseconds for one:");
+    for (name, cost) in VARIANTS.iter().zip(medians) {
+        let micros = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1e6);
+        let processor = cost.processor.map_or("unknown".into(), micros);
+        println!("  {name:<8}  backend's processor {processor:>8}  wait {:>8}", micros(cost.wait));
     }
 }
 

@@ -71,11 +71,11 @@ enum Between {
 
 impl Stage {
     fn new() -> Stage {
-        let authority = Authority::new();
+        let authority = Authority::new("authority");
         let identity = authority.certify("bench", &["localhost", "127.0.0.1"]);
         let cluster = Cluster::with_tls(&identity, &authority);
         let files = Files::new();
-        files.put("cert.pem", &identity.certificate);
+        files.put("cert.pem", &identity.chain);
         files.put("key.pem", &identity.key);
         Stage { cluster, authority, files }
     }

@@ -1,9 +1,9 @@
 //! Sets the log up: one line per record on standard error, written by a thread of its own.
 //! Knows nothing of what is logged.
 //!
-//! Standard error may be a pipe that nobody reads, a full disk, a terminal that is held. Whoever
-//! logs never waits for it: lines go to a bounded queue. When that is full they are counted, and
-//! the count stands in the log where the lines would have been.
+//! Standard error may be a pipe that nobody reads, a full disk, a terminal that is stopped. Threads
+//! that log never wait for it: lines go to a bounded queue. When it is full, further lines are
+//! counted, and the count is logged in their place.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::collections::VecDeque;
@@ -100,7 +100,8 @@ impl Queue {
         drop(self.changed.wait_timeout_while(self.lock(), FLUSH_TIMEOUT, is_busy));
     }
 
-    /// Writes what comes. What cannot be written is counted, too, and told once something can be.
+    /// Writes each entry. Lines that cannot be written are counted, too; the count is written once
+    /// something can be.
     fn write_to(&self, to: impl Write + Send + 'static) {
         let mut output = Output { to, is_torn: false };
         let mut unwritten = 0;
@@ -147,7 +148,7 @@ impl Waiting {
     }
 }
 
-/// What the logger writes to: puts whole lines into the queue.
+/// The logger writes to this, which puts whole lines into the queue.
 struct Lines {
     queue: Arc<Queue>,
     line: Vec<u8>,
@@ -257,7 +258,7 @@ mod tests {
         }
     }
 
-    /// What stands on the disk after these lines, without the times.
+    /// The lines on the disk after these were logged, without their times.
     fn written(room: Option<usize>, lines: &[&[u8]]) -> Vec<String> {
         let queue = Arc::new(Queue::default());
         for line in lines {

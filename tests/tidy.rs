@@ -174,6 +174,66 @@ fn nothing_is_left_open() {
     }
 }
 
+#[test]
+fn prose_is_wrapped_at_one_width() {
+    for file in pages() {
+        let text = fs::read_to_string(&file).unwrap();
+        let mut is_code = false;
+        for (at, line) in text.lines().enumerate() {
+            is_code ^= line.trim_start().starts_with("```");
+            let is_prose = !is_code && !line.trim_start().starts_with('|');
+            let columns = line.chars().count();
+            assert!(
+                !is_prose || columns <= 100,
+                "{}:{}: {columns} columns",
+                file.display(),
+                at + 1
+            );
+        }
+        assert!(!is_code, "{}: a fence is left open", file.display());
+    }
+}
+
+#[test]
+fn the_readme_is_read_in_a_few_minutes() {
+    let words = fs::read_to_string(root().join("README.md")).unwrap().split_whitespace().count();
+    assert!(words <= 1_200, "{words} words");
+}
+
+#[test]
+fn links_between_pages_lead_somewhere() {
+    for file in pages() {
+        let text = fs::read_to_string(&file).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let (page, part) = link.split_once('#').unwrap_or((link, ""));
+            if link.contains("://") {
+                continue;
+            }
+            let target = if page.is_empty() { file.clone() } else { file.with_file_name(page) };
+            let text = fs::read_to_string(&target);
+            let text = text.unwrap_or_else(|_| panic!("{}: no {link}", file.display()));
+            let is_there = part.is_empty() || text.lines().any(|line| anchor(line) == part);
+            assert!(is_there, "{}: no {link}", file.display());
+        }
+    }
+}
+
+/// The name of a heading in a link to it; nothing for any other line.
+fn anchor(line: &str) -> String {
+    let Some(heading) = line.strip_prefix('#') else { return String::new() };
+    let words = heading.trim_start_matches('#').trim().to_lowercase();
+    let words = words.chars().filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));
+    words.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+/// README, CHANGELOG and what is in `docs/`.
+fn pages() -> Vec<PathBuf> {
+    let folders = [root(), root().join("docs")];
+    let files = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap());
+    let pages = files.map(|entry| entry.unwrap().path());
+    pages.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
+}
+
 /// A module by the names that lead to it from the crate's root.
 type ModulePath = Vec<String>;
 

@@ -1,4 +1,4 @@
-//! What PostgreSQL hashes in the place of a password: its own SASLprep (RFC 4013).
+//! Prepares a password for hashing as PostgreSQL does, by its own SASLprep (RFC 4013).
 //! Knows nothing of what is done with it.
 
 use std::borrow::Cow;
@@ -6,11 +6,11 @@ use std::borrow::Cow;
 use stringprep::tables;
 use unicode_normalization::UnicodeNormalization;
 
-/// The password in its normal form, or as it is where it has none: when it is not UTF-8, or holds
-/// what is prohibited or not assigned in Unicode 3.2.
+/// The password in its normal form. It stays as it is when it is not UTF-8, or holds characters
+/// that are prohibited or not assigned in Unicode 3.2.
 ///
-/// Unlike the RFC, PostgreSQL looks for these before it normalizes: U+2090, not assigned then, is
-/// not taken for the letter that it is now a form of. Source: `pg_saslprep` in `saslprep.c`.
+/// Unlike the RFC, PostgreSQL looks for these before it normalizes: a password with U+2090, which
+/// was not assigned then, stays as it is. Source: `pg_saslprep` in `saslprep.c`.
 pub fn prepare(password: &[u8]) -> Cow<'_, [u8]> {
     match str::from_utf8(password) {
         Ok(text) if !text.is_ascii() => match normal(text) {

@@ -34,15 +34,15 @@ pub struct Config {
     pub listen_hosts: Vec<String>,
     /// Port to listen on; 0 lets the kernel choose.
     pub port: u16,
-    /// What the loop is told.
+    /// Settings of the loop and of every session.
     pub proxy: proxy::Settings,
-    /// What is logged.
+    /// The least severe level that is logged.
     pub log_level: LevelFilter,
     /// Values that are allowed and probably not intended.
     pub warnings: Vec<Mistake>,
 }
 
-/// What [`Config::load`] makes of no source at all.
+/// The same as [`Config::load`] without any source.
 impl Default for Config {
     fn default() -> Self {
         let session =

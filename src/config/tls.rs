@@ -198,7 +198,7 @@ impl Draft {
         };
         if is_direct && wanted == UpstreamTls::Preferred {
             let message = "upstream_tls_negotiation = direct needs upstream_tls = require, \
-                           verify-ca or verify-full: there is no going on without TLS";
+                           verify-ca or verify-full: it cannot go on without TLS";
             self.mistake(self.place(&["upstream_tls_negotiation"]), message.into());
         }
         let verification = self.verification(mode);
@@ -217,7 +217,7 @@ impl Draft {
         (wanted, leg.map_err(|error| self.mistake(self.place(&["upstream_tls"]), error)).ok())
     }
 
-    /// The level for this upstream; none where there is to be no TLS.
+    /// The level for this upstream, or `None` without TLS.
     fn upstream_mode(&mut self) -> Option<UpstreamMode> {
         let because = match (self.tls.upstream, &self.upstream_host) {
             (Some(UpstreamMode::Disable), _) => "upstream_tls = disable",
@@ -234,7 +234,9 @@ impl Draft {
             }
             (Some(mode), _) => return Some(mode),
             (None, host) if !host.is_this_machine() => return Some(UpstreamMode::Prefer),
-            (None, _) => "upstream_host is this machine: without upstream_tls that is no TLS",
+            (None, _) => {
+                "upstream_host is this machine, where the default of upstream_tls is disable"
+            }
         };
         let tls = &self.tls;
         let in_vain = [
@@ -249,7 +251,7 @@ impl Draft {
         None
     }
 
-    /// What upstream must prove; none after a mistake.
+    /// How upstream is verified, or `None` after a mistake.
     fn verification(&mut self, mode: UpstreamMode) -> Option<Verification> {
         let roots = self.tls.upstream_ca.clone();
         let mistake = match (mode, roots) {
@@ -320,9 +322,9 @@ impl Draft {
 
 fn system_roots() -> Result<Roots, String> {
     let found = rustls_native_certs::load_native_certs();
-    Roots::from_system(found.certs).map_err(|none| {
+    Roots::from_system(found.certs).map_err(|error| {
         let errors = found.errors.iter().map(|error| format!("; {error}"));
-        none + &errors.collect::<String>()
+        error + &errors.collect::<String>()
     })
 }
 

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use postgres::{Client, Config, NoTls};
 
-use crate::{Authority, DEADLINE, Identity};
+use crate::{Authority, Certified, DEADLINE};
 
 /// The password of every role that has one.
 pub const PASSWORD: &str = "Tr0ub4dor-und-3";
@@ -53,9 +53,9 @@ impl Cluster {
     }
 
     /// One that offers TLS with this certificate, and takes certificates of this authority.
-    pub fn with_tls(identity: &Identity, authority: &Authority) -> Cluster {
-        let authority = authority.pem();
-        let files = [identity.certificate.as_str(), &identity.key, &authority];
+    pub fn with_tls(identity: &Certified, authority: &Authority) -> Cluster {
+        let authority = &authority.pem;
+        let files = [identity.chain.as_str(), &identity.key, authority];
         Cluster::start_with(&[], Some(files))
     }
 

@@ -1,7 +1,7 @@
 //! What tests share: a private PostgreSQL cluster, the daemon as a process, clients and upstreams
 //! by hand, certificates; for tests in memory, a session and a network. Knows nothing of any test.
 
-mod certificates;
+pub mod certificates;
 mod cluster;
 mod daemon;
 mod database;
@@ -18,7 +18,7 @@ pub mod session;
 mod supervised;
 mod tls_raw;
 
-pub use certificates::{Authority, Files, Identity};
+pub use certificates::{Authority, Certified, Files};
 pub use cluster::{Cluster, PASSWORD, TENANTS, TENANTS_SQL, cluster, program};
 pub use daemon::{Daemon, Reader, Run, Status};
 pub use database::{

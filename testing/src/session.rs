@@ -121,6 +121,13 @@ pub fn at_every_chunk_size(story: impl Fn(Cast)) {
     }
 }
 
+/// The same with a few of them, for stories that are many already.
+pub fn at_some_chunk_sizes(story: impl Fn(Cast)) {
+    for chunk_bytes in [1, 7, usize::MAX] {
+        story(Cast { chunk_bytes, ..Cast::whole() });
+    }
+}
+
 /// A session under way, its output collected.
 pub struct Play {
     session: Session,
@@ -323,10 +330,10 @@ pub fn message(tag: u8, body: &[u8]) -> Vec<u8> {
 }
 
 /// A StartupMessage of protocol 3.0.
-pub fn startup(parameters: &[(&str, &str)]) -> Vec<u8> {
+pub fn startup(parameters: &[(impl AsRef<[u8]>, impl AsRef<[u8]>)]) -> Vec<u8> {
     let mut body = vec![0, 3, 0, 0];
     for (name, value) in parameters {
-        body.extend([name.as_bytes(), b"\0", value.as_bytes(), b"\0"].concat());
+        body.extend([name.as_ref(), b"\0", value.as_ref(), b"\0"].concat());
     }
     body.push(0);
     [&(body.len() as u32 + 4).to_be_bytes()[..], &body].concat()

@@ -11,7 +11,7 @@ use rustls::{
 };
 
 use crate::certificates::provider;
-use crate::{Identity, Raw};
+use crate::{Certified, Raw};
 
 pub type TlsClient = StreamOwned<ClientConnection, Raw>;
 pub type TlsServer = StreamOwned<ServerConnection, Raw>;
@@ -60,7 +60,7 @@ pub fn asked_tls_client(
 }
 
 /// An upstream's end, behind an SSLRequest that it grants.
-pub fn asked_tls_server(mut raw: Raw, identity: &Identity) -> TlsServer {
+pub fn asked_tls_server(mut raw: Raw, identity: &Certified) -> TlsServer {
     let mut request = [0; 8];
     raw.read_exact(&mut request).expect("a request");
     assert_eq!(request, SSL_REQUEST);
@@ -69,8 +69,8 @@ pub fn asked_tls_server(mut raw: Raw, identity: &Identity) -> TlsServer {
 }
 
 /// An upstream's end, with TLS from the first byte on.
-pub fn tls_server(raw: Raw, identity: &Identity, alpn: &[&[u8]]) -> TlsServer {
-    let (chain, key) = identity.der();
+pub fn tls_server(raw: Raw, identity: &Certified, alpn: &[&[u8]]) -> TlsServer {
+    let (chain, key) = identity.pair();
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .expect("the provider knows them")

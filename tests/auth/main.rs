@@ -1,5 +1,7 @@
 //! SCRAM by the RFC's own example, and PostgreSQL's SASLprep by what PostgreSQL's source says.
 
+mod server;
+
 use multigres::auth::saslprep::prepare;
 use multigres::auth::scram::{Binding, Client, fresh_nonce};
 

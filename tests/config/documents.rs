@@ -166,7 +166,7 @@ fn wrapped(doc: &str, columns: usize) -> Vec<String> {
     let rest = doc.lines().skip(1).filter(|line| !line.trim().is_empty());
     let base = rest.map(indentation).min().unwrap_or(0);
     let mut lines: Vec<String> = Vec::new();
-    // What a further word is put behind: how far its next line is indented.
+    // Indentation of the next line while a paragraph or an item is open.
     let mut open: Option<usize> = None;
     for line in doc.lines() {
         let words = line.trim();

@@ -71,7 +71,7 @@ fn every_mistake_is_told_with_its_place_in_order() {
         ("MULTIGRES_AUTH".into(), Err("the value is not UTF-8".into())),
     ];
     sources.flags = vec![("login_timeout".into(), "0".into())];
-    let told = mistakes(&sources);
+    let reported = mistakes(&sources);
     let starts = [
         "m.conf:2: port: ",
         "m.conf:3: unknown key \"prot\"",
@@ -84,11 +84,11 @@ fn every_mistake_is_told_with_its_place_in_order() {
         "--login-timeout: login_timeout: ",
         "m.conf:8: tenant_separator \".\" and value_separator \".\" overlap",
     ];
-    assert_eq!(told.len(), starts.len(), "{told:#?}");
-    for (told, start) in told.iter().zip(starts) {
-        assert!(told.starts_with(start), "{told} is not {start}…");
+    assert_eq!(reported.len(), starts.len(), "{reported:#?}");
+    for (reported, start) in reported.iter().zip(starts) {
+        assert!(reported.starts_with(start), "{reported} is not {start}…");
     }
-    assert!(told[6].contains("enableServiceLinks"));
+    assert!(reported[6].contains("enableServiceLinks"));
 }
 
 #[test]
@@ -106,9 +106,9 @@ fn a_comment_behind_a_value_is_told_of_and_is_no_part_of_it() {
         "superuser_bypass = postgres\t#administrators",
         "log_level = debug #",
     ] {
-        let told = mistakes(&file(line));
-        assert!(told[0].contains("a comment has a line of its own"), "{told:?}");
-        assert_eq!(told.len(), 1, "{told:?}");
+        let reported = mistakes(&file(line));
+        assert!(reported[0].contains("a comment has a line of its own"), "{reported:?}");
+        assert_eq!(reported.len(), 1, "{reported:?}");
     }
     let config = Config::load(&file("tenant_separator = #\nvalue_separator = ##x")).unwrap_err();
     assert!(config[0].to_string().contains("overlap"));
@@ -120,9 +120,9 @@ fn a_comment_behind_a_value_is_told_of_and_is_no_part_of_it() {
 
 #[test]
 fn a_misspelt_key_or_variable_is_told_the_right_one() {
-    let told = mistakes(&file("upsteam_host = x\nzebra = 1"));
-    assert!(told[0].ends_with("; did you mean \"upstream_host\"?"), "{told:?}");
-    assert!(told[1].ends_with("unknown key \"zebra\""), "{told:?}");
+    let reported = mistakes(&file("upsteam_host = x\nzebra = 1"));
+    assert!(reported[0].ends_with("; did you mean \"upstream_host\"?"), "{reported:?}");
+    assert!(reported[1].ends_with("unknown key \"zebra\""), "{reported:?}");
     let warnings = |name: &str| {
         let environment = vec![(name.to_owned(), Ok("x".to_owned()))];
         let config = Config::load(&Sources { environment, ..Sources::default() }).unwrap();
@@ -133,9 +133,9 @@ fn a_misspelt_key_or_variable_is_told_the_right_one() {
         ["environment MULTIGRES_UPSTREAM_HOTS: no setting has this name; MULTIGRES_UPSTREAM_HOST \
           is one"]
     );
-    let told = warnings("MULTIGRES_ZEBRA");
-    assert_eq!(told, ["environment MULTIGRES_ZEBRA: no setting has this name"]);
-    // What Kubernetes sets for a service of this name.
+    let reported = warnings("MULTIGRES_ZEBRA");
+    assert_eq!(reported, ["environment MULTIGRES_ZEBRA: no setting has this name"]);
+    // Kubernetes sets these for a service of this name.
     for name in ["MULTIGRES_SERVICE_HOST", "MULTIGRES_PORT_6432_TCP_ADDR"] {
         assert!(warnings(name).is_empty(), "{name}");
     }
@@ -190,7 +190,6 @@ fn bad_values_are_refused() {
     assert!(config.proxy.session.policy.superuser_bypass.is_empty());
 }
 
-/// What the documentation says of a value's form is what is read.
 #[test]
 fn a_value_is_read_in_the_form_that_its_entry_names() {
     let read = |name: &str, value: String| {
@@ -204,9 +203,9 @@ fn a_value_is_read_in_the_form_that_its_entry_names() {
             Form::Port(least) => (usize::from(least), 65535),
             Form::Count(least, most) => (least, most),
             Form::Word(words) => {
-                let told = read(name, "another".into()).unwrap_err();
+                let reported = read(name, "another".into()).unwrap_err();
                 let end = format!("\"another\" is not one of {}", words.join(", "));
-                assert!(told.ends_with(&end), "{told}");
+                assert!(reported.ends_with(&end), "{reported}");
                 assert!(setting.default.is_empty() || words.contains(&setting.default), "{name}");
                 continue;
             }

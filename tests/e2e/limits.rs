@@ -17,6 +17,10 @@ fn one_connection_more_than_allowed_is_refused_until_another_ends() {
     for _ in 0..3 {
         let error = daemon.try_connect("app_user.acme").err().expect("two are there");
         assert_eq!(sqlstate(&error), "53300");
+        // PostgreSQL's own limit has the same code.
+        let refusal = error.as_db_error().unwrap();
+        assert_eq!(refusal.message(), "Multigres has too many clients already");
+        assert!(refusal.hint().is_some_and(|hint| hint.contains("max_connections")), "{refusal:?}");
     }
     bound(&mut second);
     drop(first);

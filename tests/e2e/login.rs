@@ -219,24 +219,6 @@ fn other_separators_split_the_login_instead_of_the_default_ones() {
 }
 
 #[test]
-fn the_login_is_split_at_the_first_separator() {
-    let daemon = Daemon::start();
-    let mut client = daemon.connect("app_user.acme.eu");
-    assert_eq!(bound(&mut client), binding("acme.eu", "app_user"));
-    assert!(contacts(&mut client).is_empty());
-}
-
-#[test]
-fn a_tenant_of_128_bytes_and_one_of_odd_signs_are_bound_as_they_are() {
-    let daemon = Daemon::start();
-    for tenant in ["t".repeat(128).as_str(), r#"o'brien\"$1--;%s{}()"#, "';reset all;--"] {
-        let mut client = daemon.connect(&format!("app_user.{tenant}"));
-        assert_eq!(bound(&mut client), binding(tenant, "app_user"));
-        assert!(contacts(&mut client).is_empty());
-    }
-}
-
-#[test]
 fn users_of_the_bypass_list_pass_straight_through() {
     let daemon = Daemon::with(&[("superuser_bypass", "postgres,other_superuser,trust_user")]);
     for user in ["postgres", "other_superuser"] {

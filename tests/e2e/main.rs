@@ -1,6 +1,7 @@
 //! End-to-end tests: the daemon between real clients and a private PostgreSQL.
 //!
-//! They know the daemon's settings, its log lines and the wire, and nothing of its insides.
+//! They know the daemon's settings, its log lines and the wire, and nothing of its insides, except
+//! that SCRAM's server side, which no daemon uses yet, is tried in `passwords` and `scram_server`.
 
 mod addresses;
 mod drizzle;
@@ -18,6 +19,7 @@ mod passwords;
 mod pipe;
 mod refusals;
 mod role_settings;
+mod scram_server;
 mod seal_keys;
 mod sealed;
 mod set_up_database;

@@ -1,9 +1,12 @@
 //! Passwords of all kinds, which PostgreSQL has stored and Multigres answers SCRAM with.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use multigres::auth::scram::{Binding, Channel, Client, Secret, Server};
 use postgres::NoTls;
 use testing::{Daemon, TENANTS, cluster, sqlstate};
 
-/// What PostgreSQL leaves as it is, and what it does not: see `pg_saslprep` in `saslprep.c`.
+/// Passwords that PostgreSQL leaves as they are, and others: see `pg_saslprep` in `saslprep.c`.
 const PASSWORDS: [&str; 18] = [
     "plain",
     "with a space and 'quotes'",
@@ -82,5 +85,36 @@ fn every_password_that_postgresql_accepts_is_accepted() {
         let mut config = daemon.config("many_passwords.acme");
         let wrong = config.password(format!("{last}x")).connect(NoTls).err().expect("wrong");
         assert_eq!(sqlstate(&wrong), "28P01", "{}", last.escape_unicode());
+    }
+}
+
+/// PostgreSQL's own verifier is the one that our side makes, and believes our client.
+#[test]
+fn the_secret_that_postgresql_stores_is_the_one_that_we_make() {
+    let mut superuser = cluster().superuser("postgres");
+    superuser
+        .batch_execute(
+            "set password_encryption = 'scram-sha-256'; create role stored_passwords login",
+        )
+        .unwrap();
+    for password in PASSWORDS {
+        let quoted = password.replace('\'', "''");
+        superuser
+            .batch_execute(&format!("alter role stored_passwords password '{quoted}'"))
+            .unwrap();
+        let sql = "select rolpassword from pg_authid where rolname = 'stored_passwords'";
+        let stored: String = superuser.query_one(sql, &[]).unwrap().get(0);
+        let secret = Secret::parse(&stored).unwrap();
+        assert_eq!(*secret.to_text(), stored);
+        let salt = stored.split(['$', ':']).nth(2).unwrap();
+        let salt = STANDARD.decode(salt).unwrap();
+        let ours = Secret::of_password(password.as_bytes(), &salt, 4096);
+        assert_eq!(*ours.to_text(), stored, "{}", password.escape_unicode());
+        let mut client = Client::new(password.as_bytes(), Binding::Unsupported, "one".into());
+        let server = Server::new(secret, Channel::Unoffered, "two".into());
+        let (first, challenged) = server.challenge(client.first().as_bytes()).unwrap();
+        let last = client.prove(first.as_bytes()).unwrap();
+        let proof = challenged.verify(last.as_bytes()).expect(password);
+        assert_eq!(client.verify(proof.as_bytes()), Ok(()));
     }
 }

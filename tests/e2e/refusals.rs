@@ -27,50 +27,26 @@ fn undialled(settings: &[(&str, &str)]) -> (Daemon, FakeUpstream) {
     (run.start(), fake)
 }
 
+/// One of each kind; which names and parameters there are is told to the session alone.
 #[test]
-fn a_login_without_a_usable_tenant_is_refused_before_postgresql_is_dialled() {
-    let (daemon, fake) = undialled(&[]);
-    let too_long = format!("app_user.{}", "t".repeat(129));
-    for user in [
-        "app_user",
-        "app_user.",
-        ".acme",
-        ".",
-        "app_user.ac\nme",
-        "app_user.\u{1}",
-        "app_user.\u{7f}",
-        "app_user.münchen",
-        "app_user.one:two",
-        "app_user.:",
-        "postgres.acme",
-        too_long.as_str(),
+fn a_login_that_names_no_tenant_or_another_is_refused_before_postgresql_is_dialled() {
+    let (daemon, fake) = undialled(&[("tenant_separator", "@")]);
+    let user = ("user", "app_user@acme");
+    let of_version_2 = [&[0, 0, 0, 9, 0, 2, 0, 0], &b"\0"[..]].concat();
+    for (packet, sqlstate) in [
+        (startup_message(&[("user", "app_user.acme")]), "28000"),
+        (startup_message(&[("user", "app_user@one:two")]), "28000"),
+        (startup_message(&[user, ("replication", "database")]), "28000"),
+        (startup_message(&[user, ("App.Current_Tenant_ID", "globex")]), "22023"),
+        (startup_message(&[user, ("USER", "app_user@globex")]), "08P01"),
+        (of_version_2, "0A000"),
     ] {
-        let refusal = refusal_of(&daemon, &startup_message(&[("user", user)]));
-        assert_eq!(refusal.sqlstate, "28000", "{user:?}: {refusal:?}");
+        let refusal = refusal_of(&daemon, &packet);
+        assert_eq!(refusal.sqlstate, sqlstate, "{}: {refusal:?}", packet.escape_ascii());
     }
+    let hint = refusal_of(&daemon, &startup_message(&[("user", "app_user")])).hint;
+    assert_eq!(hint.as_deref(), Some("Log in as app_user@TENANT"));
     daemon.wait_until_idle();
-    assert_eq!(fake.accepted(), 0);
-}
-
-#[test]
-fn a_login_with_the_wrong_number_of_values_is_refused() {
-    let variables = "app.current_list_id,app.current_user_id";
-    let (daemon, fake) = undialled(&[("context_variables", variables)]);
-    for user in ["app_user.a", "app_user.a:", "app_user.:b", "app_user.a:b:c", "app_user.a::b"] {
-        let refusal = refusal_of(&daemon, &startup_message(&[("user", user)]));
-        assert_eq!(refusal.sqlstate, "28000", "{user}: {refusal:?}");
-    }
-    daemon.wait_until_idle();
-    assert_eq!(fake.accepted(), 0);
-}
-
-#[test]
-fn a_replication_login_is_refused() {
-    let (daemon, fake) = undialled(&[]);
-    for value in ["true", "on", "database", "1", "yes"] {
-        let startup = startup_message(&[("user", "app_user.acme"), ("replication", value)]);
-        assert_eq!(refusal_of(&daemon, &startup).sqlstate, "28000", "{value}");
-    }
     assert_eq!(fake.accepted(), 0);
 }
 
@@ -110,82 +86,6 @@ fn a_client_with_several_hosts_goes_on_where_upstream_is_unreachable() {
     );
     let output = run("psql", &["-X", "-Atc", "select count(*) from contacts", &hosts]);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "2\n", "{output:?}");
-}
-
-#[test]
-fn a_login_that_is_no_tenants_is_told_how_its_role_logs_in() {
-    let hint = |settings: &[(&str, &str)], user: &str| {
-        let refusal = refusal_of(&undialled(settings).0, &startup_message(&[("user", user)]));
-        (refusal.hint.expect("a hint"), refusal.detail)
-    };
-    assert_eq!(hint(&[], "app_user").0, "Log in as app_user.TENANT");
-    assert_eq!(hint(&[("tenant_separator", "@")], "app_user").0, "Log in as app_user@TENANT");
-    assert_eq!(hint(&[], "b\u{f6}se").0, "Log in as ROLE.TENANT");
-    let (told, detail) = hint(&[], "app_user.a:b");
-    assert_eq!(told, "Log in as app_user.TENANT");
-    assert!(detail.unwrap().contains("cannot contain \":\""));
-    let two = [("context_variables", "app.list,app.user")];
-    let (told, detail) = hint(&two, "app_user.a");
-    assert_eq!(told, "Log in as app_user.<app.list>:<app.user>");
-    assert!(detail.unwrap().contains("2 values"));
-}
-
-#[test]
-fn a_startup_parameter_that_would_bind_a_context_is_refused_by_name() {
-    let (daemon, fake) = undialled(&[]);
-    for name in [
-        "app.current_tenant_id",
-        "App.Current_Tenant_ID",
-        "app.current_tenant_id_seal",
-        "role",
-        "ROLE",
-        "session_authorization",
-        "Session_Authorization",
-    ] {
-        let startup = startup_message(&[("user", "app_user.acme"), (name, "globex")]);
-        let refusal = refusal_of(&daemon, &startup);
-        assert_eq!(refusal.sqlstate, "22023", "{name}: {refusal:?}");
-        let message = refusal.message.to_lowercase();
-        assert!(message.contains(&name.to_lowercase()), "{name} is not named: {refusal:?}");
-    }
-    assert_eq!(fake.accepted(), 0);
-}
-
-#[test]
-fn a_parameter_that_comes_twice_is_refused() {
-    let (daemon, fake) = undialled(&[]);
-    for (first, second) in
-        [("user", "user"), ("database", "DATABASE"), ("search_path", "Search_Path")]
-    {
-        let mut parameters = vec![(first, "app_user.acme"), (second, "app_user.globex")];
-        if first != "user" {
-            parameters.insert(0, ("user", "app_user.acme"));
-        }
-        let refusal = refusal_of(&daemon, &startup_message(&parameters));
-        assert_eq!(refusal.sqlstate, "08P01", "{first}: {refusal:?}");
-    }
-    assert_eq!(fake.accepted(), 0);
-}
-
-#[test]
-fn another_protocol_major_is_refused() {
-    let (daemon, fake) = undialled(&[]);
-    for major in [0_u8, 1, 2, 4, 200] {
-        let mut startup = startup_message(&[("user", "app_user.acme")]);
-        startup[5] = major;
-        assert_eq!(refusal_of(&daemon, &startup).sqlstate, "0A000", "{major}");
-    }
-    assert_eq!(fake.accepted(), 0);
-}
-
-#[test]
-fn a_startup_packet_that_is_none_is_refused() {
-    let (daemon, fake) = undialled(&[]);
-    let mut trailing = startup_message(&[("user", "app_user.acme")]);
-    trailing.push(b'x');
-    trailing[3] += 1;
-    assert_eq!(refusal_of(&daemon, &trailing).sqlstate, "08P01");
-    assert_eq!(fake.accepted(), 0);
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn run_with(path: &Path) -> Run {
     Run::bare().argument("--config").argument(path.to_str().unwrap())
 }
 
-/// What `--check` says, line by line.
+/// The output of `--check`, line by line.
 fn complaints(output: &Output) -> Vec<String> {
     String::from_utf8_lossy(&output.stderr).lines().map(str::to_owned).collect()
 }
@@ -123,7 +123,7 @@ fn every_setting_can_come_from_the_file() {
 }
 
 #[test]
-fn what_is_hardly_meant_is_warned_of_by_check_and_at_the_start() {
+fn a_warning_is_printed_by_check_and_logged_at_the_start() {
     let misspelt = |run: Run| run.environment("MULTIGRES_UPSTREAM_HOTS", "db");
     let output = misspelt(Run::on(cluster())).argument("--check").output();
     assert_eq!(output.status.code(), Some(0));

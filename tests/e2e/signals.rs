@@ -23,7 +23,7 @@ fn sigterm_lets_sessions_end_and_lets_nobody_in() {
     let mut raw = daemon.raw();
     raw.login("app_user.globex", TENANTS);
     daemon.signal("TERM");
-    // The signal has been seen when the status behind it has been told.
+    // The signal has been handled once the status that was asked for after it is logged.
     assert_eq!(daemon.status().piping, 2);
     assert!(turned_away(&daemon));
     for _ in 0..10 {

@@ -84,7 +84,7 @@ fn without_a_certificate_tls_is_declined() {
 fn client_certificates_are_asked_for_and_verified() {
     let stage = stage();
     let good = stage.authority.certify("some_client", &[]);
-    let foreign = testing::Authority::new().certify("some_client", &[]);
+    let foreign = testing::Authority::new("authority").certify("some_client", &[]);
     for (demand, without) in [("request", true), ("require", false)] {
         let daemon = stage
             .offering("own")
@@ -127,18 +127,18 @@ fn tls_from_the_first_byte_needs_alpn() {
     let stage = stage();
     let daemon = stage.offering("own").start();
     let offer = Offer { alpn: &[], ..Offer::default() };
-    let mut client = tls_client(daemon.raw(), &stage.authority.der(), offer);
+    let mut client = tls_client(daemon.raw(), &stage.authority.der, offer);
     let last = login(&mut client).pop().expect("a message");
     assert_eq!(last.error_fields().sqlstate, "08P01");
-    let mut client = tls_client(daemon.raw(), &stage.authority.der(), Offer::default());
+    let mut client = tls_client(daemon.raw(), &stage.authority.der, Offer::default());
     assert_eq!(login(&mut client).pop().expect("a message").tag, b'Z');
-    let mut client = asked_tls_client(daemon.raw(), &stage.authority.der(), offer);
+    let mut client = asked_tls_client(daemon.raw(), &stage.authority.der, offer);
     assert_eq!(login(&mut client).pop().expect("a message").tag, b'Z', "which asked first");
     for asks in [true, false] {
         let offer = Offer { alpn: &[b"http/1.1"], ..Offer::default() };
         let mut client = match asks {
-            true => asked_tls_client(daemon.raw(), &stage.authority.der(), offer),
-            false => tls_client(daemon.raw(), &stage.authority.der(), offer),
+            true => asked_tls_client(daemon.raw(), &stage.authority.der, offer),
+            false => tls_client(daemon.raw(), &stage.authority.der, offer),
         };
         client.write_all(b"\0").expect_err("the handshake fails");
     }
@@ -162,7 +162,7 @@ fn tls_1_2_and_1_3_are_spoken_and_told_in_the_log() {
         [(&[&rustls::version::TLS12], "TLSv1.2"), (&[&rustls::version::TLS13], "TLSv1.3")];
     for (versions, name) in BOTH {
         let offer = Offer { versions, ..Offer::default() };
-        let mut client = asked_tls_client(daemon.raw(), &stage.authority.der(), offer);
+        let mut client = asked_tls_client(daemon.raw(), &stage.authority.der, offer);
         assert_eq!(login(&mut client).pop().expect("a message").tag, b'Z');
         daemon.wait_for_log(&format!("client_tls={name}"));
     }
@@ -211,12 +211,12 @@ fn a_client_that_stalls_in_the_handshake_is_closed_in_time() {
 fn a_truncated_stream_is_an_error_in_the_log_and_a_closed_one_is_not() {
     let stage = stage();
     let daemon = stage.offering("own").start();
-    let mut client = asked_tls_client(daemon.raw(), &stage.authority.der(), Offer::default());
+    let mut client = asked_tls_client(daemon.raw(), &stage.authority.der, Offer::default());
     login(&mut client);
     client.conn.send_close_notify();
     client.flush().expect("it is sent");
     daemon.wait_for_log("ended_by=client reason=\"closed\"");
-    let mut client = asked_tls_client(daemon.raw(), &stage.authority.der(), Offer::default());
+    let mut client = asked_tls_client(daemon.raw(), &stage.authority.der, Offer::default());
     login(&mut client);
     client.sock.shutdown_write();
     let line = daemon

@@ -1,6 +1,8 @@
 //! A PostgreSQL whose key is of a kind that few have: Multigres takes what libpq takes.
 
-use testing::{ACME, Authority, Cluster, Files, Identity, Run, binding, bound, contacts, sqlstate};
+use testing::{
+    ACME, Authority, Certified, Cluster, Files, Run, binding, bound, contacts, sqlstate,
+};
 
 const KEYS: [(&str, &str); 3] = [
     (include_str!("../keys/p521.pem"), include_str!("../keys/p521.key")),
@@ -11,10 +13,10 @@ const KEYS: [(&str, &str); 3] = [
 #[test]
 fn keys_on_p521_and_for_pss_are_proved_and_bound() {
     let files = Files::new();
-    let stranger = Authority::new();
-    let wrong = files.put("wrong.pem", &stranger.pem()).display().to_string();
+    let stranger = Authority::new("stranger");
+    let wrong = files.put("wrong.pem", &stranger.pem).display().to_string();
     for (certificate, key) in KEYS {
-        let identity = Identity { certificate: certificate.into(), key: key.into() };
+        let identity = Certified::from_pem(certificate, key);
         let cluster = Cluster::with_tls(&identity, &stranger);
         let right = files.put("right.pem", certificate).display().to_string();
         let mut runs = vec![Run::on(&cluster).set("upstream_tls", "require")];

@@ -1,7 +1,7 @@
 //! Every way in which both legs may be encrypted, with every way in which PostgreSQL may ask for
 //! a password and all that libpq's channel_binding and require_auth demand of it; by psql, by
-//! psycopg and by the `postgres` crate, as far as each can. `docs/security.md` says what each comes
-//! to.
+//! psycopg and by the `postgres` crate, as far as each can. `docs/encryption.md` says what each
+//! comes to.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -96,7 +96,7 @@ impl Method {
 }
 
 impl Cell {
-    /// What `docs/security.md` promises for `auth = auto`.
+    /// What `docs/encryption.md` promises for `auth = auto`.
     fn asked(&self) -> Asked {
         let both = self.client != Client::Plain && self.upstream != Upstream::Plain;
         match self.method {
@@ -168,14 +168,14 @@ impl Cell {
 
 impl Stage {
     pub(crate) fn new() -> Stage {
-        let authority = Authority::new();
+        let authority = Authority::new("authority");
         let upstream = authority.certify("postgresql", &["localhost", "127.0.0.1"]);
         let own = authority.certify("multigres", &["localhost", "127.0.0.1"]);
         let cluster = Cluster::with_tls(&upstream, &authority);
         let files = Files::new();
-        files.put("ca.pem", &authority.pem());
+        files.put("ca.pem", &authority.pem);
         for (name, identity) in [("own", &own), ("upstream", &upstream)] {
-            files.put(&format!("{name}.pem"), &identity.certificate);
+            files.put(&format!("{name}.pem"), &identity.chain);
             files.put(&format!("{name}.key"), &identity.key);
         }
         Stage { cluster, authority, files }

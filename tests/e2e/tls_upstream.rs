@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::sync::mpsc;
 
 use testing::{
-    ACME, Authority, Daemon, FakeUpstream, Files, Identity, Message, Offer, PASSWORD, Raw, Run,
+    ACME, Authority, Certified, Daemon, FakeUpstream, Files, Message, Offer, PASSWORD, Raw, Run,
     SSL_REQUEST, TENANTS, asked_tls_client, asked_tls_server, binding, bound, cluster, contacts,
     sqlstate, startup_message, swallow, tls_server,
 };
@@ -14,7 +14,7 @@ use crate::tls_matrix::stage;
 
 /// What an upstream with this certificate hears of a login inside TLS, and how that ends for the
 /// client.
-fn heard_by(identity: &Identity, settings: &[(&str, &str)]) -> (Vec<u8>, String) {
+fn heard_by(identity: &Certified, settings: &[(&str, &str)]) -> (Vec<u8>, String) {
     let (told, heard) = mpsc::channel();
     let identity = identity.clone();
     let fake = FakeUpstream::serve(move |raw| {
@@ -40,8 +40,9 @@ fn heard_by(identity: &Identity, settings: &[(&str, &str)]) -> (Vec<u8>, String)
 
 #[test]
 fn an_upstream_hears_nothing_of_a_login_before_it_has_proved_who_it_is() {
-    let (right, wrong, files) = (Authority::new(), Authority::new(), Files::new());
-    let ca = files.put("ca.pem", &right.pem()).display().to_string();
+    let (right, wrong, files) =
+        (Authority::new("authority"), Authority::new("authority"), Files::new());
+    let ca = files.put("ca.pem", &right.pem).display().to_string();
     let named = right.certify("postgresql", &["127.0.0.1"]);
     let misnamed = right.certify("postgresql", &["elsewhere.example", "127.0.0.2"]);
     let foreign = wrong.certify("postgresql", &["127.0.0.1"]);
@@ -73,8 +74,8 @@ fn an_upstream_hears_nothing_of_a_login_before_it_has_proved_who_it_is() {
 #[test]
 fn whoever_stands_in_between_with_another_certificate_fails_at_scram() {
     let stage = stage();
-    let impostor = Authority::new().certify("postgresql", &["127.0.0.1"]);
-    let (port, authority) = (stage.cluster.port(), stage.authority.der());
+    let impostor = Authority::new("authority").certify("postgresql", &["127.0.0.1"]);
+    let (port, authority) = (stage.cluster.port(), stage.authority.der.clone());
     let fake = FakeUpstream::serve(move |raw| {
         let mut multigres = asked_tls_server(raw, &impostor);
         let postgresql = Raw::tcp(([127, 0, 0, 1], port).into());
@@ -97,7 +98,7 @@ fn whoever_stands_in_between_with_another_certificate_fails_at_scram() {
         .set("upstream_port", &fake.port().to_string())
         .set("upstream_tls", "require")
         .start();
-    let mut client = asked_tls_client(daemon.raw(), &stage.authority.der(), Offer::default());
+    let mut client = asked_tls_client(daemon.raw(), &stage.authority.der, Offer::default());
     let startup = startup_message(&[("user", "scram_user.acme"), ("database", TENANTS)]);
     client.write_all(&startup).expect("it is taken");
     assert_eq!(Message::read(&mut client).expect("a question").body, 3i32.to_be_bytes());
@@ -126,7 +127,7 @@ fn a_server_without_tls_is_good_enough_only_where_tls_is_preferred() {
 fn postgresql_takes_multigres_certificate_for_a_login() {
     let stage = stage();
     let identity = stage.authority.certify("cert_user", &[]);
-    stage.files.put("cert_user.pem", &identity.certificate);
+    stage.files.put("cert_user.pem", &identity.chain);
     stage.files.put("cert_user.key", &identity.key);
     let run = || {
         Run::on(&stage.cluster)
@@ -186,7 +187,7 @@ fn an_upstream_that_stalls_in_the_handshake_costs_no_more_than_the_login_timeout
 
 #[test]
 fn direct_tls_to_upstream_needs_alpn() {
-    let authority = Authority::new();
+    let authority = Authority::new("authority");
     let identity = authority.certify("postgresql", &["127.0.0.1"]);
     const OFFERS: [(&[&[u8]], bool); 2] = [(&[b"postgresql"], true), (&[], false)];
     for (alpn, hears) in OFFERS {
@@ -211,7 +212,7 @@ fn direct_tls_to_upstream_needs_alpn() {
 
 #[test]
 fn the_key_of_a_cancel_request_is_never_sent_in_clear_where_tls_is_required() {
-    let authority = Authority::new();
+    let authority = Authority::new("authority");
     let identity = authority.certify("postgresql", &["127.0.0.1"]);
     let cancel = [&16u32.to_be_bytes()[..], &[4, 210, 22, 46, 0, 0, 0, 42], b"keys"].concat();
     let (told, heard) = mpsc::channel();

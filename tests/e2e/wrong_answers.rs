@@ -1,5 +1,6 @@
-//! Upstreams that answer the injected batch wrongly, or are not the one PostgreSQL session they
-//! pretend to be: no client may get through to them.
+//! PostgreSQL's own answer to the batch, altered on its way, and poolers: no client may get through
+//! to another session than it was answered for. All wrong answers there are are told to the session
+//! alone, in `tests/session/wrong_answers.rs`.
 
 use std::sync::mpsc;
 
@@ -126,81 +127,6 @@ fn a_context_or_role_that_reads_back_differently_is_refused_in_every_row() {
 }
 
 #[test]
-fn a_null_in_place_of_a_value_is_refused() {
-    let answer = answer();
-    for place in (0..answer.len()).filter(|place| answer[*place].tag == b'D') {
-        let refusal = refusal_at(place, |message| {
-            let columns = u16::try_from(message.values().len()).unwrap();
-            let nulls = [columns.to_be_bytes().to_vec(), vec![0xff; usize::from(columns) * 4]];
-            Tamper::Replace(vec![Message::new(b'D', nulls.concat())])
-        });
-        assert!(["08004", "28000"].contains(&refusal.sqlstate.as_str()), "{place}: {refusal:?}");
-    }
-}
-
-#[test]
-fn a_batch_that_fails_is_refused_whichever_step_fails() {
-    for place in 0..answer().len() - 1 {
-        let refusal = refusal_at(place, |_| {
-            Tamper::Replace(vec![Message::error("ERROR", "42501", "permission denied")])
-        });
-        assert_eq!(refusal.sqlstate, "08004", "{place}: {refusal:?}");
-    }
-}
-
-#[test]
-fn an_answer_with_a_message_missing_is_refused() {
-    for place in 0..answer().len() - 1 {
-        let refusal = refusal_at(place, |_| Tamper::Replace(vec![]));
-        assert_eq!(refusal.sqlstate, "08004", "{place}: {refusal:?}");
-    }
-}
-
-#[test]
-fn an_answer_with_a_message_twice_is_refused() {
-    for place in 0..answer().len() - 1 {
-        let refusal =
-            refusal_at(place, |message| Tamper::Replace(vec![message.clone(), message.clone()]));
-        assert_eq!(refusal.sqlstate, "08004", "{place}: {refusal:?}");
-    }
-}
-
-#[test]
-fn an_upstream_that_closes_amid_its_answer_is_refused() {
-    for place in 0..answer().len() {
-        let refusal =
-            refusal_at(place, |message| Tamper::CloseAfter(message.to_bytes()[..3].to_vec()));
-        assert_eq!(refusal.sqlstate, "08006", "{place}: {refusal:?}");
-    }
-}
-
-#[test]
-fn a_message_out_of_place_is_refused() {
-    for stray in [
-        Message::ready_for_query(),
-        Message::authentication_ok(),
-        Message::new(b'G', b"\0\0\0".as_slice()),
-        Message::new(b'~', b"".as_slice()),
-    ] {
-        let refusal = refusal_through(move || {
-            let (mut answer, stray) = (Answer::default(), stray.clone());
-            move |message: &Message| match answer.place(message) {
-                Some(0) => Tamper::Replace(vec![stray.clone(), message.clone()]),
-                Some(_) | None => Tamper::Pass,
-            }
-        });
-        assert!(refusal.sqlstate.starts_with("08"), "{refusal:?}");
-    }
-}
-
-#[test]
-fn a_session_that_is_in_a_transaction_is_refused() {
-    let last = answer().len() - 1;
-    let refusal = refusal_at(last, |_| Tamper::Replace(vec![Message::new(b'Z', b"T".as_slice())]));
-    assert_eq!(refusal.sqlstate, "08004", "{refusal:?}");
-}
-
-#[test]
 fn a_notice_amid_the_login_reaches_the_client_and_harms_nothing() {
     for place in [None, Some(0)] {
         let fake = FakeUpstream::tamper(cluster(), move || {
@@ -228,34 +154,6 @@ fn a_notice_amid_the_login_reaches_the_client_and_harms_nothing() {
 }
 
 #[test]
-fn a_session_that_reports_a_superuser_is_refused_at_once() {
-    let refusal = refusal_through(|| {
-        |message: &Message| {
-            if message.tag == b'S' && message.body == b"is_superuser\0off\0" {
-                Tamper::Replace(vec![Message::parameter_status("is_superuser", "on")])
-            } else {
-                Tamper::Pass
-            }
-        }
-    });
-    assert_eq!(refusal.sqlstate, "28000", "{refusal:?}");
-}
-
-#[test]
-fn an_upstream_whose_session_is_refused_is_told_goodbye() {
-    let (sender, receiver) = mpsc::channel();
-    let fake = FakeUpstream::serve(move |mut raw| {
-        raw.read_startup();
-        raw.send_message(&Message::authentication_ok());
-        raw.send_message(&Message::parameter_status("is_superuser", "on"));
-        sender.send(raw.read_to_close()).unwrap();
-    });
-    let daemon = Run::upstream(fake.port()).start();
-    assert_eq!(refusal_of_login(&daemon).sqlstate, "28000");
-    assert_eq!(receiver.recv().unwrap(), Message::new(b'X', b"".as_slice()).to_bytes());
-}
-
-#[test]
 fn the_backend_of_a_refused_login_is_gone() {
     let fake = FakeUpstream::tamper(cluster(), || {
         |message: &Message| match message.tag {
@@ -271,19 +169,6 @@ fn the_backend_of_a_refused_login_is_gone() {
         "select not exists (select from pg_stat_activity
              where application_name = 'to be refused')",
     );
-}
-
-#[test]
-fn a_backend_of_another_pid_than_it_says_is_taken_for_a_pooler() {
-    let refusal = refusal_through(|| {
-        |message: &Message| match message.tag {
-            b'K' => Tamper::Replace(vec![Message::backend_key_data(1, *b"keys")]),
-            _ => Tamper::Pass,
-        }
-    });
-    assert_eq!(refusal.sqlstate, "08004", "{refusal:?}");
-    let told = format!("{} {:?} {:?}", refusal.message, refusal.detail, refusal.hint);
-    assert!(told.contains("pooler"), "{told}");
 }
 
 /// A pooler in session mode: it keeps its own keys, and refuses parameters it does not know.

@@ -8,7 +8,6 @@ mod broken_upstreams;
 mod cancel;
 mod early_messages;
 mod encoding;
-mod false_answers;
 mod first_packet;
 mod log;
 mod man_in_the_middle;

@@ -1,28 +1,27 @@
-//! Certificates made for a test, and the configurations of both ends of both legs.
+//! The configurations of TLS of both ends of both legs.
 
 use std::sync::{Arc, LazyLock};
 
 use multigres::tls::{ALPN, ClientLeg, Tls, UpstreamLeg};
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use testing::certificates::{Certified, server_params};
 
 /// A certificate that vouches for itself, for a host name, and its key.
 #[derive(Clone)]
 pub struct Identity {
-    pub certificate: CertificateDer<'static>,
-    key: Vec<u8>,
+    made: Certified,
     name: &'static str,
 }
 
 impl Identity {
     pub fn new(name: &'static str) -> Self {
-        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
-        Identity {
-            certificate: made.cert.der().clone(),
-            key: made.signing_key.serialize_der(),
-            name,
-        }
+        Identity { made: Certified::self_signed_leaf(&server_params(&[name])), name }
+    }
+
+    pub fn certificate(&self) -> CertificateDer<'static> {
+        self.made.der.clone()
     }
 
     pub fn name(&self) -> ServerName<'static> {
@@ -31,14 +30,12 @@ impl Identity {
 
     /// A server that shows this certificate.
     pub fn server(&self, suites: &Suites) -> Arc<ServerConfig> {
+        let (chain, key) = self.made.pair();
         let mut config = ServerConfig::builder_with_provider(suites.provider.clone())
             .with_protocol_versions(suites.versions)
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(
-                vec![self.certificate.clone()],
-                PrivatePkcs8KeyDer::from(self.key.clone()).into(),
-            )
+            .with_single_cert(chain, key)
             .unwrap();
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.send_tls13_tickets = 0;
@@ -49,7 +46,7 @@ impl Identity {
     /// A client that trusts this certificate alone.
     pub fn client(&self, suites: &Suites) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
-        roots.add(self.certificate.clone()).unwrap();
+        roots.add(self.certificate()).unwrap();
         let mut config = ClientConfig::builder_with_provider(suites.provider.clone())
             .with_protocol_versions(suites.versions)
             .unwrap()
@@ -121,10 +118,7 @@ pub static THEIRS: LazyLock<Identity> = LazyLock::new(|| Identity::new("db.test"
 /// Both legs of a Multigres that shows `ours` and trusts `theirs`.
 pub fn tls(ours: &Identity, theirs: &Identity, suites: &Suites) -> Tls {
     Tls {
-        client: Some(ClientLeg {
-            config: ours.server(suites),
-            certificate: ours.certificate.clone(),
-        }),
+        client: Some(ClientLeg { config: ours.server(suites), certificate: ours.certificate() }),
         upstream: Some(UpstreamLeg { config: theirs.client(suites), name: theirs.name() }),
     }
 }

@@ -6,6 +6,8 @@ mod guarded;
 mod notices_and_errors;
 mod sealed;
 mod tls;
+mod user_names;
+mod wrong_answers;
 
 use multigres::refusal::Fault;
 use multigres::session::{Auth, Outcome, Stage};
@@ -478,86 +480,6 @@ fn a_client_that_has_said_all_and_only_listens_gets_its_session() {
         assert_eq!(play.stage(), Stage::Piping);
         assert_eq!(play.take_to_upstream(), early);
     });
-}
-
-#[test]
-fn user_names_that_name_no_tenant_are_refused_before_upstream_is_dialled() {
-    let long = format!("app_user.{}", "x".repeat(129));
-    let long_role = format!("{}.acme", "r".repeat(64));
-    let users = [
-        "app_user",
-        "app_user.",
-        ".acme",
-        ".",
-        "",
-        "postgres.acme",
-        "app_user.a:b",
-        "app_user.:",
-        "app_user.\u{e9}",
-        "app_user.a\tb",
-        "app_user.a\nb",
-        "app_user.\u{7f}",
-        &long,
-        &long_role,
-    ];
-    for user in users {
-        at_every_chunk_size(|cast| {
-            let mut play = Play::new(cast);
-            play.client(&startup(&[("user", user)]));
-            play.expect_refusal("28000");
-            assert!(!play.connects(), "{user:?}");
-        });
-    }
-}
-
-#[test]
-fn parameters_that_would_choose_the_tenant_are_refused_by_name() {
-    let names = [
-        "app.current_tenant_id",
-        "App.Current_Tenant_ID",
-        "app.current_tenant_id_seal",
-        "role",
-        "ROLE",
-        "session_authorization",
-    ];
-    for name in names {
-        let mut play = Play::new(Cast::whole());
-        play.client(&startup(&[("user", "app_user.acme"), (name, "globex")]));
-        let refused = play.expect_refusal("22023");
-        assert!(contains(&refused, name.to_ascii_lowercase().as_bytes()));
-        assert!(!play.connects());
-    }
-    for twice in ["user", "User", "search_path"] {
-        let mut play = Play::new(Cast::whole());
-        let parameters =
-            [("user", "app_user.acme"), (twice, "app_user.globex"), ("SEARCH_PATH", "x")];
-        play.client(&startup(&parameters));
-        play.expect_refusal("08P01");
-    }
-}
-
-#[test]
-fn everything_else_goes_upstream_in_its_order() {
-    let mut play = Play::new(Cast::whole());
-    let options = ("options", "-c app.current_tenant_id=globex");
-    let name = ("application_name", "x");
-    play.client(&startup(&[options, ("user", "app_user.acme.io"), name, ("_pq_.x", "")]));
-    let sent = startup_of(&play.take_to_upstream());
-    let user = ("user", "app_user");
-    let bound = [("app.current_tenant_id", "acme.io"), ("role", "app_user")];
-    let expected = [&[options, user, name, ("_pq_.x", "")][..], &bound].concat();
-    assert_eq!(
-        sent,
-        expected.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect::<Vec<_>>()
-    );
-}
-
-#[test]
-fn libpqs_default_database_follows_the_user_name() {
-    let mut play = Play::new(Cast::whole());
-    play.client(&startup(&[("database", "app_user.acme"), ("user", "app_user.acme")]));
-    let sent = startup_of(&play.take_to_upstream());
-    assert_eq!(sent[0], ("database".to_owned(), "app_user".to_owned()));
 }
 
 #[test]

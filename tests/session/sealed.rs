@@ -12,11 +12,12 @@ use crate::{acme, answer, contains, error, key, ok, ready, row, start};
 /// `multigres-seal-2`, `address` or `none`, `app.current_tenant_id`, `acme`, `crm` and `app_user`,
 /// each with the byte 01 behind it, then in the first one the bytes 02 20 00 04 7f 00 00 01 00 00
 /// d4 31, go into `openssl dgst -sha256 -mac HMAC -macopt hexkey:000102…1f`.
-const AT_54321: &str = "bcd55d67bf8ab52f9fdba60d9970937a1d6d520d7c96fbc6e6d08381c6e63b11";
+pub(crate) const AT_54321: &str =
+    "bcd55d67bf8ab52f9fdba60d9970937a1d6d520d7c96fbc6e6d08381c6e63b11";
 const ANYWHERE: &str = "70d654506798780ae2663edd909ffb1fa5c27ee622ae1a5ebdd2553dba21c83d";
 
 /// The right answer to the batch for app_user.acme with this seal.
-fn sealed_answer(seal: &str) -> Vec<Vec<u8>> {
+pub(crate) fn sealed_answer(seal: &str) -> Vec<Vec<u8>> {
     let mut messages = answer();
     messages[2] = row(&[Some("acme"), Some(seal)]);
     messages[6] = row(&[Some("acme"), Some(seal), Some("app_user")]);

@@ -75,7 +75,7 @@ fn the_key_is_taken_from_a_setting_and_stands_in_no_statement() {
     assert!(error.hint().unwrap().contains("PGOPTIONS"), "{error:?}");
 }
 
-/// As docs/security.md says: what these settings log holds the parameters of a statement too.
+/// As docs/sealing.md says: what these settings log holds the parameters of a statement too.
 #[test]
 fn a_bound_key_is_logged_where_parameters_are() {
     for setting in ["log_statement = 'all'", "log_min_duration_statement = 0"] {

@@ -7,12 +7,12 @@ use rustls::crypto::ring;
 use rustls::version::TLS12;
 use rustls::{AlertDescription, CertificateError, Error, HandshakeKind, SupportedCipherSuite};
 
-use crate::certificates::{Ca, Made, NAME, server_params};
 use crate::handshake::{VERSIONS, accepting, client, client_with, connecting, shake, start_client};
+use testing::certificates::{Authority, Certified, NAME, server_params};
 
 #[test]
 fn clients_of_both_versions_are_served() {
-    let made = Made::self_signed_leaf(&server_params(&[NAME]));
+    let made = Certified::self_signed_leaf(&server_params(&[NAME]));
     let tls = accepting(made.identity(), &ClientCertificate::None);
     for version in VERSIONS {
         let mut client = start_client(&Arc::new(client(&made, version)), NAME);
@@ -26,7 +26,7 @@ fn clients_of_both_versions_are_served() {
 /// With TLS 1.2 AES' keys wear out, and the end of a session with them.
 #[test]
 fn keys_that_cannot_be_changed_are_such_as_never_wear_out() {
-    let made = Made::self_signed_leaf(&server_params(&[NAME]));
+    let made = Certified::self_signed_leaf(&server_params(&[NAME]));
     let tls = accepting(made.identity(), &ClientCertificate::None);
     let mut provider = ring::default_provider();
     provider.cipher_suites.sort_by_key(|suite| format!("{:?}", suite.suite()).contains("CHACHA"));
@@ -42,7 +42,7 @@ fn keys_that_cannot_be_changed_are_such_as_never_wear_out() {
 
 #[test]
 fn clients_are_shown_the_whole_chain() {
-    let root = Ca::new("root");
+    let root = Authority::new("root");
     let between = root.below("between");
     let mut made = between.server();
     made.chain += &between.pem;
@@ -54,7 +54,7 @@ fn clients_are_shown_the_whole_chain() {
 /// Whoever shows PostgreSQL's own certificate to clients may have one of the manual's.
 #[test]
 fn a_certificate_of_version_1_is_shown_as_it_is() {
-    let made = Ca::new("right").server().version_1();
+    let made = Authority::new("right").server().version_1();
     let server = accepting(made.identity(), &ClientCertificate::None);
     let client = connecting(NAME, Verification::AnyCertificate, None);
     let mut client = client.connect().unwrap();
@@ -64,7 +64,7 @@ fn a_certificate_of_version_1_is_shown_as_it_is() {
 
 #[test]
 fn a_client_may_speak_no_alpn_or_ours_and_nothing_else() {
-    let made = Made::self_signed_leaf(&server_params(&[NAME]));
+    let made = Certified::self_signed_leaf(&server_params(&[NAME]));
     let tls = accepting(made.identity(), &ClientCertificate::None);
     for version in VERSIONS {
         for (spoken, agreed) in [
@@ -95,11 +95,11 @@ fn a_client_may_speak_no_alpn_or_ours_and_nothing_else() {
 }
 
 /// What a client says of itself, by whether it must: the server's end.
-fn with_certificate(asked: &ClientCertificate, shown: Option<&Made>) -> Result<(), Error> {
-    let ca = Ca::new("server's");
+fn with_certificate(asked: &ClientCertificate, shown: Option<&Certified>) -> Result<(), Error> {
+    let ca = Authority::new("server's");
     let server = accepting(ca.server().identity(), asked);
     let level = Verification::ChainAndName(ca.roots());
-    let client = connecting(NAME, level, shown.map(Made::identity));
+    let client = connecting(NAME, level, shown.map(Certified::identity));
     let mut server = server.accept().unwrap();
     let ended = shake(&mut client.connect().unwrap(), &mut server);
     if ended.server.is_ok() {
@@ -115,7 +115,7 @@ fn with_certificate(asked: &ClientCertificate, shown: Option<&Made>) -> Result<(
 
 #[test]
 fn a_client_certificate_is_asked_for_as_configured() {
-    let (right, wrong) = (Ca::new("right"), Ca::new("wrong"));
+    let (right, wrong) = (Authority::new("right"), Authority::new("wrong"));
     let (own, strange) = (right.client(), wrong.client());
     let unknown = || Err(Error::InvalidCertificate(CertificateError::UnknownIssuer));
     let requested = ClientCertificate::Requested(right.roots());
@@ -134,7 +134,7 @@ fn a_client_certificate_is_asked_for_as_configured() {
 
 #[test]
 fn no_session_is_taken_up_again() {
-    let made = Made::self_signed_leaf(&server_params(&[NAME]));
+    let made = Certified::self_signed_leaf(&server_params(&[NAME]));
     let tls = accepting(made.identity(), &ClientCertificate::None);
     for version in VERSIONS {
         // rustls' clients would, by default.

@@ -12,7 +12,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConnection, Error, ServerConnection, SupportedProtocolVersion};
 
-use crate::certificates::Made;
+use testing::certificates::Certified;
 
 pub const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 
@@ -86,14 +86,14 @@ pub fn server(key: CertifiedKey, version: &'static SupportedProtocolVersion) -> 
 }
 
 /// A client that is not Multigres, of one version alone; it believes this certificate.
-pub fn client(of: &Made, version: &'static SupportedProtocolVersion) -> ClientConfig {
+pub fn client(of: &Certified, version: &'static SupportedProtocolVersion) -> ClientConfig {
     client_with(ring::default_provider(), of, version)
 }
 
 /// The same with cryptography of its own.
 pub fn client_with(
     provider: CryptoProvider,
-    of: &Made,
+    of: &Certified,
     version: &'static SupportedProtocolVersion,
 ) -> ClientConfig {
     let mut roots = rustls::RootCertStore::empty();

@@ -1,7 +1,6 @@
 //! TLS of both legs: what the settings make of files, and handshakes in memory between what they
 //! make and every kind of peer.
 
-mod certificates;
 mod client_leg;
 mod end_point;
 mod handshake;

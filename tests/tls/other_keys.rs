@@ -15,8 +15,8 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{
     CertificateError, Error, SignatureAlgorithm, SignatureScheme, SupportedProtocolVersion,
 };
+use testing::certificates::{NAME, element};
 
-use crate::certificates::{NAME, element};
 use crate::handshake::{connecting, server, shake, start_server};
 
 const P521: [&str; 2] = [include_str!("../keys/p521.pem"), include_str!("../keys/p521.key")];

@@ -12,8 +12,10 @@ use multigres::tls::{Chain, ClientCertificate, Key, Tls, Verification};
 use rustls::{CertificateError, Error};
 use tempfile::TempDir;
 
-use crate::certificates::{Ca, Made, NAME, expired, not_yet_valid, pem, server_params};
 use crate::handshake::{accepting, connecting, shake};
+use testing::certificates::{
+    Authority, Certified, NAME, expired, not_yet_valid, pem, server_params,
+};
 
 /// A folder with what the stories need; it is the working folder of none, so names are full ones.
 struct Folder(TempDir);
@@ -21,7 +23,7 @@ struct Folder(TempDir);
 impl Folder {
     fn new() -> Self {
         let folder = Folder(tempfile::tempdir().unwrap());
-        let (ca, wrong) = (Ca::new("right"), Ca::new("wrong"));
+        let (ca, wrong) = (Authority::new("right"), Authority::new("wrong"));
         let (server, client) = (ca.server(), ca.client());
         folder.write("ca.crt", &ca.pem);
         folder.write("wrong-ca.crt", &wrong.pem);
@@ -140,8 +142,12 @@ fn upstream_is_asked_for_tls_unless_it_is_on_this_machine() {
 }
 
 /// Dials a server of the right CA that has another name, and one of the wrong CA.
-fn accepts(tls: &Tls, right: &Made, wrong: &Made) -> (Result<(), Error>, Result<(), Error>) {
-    let dial = |made: &Made| {
+fn accepts(
+    tls: &Tls,
+    right: &Certified,
+    wrong: &Certified,
+) -> (Result<(), Error>, Result<(), Error>) {
+    let dial = |made: &Certified| {
         let upstream = accepting(made.identity(), &ClientCertificate::None);
         shake(&mut tls.connect().unwrap(), &mut upstream.accept().unwrap()).client
     };
@@ -151,7 +157,7 @@ fn accepts(tls: &Tls, right: &Made, wrong: &Made) -> (Result<(), Error>, Result<
 #[test]
 fn the_words_mean_what_they_mean_to_libpq() {
     let folder = Folder::new();
-    let (ca, wrong_ca) = (Ca::new("right"), Ca::new("wrong"));
+    let (ca, wrong_ca) = (Authority::new("right"), Authority::new("wrong"));
     folder.write("own-ca.crt", &ca.pem);
     let right = ca.issue(&server_params(&["other.example"]));
     let wrong = wrong_ca.server();
@@ -462,7 +468,7 @@ fn loading_again_takes_what_is_in_the_files_then() {
     assert_eq!(first.session, again.session);
     let certificate = |tls: &Tls| tls.client.clone().unwrap().certificate;
     assert_eq!(certificate(&first.tls), certificate(&again.tls));
-    let renewed = Ca::new("right").server();
+    let renewed = Authority::new("right").server();
     folder.write("server.crt", &renewed.chain);
     assert!(folder.load(&text).is_err(), "half of the change alone");
     folder.write("server.key", &renewed.key);
@@ -518,7 +524,7 @@ fn debug_output_shows_no_key() {
 #[test]
 fn a_certificate_outside_of_its_time_or_near_its_end_is_warned_of() {
     let folder = Folder::new();
-    let ca = Ca::new("right");
+    let ca = Authority::new("right");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let days = |days: u64| Duration::from_secs(days * 24 * 60 * 60 + 60 * 60);
     let epoch = rcgen::date_time_ymd(1970, 1, 1);

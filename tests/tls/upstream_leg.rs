@@ -10,11 +10,17 @@ use rustls::{
     AlertDescription, CertificateError, Error, HandshakeKind, OtherError, ProtocolVersion,
 };
 
-use crate::certificates::{Ca, Made, NAME, expired, not_yet_valid, pem, server_params};
 use crate::handshake::{VERSIONS, accepting, connecting, server, shake, start_server};
+use testing::certificates::{
+    Authority, Certified, NAME, expired, not_yet_valid, pem, server_params,
+};
 
 /// Dials a server with this certificate, in each version.
-fn dial(host: &str, verification: &Verification, shown: &Made) -> Result<(), CertificateError> {
+fn dial(
+    host: &str,
+    verification: &Verification,
+    shown: &Certified,
+) -> Result<(), CertificateError> {
     let mut ends = VERSIONS.map(|version| {
         let upstream = Arc::new(server(shown.with_key_of(shown), version));
         let tls = connecting(host, verification.clone(), None);
@@ -52,7 +58,7 @@ fn levels(roots: &multigres::tls::Roots) -> [Verification; 3] {
 
 #[test]
 fn the_right_certificate_passes_at_every_level() {
-    let ca = Ca::new("right");
+    let ca = Authority::new("right");
     for level in levels(&ca.roots()) {
         assert_eq!(dial(NAME, &level, &ca.server()), Ok(()), "{level:?}");
         assert_eq!(dial("DB.Example", &level, &ca.server()), Ok(()), "{level:?}");
@@ -61,7 +67,7 @@ fn the_right_certificate_passes_at_every_level() {
 
 #[test]
 fn another_cas_certificate_passes_where_any_does() {
-    let (right, wrong) = (Ca::new("right"), Ca::new("wrong"));
+    let (right, wrong) = (Authority::new("right"), Authority::new("wrong"));
     let [any, chain, name] = levels(&right.roots());
     assert_eq!(dial(NAME, &any, &wrong.server()), Ok(()));
     for level in [chain, name] {
@@ -69,7 +75,7 @@ fn another_cas_certificate_passes_where_any_does() {
     }
     // With the right CA's name it has the wrong CA's signature still.
     let [_, chain, name] = levels(&right.roots());
-    let namesake = Ca::new("right");
+    let namesake = Authority::new("right");
     for level in [chain, name] {
         assert_eq!(dial(NAME, &level, &namesake.server()), Err(CertificateError::BadSignature));
     }
@@ -77,7 +83,7 @@ fn another_cas_certificate_passes_where_any_does() {
 
 #[test]
 fn another_name_passes_where_no_name_is_asked_for() {
-    let ca = Ca::new("right");
+    let ca = Authority::new("right");
     let other = ca.issue(&server_params(&["other.example", "*.db.example"]));
     let [any, chain, name] = levels(&ca.roots());
     assert_eq!(dial(NAME, &any, &other), Ok(()));
@@ -89,7 +95,7 @@ fn another_name_passes_where_no_name_is_asked_for() {
 
 #[test]
 fn an_address_has_to_be_in_the_certificate_as_an_address() {
-    let ca = Ca::new("right");
+    let ca = Authority::new("right");
     let level = &levels(&ca.roots())[2];
     let with_addresses = ca.issue(&server_params(&["127.0.0.1", "::1"]));
     assert_eq!(dial("127.0.0.1", level, &with_addresses), Ok(()));
@@ -102,7 +108,7 @@ fn an_address_has_to_be_in_the_certificate_as_an_address() {
 
 #[test]
 fn dates_count_where_the_chain_does() {
-    let ca = Ca::new("right");
+    let ca = Authority::new("right");
     let old = ca.issue(&expired(server_params(&[NAME])));
     let early = ca.issue(&not_yet_valid(server_params(&[NAME])));
     let [any, chain, name] = levels(&ca.roots());
@@ -117,7 +123,7 @@ fn dates_count_where_the_chain_does() {
 
 #[test]
 fn a_clients_certificate_is_none_for_a_server() {
-    let ca = Ca::new("right");
+    let ca = Authority::new("right");
     let [_, chain, name] = levels(&ca.roots());
     for level in [chain, name] {
         let error = dial(NAME, &level, &ca.client()).unwrap_err();
@@ -127,7 +133,7 @@ fn a_clients_certificate_is_none_for_a_server() {
 
 #[test]
 fn certificates_between_come_with_the_servers_own() {
-    let root = Ca::new("root");
+    let root = Authority::new("root");
     let between = root.below("between");
     let [_, chain, name] = levels(&root.roots());
     for level in [chain, name] {
@@ -141,9 +147,9 @@ fn certificates_between_come_with_the_servers_own() {
 /// PostgreSQL's manual: `openssl req -new -x509 … -out server.crt`, and the client has that file.
 #[test]
 fn a_self_signed_certificate_passes_when_it_stands_among_the_roots_itself() {
-    let made: [fn(&[&str]) -> Made; 2] = [
-        |names| Made::self_signed(server_params(names)),
-        |names| Made::self_signed_leaf(&server_params(names)),
+    let made: [fn(&[&str]) -> Certified; 2] = [
+        |names| Certified::self_signed(server_params(names)),
+        |names| Certified::self_signed_leaf(&server_params(names)),
     ];
     for make in made {
         let (own, other) = (make(&[NAME]), make(&[NAME]));
@@ -165,7 +171,7 @@ fn a_self_signed_certificate_passes_when_it_stands_among_the_roots_itself() {
 
 #[test]
 fn a_certificate_among_the_roots_that_is_no_cas_makes_no_others_believed() {
-    let ca = Ca::new("the CA");
+    let ca = Authority::new("the CA");
     let sets: [fn(&mut CertificateParams); 2] =
         [|_| {}, |params| params.is_ca = IsCa::ExplicitNoCa];
     for set in sets {
@@ -174,7 +180,7 @@ fn a_certificate_among_the_roots_that_is_no_cas_makes_no_others_believed() {
         let key = KeyPair::generate().unwrap();
         let leaf = params.self_signed(&key).unwrap().pem();
         let forged = Issuer::new(params, key);
-        let shown = Made::issued(&server_params(&[NAME]), &forged);
+        let shown = Certified::issued(&server_params(&[NAME]), &forged);
         for text in [leaf.clone(), format!("{leaf}{}", ca.pem)] {
             let roots = Roots::from_pem(text.as_bytes()).unwrap();
             for verification in
@@ -189,7 +195,7 @@ fn a_certificate_among_the_roots_that_is_no_cas_makes_no_others_believed() {
 
 #[test]
 fn a_self_signed_certificate_is_not_believed_beyond_its_time() {
-    let old = Made::self_signed(expired(server_params(&[NAME])));
+    let old = Certified::self_signed(expired(server_params(&[NAME])));
     let [_, chain, name] = levels(&old.roots());
     for level in [chain, name] {
         let error = dial(NAME, &level, &old).unwrap_err();
@@ -200,7 +206,7 @@ fn a_self_signed_certificate_is_not_believed_beyond_its_time() {
 /// A CA is believed to sign; only if it is among the roots itself may it be a server, too.
 #[test]
 fn a_ca_below_a_root_is_no_server() {
-    let root = Ca::new("root");
+    let root = Authority::new("root");
     let mut params = server_params(&[NAME]);
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let shown = root.issue(&params);
@@ -214,7 +220,7 @@ fn a_ca_below_a_root_is_no_server() {
 /// PostgreSQL's manual: `openssl x509 -req …` makes version 1 where OpenSSL is not of the newest.
 #[test]
 fn version_1_passes_where_any_certificate_does() {
-    let ca = Ca::new("right");
+    let ca = Authority::new("right");
     let shown = ca.server().version_1();
     assert!(ParsedCertificate::try_from(&shown.der).is_err(), "webpki reads it");
     let [any, chain, name] = levels(&ca.roots());
@@ -227,7 +233,7 @@ fn version_1_passes_where_any_certificate_does() {
 
 #[test]
 fn the_key_of_the_certificate_has_to_be_proved_at_every_level() {
-    let ca = Ca::new("right");
+    let ca = Authority::new("right");
     let (right, thief) = (ca.server(), ca.server());
     for shown in [&right, &right.version_1()] {
         for level in levels(&ca.roots()) {
@@ -250,7 +256,7 @@ fn the_key_of_the_certificate_has_to_be_proved_at_every_level() {
 
 #[test]
 fn what_is_no_certificate_is_refused_and_not_fatal() {
-    let made = Ca::new("right").server();
+    let made = Authority::new("right").server();
     let key = |der: &[u8]| multigres::tls::Chain::from_pem(pem(der).as_bytes());
     key(&made.der).unwrap();
     for end in 0..made.der.len() {
@@ -267,7 +273,7 @@ fn what_is_no_certificate_is_refused_and_not_fatal() {
 
 #[test]
 fn the_name_is_told_to_upstream_and_an_address_is_not() {
-    let ca = Ca::new("right");
+    let ca = Authority::new("right");
     let upstream = accepting(ca.server().identity(), &ClientCertificate::None);
     for (host, told) in [(NAME, Some(NAME)), ("127.0.0.1", None), ("fe80::1%eth0", None)] {
         let tls = connecting(host, Verification::AnyCertificate, None);
@@ -282,7 +288,7 @@ fn the_name_is_told_to_upstream_and_an_address_is_not() {
 
 #[test]
 fn upstream_may_speak_no_alpn_or_ours_and_nothing_else() {
-    let made = Ca::new("right").server();
+    let made = Authority::new("right").server();
     for version in VERSIONS {
         for (spoken, agreed) in [
             (vec![], Ok(None)),
@@ -303,7 +309,7 @@ fn upstream_may_speak_no_alpn_or_ours_and_nothing_else() {
 
 #[test]
 fn upstream_is_verified_anew_each_time() {
-    let ca = Ca::new("right");
+    let ca = Authority::new("right");
     let made = ca.server();
     for version in VERSIONS {
         let upstream = Arc::new(server(made.with_key_of(&made), version));
@@ -318,7 +324,7 @@ fn upstream_is_verified_anew_each_time() {
 
 #[test]
 fn upstream_is_shown_a_certificate_when_it_asks() {
-    let ca = Ca::new("right");
+    let ca = Authority::new("right");
     let (own, theirs) = (ca.client(), ca.server());
     let upstream = accepting(theirs.identity(), &ClientCertificate::Required(ca.roots()));
     let level = Verification::ChainAndName(ca.roots());
@@ -333,7 +339,7 @@ fn upstream_is_shown_a_certificate_when_it_asks() {
 
 #[test]
 fn the_newest_version_is_taken() {
-    let ca = Ca::new("right");
+    let ca = Authority::new("right");
     let upstream = accepting(ca.server().identity(), &ClientCertificate::None);
     let tls = connecting(NAME, Verification::AnyCertificate, None);
     let (mut client, mut server) = (tls.connect().unwrap(), upstream.accept().unwrap());
@@ -343,7 +349,7 @@ fn the_newest_version_is_taken() {
 
 #[test]
 fn upstreams_certificate_is_our_own_only_if_it_is_the_same() {
-    let ca = Ca::new("right");
+    let ca = Authority::new("right");
     let (own, other) = (ca.server(), ca.server());
     let tls = accepting(own.identity(), &ClientCertificate::None);
     let is_own = |chain: &[&CertificateDer<'static>]| {

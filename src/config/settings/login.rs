@@ -22,7 +22,7 @@ pub(super) const SECTION: Section = Section {
                 - `relay`: the client answers. A login by MD5 is refused.
                 - `password`: Multigres always asks the client for its password.
 
-                docs/security.md says what this means for channel binding. Change it to `relay`
+                docs/encryption.md says what this means for channel binding. Change it to `relay`
                 when no password may be known to Multigres.",
             parse: |draft, text| set(&mut draft.session().auth, word(text, &AUTHS)),
         },

@@ -21,14 +21,14 @@ pub struct Setting {
     pub name: &'static str,
     /// Its environment variable: the name in capitals behind `MULTIGRES_`.
     pub environment: &'static str,
-    /// What its value looks like.
+    /// The form of its value.
     pub form: Form,
-    /// The default, as it would stand in the file.
+    /// The default, as text of the file.
     pub default: &'static str,
-    /// What it is, in one phrase: for `--help` and for tables.
+    /// Its meaning in one phrase: for `--help` and for tables.
     pub summary: &'static str,
-    /// What it does and when to change it. Paragraphs have a blank line between them, the items
-    /// of a list begin with `- `; how the lines are broken does not matter.
+    /// Its effect, and when to change it. Paragraphs have a blank line between them, the items of
+    /// a list begin with `- `, code has four more columns. Other lines are wrapped anew.
     pub doc: &'static str,
     /// Fills its field, or says what is wrong with the value.
     pub(super) parse: fn(&mut Draft, &str) -> Result<(), String>,
@@ -53,7 +53,7 @@ impl Setting {
     }
 }
 
-/// What the value of a setting looks like.
+/// The form of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// A port, at least this one.
@@ -81,7 +81,7 @@ pub enum Form {
 }
 
 impl Form {
-    /// What stands for the value in `--help`.
+    /// The word for the value in `--help`.
     pub fn placeholder(self) -> &'static str {
         match self {
             Form::Port(_) => "PORT",

@@ -14,7 +14,7 @@ pub(super) const SECTION: Section = Section {
             environment: "MULTIGRES_IDLE_TIMEOUT",
             form: Form::Time,
             default: "0",
-            summary: "closes a session in which no byte has moved for so long",
+            summary: "how long a session may be idle; 0 is for ever",
             doc: "How long a session may exist without a byte in either direction; then it is
                 closed. 0 means for ever. A client that waits for a long query, or for a
                 notification, moves no bytes either.

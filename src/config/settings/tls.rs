@@ -76,7 +76,7 @@ pub(super) const SECTION: Section = Section {
             form: Form::Word(&words(&CLIENT_CERTS)),
             default: "",
             summary: "whether clients need a certificate; `require` once `tls_client_ca` is set",
-            doc: "- `request`: a client may show none, but a wrong certificate is refused.
+            doc: "- `request`: a client need not show a certificate, but a wrong one is refused.
                 - `require`: a client without a certificate is refused.
 
                 Empty means `require` when `tls_client_ca` is set.

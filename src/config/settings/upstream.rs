@@ -66,8 +66,8 @@ pub(super) const SECTION: Section = Section {
                   session's default: after a `DISCARD ALL` or `RESET ALL` of its own a client has
                   no tenant and sees no rows. A client may not send `options`.
 
-                A pooler in transaction or statement mode gives the session of one tenant to
-                another. There is no setting for it.
+                A pooler in transaction or statement mode cannot be used: it gives the session of
+                one tenant to another.
 
                 Change it when the connections of Multigres go through a pooler.",
             parse: |draft, text| set(&mut draft.policy().upstream_pooler, word(text, &POOLERS)),

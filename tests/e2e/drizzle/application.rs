@@ -9,7 +9,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-use testing::{DEADLINE, PASSWORD, Watchdog, send_signal};
+use testing::{DEADLINE, PASSWORD, Watchdog, multigres, send_signal};
 
 /// Who may log in to the application, by token: their id and their tenant.
 pub(crate) const USERS: [(&str, &str, &str); 8] = [
@@ -40,7 +40,8 @@ impl Commands<'_> {
     }
 
     fn command(&self, program: &str) -> Command {
-        let multigres = Path::new(env!("CARGO_BIN_EXE_multigres")).parent().expect("a folder");
+        let multigres = multigres();
+        let daemons = multigres.parent().expect("a folder");
         let path = std::env::var("PATH").unwrap_or_default();
         let binaries = self.tools.join("node_modules/.bin");
         let mut command = Command::new(program);
@@ -51,7 +52,7 @@ impl Commands<'_> {
         }
         command
             .current_dir(self.folder)
-            .env("PATH", format!("{}:{}:{path}", binaries.display(), multigres.display()))
+            .env("PATH", format!("{}:{}:{path}", binaries.display(), daemons.display()))
             .env("npm_config_offline", "true")
             .env("MIGRATION_URL", &self.migration_url)
             .env("PGHOST", "127.0.0.1")

@@ -2,9 +2,9 @@
 //! comes. Knows the table's form alone.
 
 use postgres::{Client, NoTls};
+use testing::{Daemon, PASSWORD, Run, SEAL_KEY, SETUP, dead_port};
 
 use super::{PAGE, Story};
-use testing::{Daemon, PASSWORD, Run, SEAL_KEY, dead_port};
 
 /// # Panics
 /// When a row of the page's table has its message from nobody: `logged` by the application, or
@@ -55,7 +55,7 @@ fn logins(story: &Story) -> Vec<String> {
 
     superuser.batch_execute("create database sealed owner migrator").unwrap();
     let mut owner = story.cluster.superuser("sealed");
-    owner.batch_execute(&testing::SETUP).unwrap();
+    owner.batch_execute(&SETUP).unwrap();
     owner.batch_execute(&format!("select multigres_seal('{SEAL_KEY}', 'none')")).unwrap();
     let sealed = daemon.config("app_user.acme").dbname("sealed").connect(NoTls);
     seen.push(told(&sealed.err().expect("the daemon has no key")));

@@ -10,11 +10,10 @@ use std::path::Path;
 
 use postgres::{Client, NoTls};
 use tempfile::TempDir;
+use testing::{Cluster, Daemon, Run, count, schema_tools, sqlstate};
 
 use self::application::{Application, Commands, USERS};
 use crate::page::{Block, blocks};
-use testing::schema_tools;
-use testing::{Cluster, Daemon, Run, count, sqlstate};
 
 const PAGE: &str = include_str!("../../../docs/drizzle-integration.md");
 
