@@ -117,7 +117,7 @@ impl Config {
 
 /// Settings while they are being read. Those that depend on no other one are in `config` already.
 #[derive(Clone, Debug, Default)]
-pub struct Draft {
+struct Draft {
     config: Config,
     upstream_host: value::UpstreamHost,
     upstream_port: u16,

@@ -14,7 +14,7 @@ use super::token::{self, ConnectionKey};
 use super::{Proxy, Settings};
 use crate::net::{ClientAddress, Net};
 use crate::relay::Relay;
-use crate::session::{ClientPlace, Leg, Session, Stage};
+use crate::session::{ClientPlace, Leg, Nonce, Session, Stage};
 use crate::tenant::Described;
 
 /// Whether one more connection can be accepted.
@@ -177,14 +177,16 @@ impl<N: Net> Proxy<N> {
         self.accepted += 1;
         let entry = self.connections.vacant_entry();
         let key = ConnectionKey { slot: entry.key(), generation: self.generation };
-        if let Err(error) = self.net.register(&mut stream, key.token(Leg::Client)) {
+        let mut nonce = Nonce::default();
+        let registered = self.net.register(&mut stream, key.token(Leg::Client));
+        if let Err(error) = registered.and_then(|()| self.net.fill_random(&mut nonce)) {
             sometimes!(ClientUnregistered);
             let who = Described(None, &self.settings.session.policy);
             let event = Event::Dropped(&error);
             return Entry { session: self.accepted, client, who, event }.log();
         }
         let settings = self.settings.clone();
-        let session = Session::new(settings.session.clone(), place(client));
+        let session = Session::new(settings.session.clone(), place(client), nonce);
         let relay = Relay::new(session, stream, settings.tls.clone());
         let connection =
             Connection::new(relay, settings, key.generation, self.accepted, client, now);

@@ -164,7 +164,7 @@ impl Play {
             ..LoginSettings::default()
         };
         Play {
-            session: Session::new(Rc::new(settings), cast.client_place),
+            session: Session::new(Rc::new(settings), cast.client_place, [7; 18]),
             chunk_bytes: cast.chunk_bytes,
             to_client: Vec::new(),
             to_upstream: Vec::new(),

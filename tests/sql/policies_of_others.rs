@@ -45,7 +45,7 @@ fn a_temporary_table_of_a_tenant_is_never_recorded() {
     assert_eq!(count(&mut owner, misspelt), 0);
     owner.batch_execute(&SETUP).unwrap();
     serves(&mut owner, "recorded by an older version");
-    let own = "multigres_dimensions() where relation <> 'notes'::regclass";
+    let own = "multigres.isolations() where relation <> 'notes'::regclass";
     assert_eq!(count(&mut owner, own), 0);
     drop((forger, commented));
     let mut innocent = tenant();
@@ -79,7 +79,9 @@ fn a_table_of_another_role_counts_only_once_it_is_protected() {
         owner.batch_execute(&SETUP).unwrap();
         let told = heard.lock().unwrap().clone();
         for (table, role) in [("theirs.t", "trust_user"), ("theirs.own", "app_user")] {
-            let words = format!("{table} has a policy of Multigres, and is not recorded: {role}");
+            let words = format!(
+                "{table} has a policy of Multigres and is not recorded, because {role} owns it"
+            );
             assert!(told.contains(&words), "{told}");
         }
         serves(&mut owner, "theirs");
