@@ -8,7 +8,9 @@ use multigres::session::{
     Action, Auth, ClientPlace, ClientTls, Guard, Leg, Outcome, Secured, Session, Settings, Stage,
     UpstreamTls,
 };
-use multigres::tenant::{GuardDemand, Policy, Pooler, Seal, SealBind, SealDemand, SealKey};
+use multigres::tenant::{
+    Described, GuardDemand, Policy, Pooler, Seal, SealBind, SealDemand, SealKey,
+};
 
 /// Who plays: the settings, and the size of the chunks.
 #[derive(Clone, Copy)]
@@ -130,6 +132,7 @@ pub fn at_some_chunk_sizes(story: impl Fn(Cast)) {
 
 /// A session under way, its output collected.
 pub struct Play {
+    settings: Rc<Settings>,
     session: Session,
     chunk_bytes: usize,
     to_client: Vec<u8>,
@@ -163,8 +166,10 @@ impl Play {
             upstream_tls: cast.upstream_tls,
             ..Settings::default()
         };
+        let settings = Rc::new(settings);
         Play {
-            session: Session::new(Rc::new(settings), cast.client_place),
+            session: Session::new(Rc::clone(&settings), cast.client_place),
+            settings,
             chunk_bytes: cast.chunk_bytes,
             to_client: Vec::new(),
             to_upstream: Vec::new(),
@@ -244,6 +249,19 @@ impl Play {
 
     pub fn guard(&self) -> Option<Guard> {
         self.session.guard()
+    }
+
+    /// What the log tells of the login.
+    pub fn described(&self) -> String {
+        Described(self.session.login(), &self.settings.policy).to_string()
+    }
+
+    /// The refusal as the log tells it.
+    pub fn refusal(&self) -> String {
+        match self.outcome() {
+            Some(Outcome::Refused(refusal)) => refusal.to_string(),
+            other => panic!("not refused: {other:?}"),
+        }
     }
 
     pub fn stage(&self) -> Stage {

@@ -2,9 +2,11 @@
 //! Messages are built here by hand, so that an error of the codec's is not believed twice.
 
 mod bypass;
+mod first_packets;
 mod guarded;
 mod notices_and_errors;
 mod sealed;
+mod texts;
 mod tls;
 mod user_names;
 mod wrong_answers;
