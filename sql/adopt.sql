@@ -32,8 +32,8 @@ begin
     loop
         continue when open.problem is null;
         raise warning '% does not hold its tenants apart: %', open.relation, open.problem
-            using hint = 'Tenants are refused until multigres_protect() is called on it again, '
-                'or multigres_unprotect().';
+            using hint = 'Tenants are refused until you call multigres_protect() or '
+                'multigres_unprotect() on it.';
         insert into multigres.protected (schema_name, table_name, relation, version, part)
         values (open.nspname, open.relname, open.relation, null, open.part)
         on conflict do nothing;
@@ -45,9 +45,9 @@ begin
             and not multigres.counts(p.polrelid)
         order by 1
     loop
-        raise warning '% has a policy of Multigres, and is not recorded: % owns it',
+        raise warning '% has a policy of Multigres and is not recorded, because % owns it',
             open.relation, quote_ident(open.owner)
-            using hint = 'Call multigres_protect() on it if it holds tenants'' rows.';
+            using hint = 'Call multigres_protect() on it if it holds rows of tenants.';
     end loop;
     perform multigres.remember_context();
 end
@@ -69,8 +69,8 @@ begin
     alter event trigger multigres_guard_drop enable always;
     alter event trigger multigres_guard_start enable always;
 exception when insufficient_privilege then
-    raise notice 'statements that take the protection of a table away are not refused: only a '
+    raise notice 'statements that remove the protection of a table will not be refused: only a '
         'superuser may create event triggers here'
-        using hint = 'Multigres looks at login all the same, and refuses tenants.';
+        using hint = 'Multigres still verifies the tables at login, and then refuses tenants.';
 end
 $$;

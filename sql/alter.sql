@@ -19,9 +19,9 @@ revoke all on function multigres.protection(regclass[]) from public;
 -- ADD FOREIGN KEY, VALIDATE CONSTRAINT, and ATTACH PARTITION to a table that has a foreign key,
 -- look for rows that do not fit by a query of the caller.
 -- FORCE ROW LEVEL SECURITY hides every row from the owner, hence from that query too: it would
--- find nothing, and call the constraint valid. Here the owner is not held while the statement
--- runs. The tables are locked for that long, and nothing is changed where it fails. For whoever
--- still would not see all rows, row_security = off makes an error of it.
+-- find nothing, and call the constraint valid. Here FORCE is lifted while the
+-- statement runs. The tables are locked for that long, and nothing is changed if it fails. A role
+-- that still would not see all rows gets an error, by row_security = off.
 create or replace function public.multigres_alter(statement text, variadic tables regclass[])
 returns void
 language plpgsql
@@ -67,7 +67,7 @@ begin
     if multigres.protection(family) is distinct from before then
         raise exception 'the statement changes how tables are protected'
             using errcode = 'object_not_in_prerequisite_state',
-                hint = 'Add or validate constraints here, and nothing else.';
+                hint = 'Only add or validate constraints with multigres_alter().';
     end if;
 end
 $$;

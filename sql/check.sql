@@ -1,71 +1,63 @@
--- multigres_check(): a linter. What in this database could show app_user another tenant's rows,
--- let it write them, or tell it that they exist; with the SQL that mends it.
+-- multigres_check(): a linter. It finds what in this database could show app_user the rows of
+-- another tenant, let it write them, or tell it that they exist; each finding has its fix in SQL.
 --
 --     psql -U postgres -d DB -c "select * from multigres_check()"
 --
--- error: tenants are not held apart, or one of them can make it so. warning: something leaks, or
--- is one mistake from an error. info: a choice that may be meant. Loaded by setup.sql, inside its
--- transaction.
+-- error: tenants are not held apart, or one of them can end that. warning: something leaks, or is
+-- one mistake away from an error. info: a choice that may be intended. docs/lints.md describes each
+-- lint.
 --
 -- A table counts as protected when it has a policy named multigres_isolation...; whether that
--- policy is any good is one of the questions. What extensions bring is not looked at.
+-- policy is any good is one of the questions. Objects of extensions are not looked at.
 
 
 create or replace function public.multigres_check()
-returns table (severity text, object text, problem text, fix text)
+returns table (severity text, lint text, object text, problem text, fix text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 set jit = off
 as $$
     with findings as (
-        select r.* from public.multigres_check_role() as r
+        select f.* from multigres.check_role() as f
         union
-        select t.* from public.multigres_check_tables() as t
+        select f.* from multigres.check_tables() as f
         union
-        select p.* from public.multigres_check_policies() as p
+        select f.* from multigres.check_policies() as f
         union
-        select c.* from public.multigres_check_constraints() as c
+        select f.* from multigres.check_expressions() as f
         union
-        select f.* from public.multigres_check_references() as f
+        select f.* from multigres.check_constraints() as f
         union
-        select i.* from public.multigres_check_indexes() as i
+        select f.* from multigres.check_references() as f
         union
-        select d.* from public.multigres_check_detours() as d
+        select f.* from multigres.check_indexes() as f
         union
-        select s.* from public.multigres_check_side_doors() as s
+        select f.* from multigres.check_views() as f
         union
-        select o.* from public.multigres_check_own() as o
+        select f.* from multigres.check_definers() as f
         union
-        select w.* from multigres.check_owned() as w
+        select f.* from multigres.check_functions() as f
         union
-        select p.* from multigres.check_owners() as p
+        select f.* from multigres.check_triggers() as f
         union
-        select h.* from multigres.check_hidden() as h
+        select f.* from multigres.check_connections() as f
         union
-        select e.* from multigres.check_expressions() as e
+        select f.* from multigres.check_owned() as f
         union
-        select k.* from multigres.check_kept() as k
+        select f.* from multigres.check_owners() as f
+        union
+        select f.* from multigres.check_installation() as f
+        union
+        select f.* from multigres.check_system_privileges() as f
     )
-    select f.severity, f.object, f.problem, f.fix from findings as f
+    -- A finding is never lost, nor taken lightly, for want of a line in the list.
+    select coalesce(l.severity, 'error'), f.lint, f.object, f.problem, f.fix
+    from findings as f left join multigres.lints() as l on l.lint = f.lint
     -- References first: a key can be changed once nothing refers to it.
-    order by array_position('{error,warning,info}'::text[], f.severity),
-        not starts_with(f.problem, 'refers to '), f.object, f.problem
+    order by array_position('{error,warning,info}'::text[], coalesce(l.severity, 'error')),
+        f.lint !~ '^foreign_key_', f.object, f.problem
 $$;
 
 
-do $$
-declare
-    function regprocedure;
-begin
-    for function in
-        select p.oid::regprocedure from pg_proc as p
-        where p.pronamespace = 'public'::regnamespace
-            and (p.proname ~ '^multigres_check' or p.proname in ('multigres_app_roles',
-                'multigres_reached', 'multigres_revoke', 'multigres_revoke_table',
-                'multigres_isolations'))
-    loop
-        execute format('alter function %s owner to current_user', function);
-        execute format('revoke all on function %s from public', function);
-    end loop;
-end
-$$;
+alter function public.multigres_check() owner to current_user;
+revoke all on function public.multigres_check() from public;

@@ -12,7 +12,7 @@
 -- that.
 --
 -- No SET search_path in any of them: a function that has one is not inlined. Every name is
--- qualified and every type exact instead, so that nothing planted beside them fits better.
+-- qualified and every type exact instead, so that no object of another role fits better.
 create or replace function multigres.define_plain() returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -37,7 +37,7 @@ begin
         end
     $context$;
 
-    -- Not upon those two: they would be inlined, and parsed, once more per query.
+    -- It does not call those two: they would be inlined, and parsed, once more per query.
     create or replace function public.current_tenant_id() returns text
     language sql stable parallel safe
     as $context$
@@ -71,7 +71,7 @@ $define$;
 -- The value, if the seal beside it is an HMAC-SHA256 of it by one of the keys: see
 -- multigres_seal().
 --
--- What is sealed: version, how the key is bound, variable, value, database and role, each with
+-- The seal covers version, how the key is bound, variable, value, database and role, each with
 -- \x01 behind it, which Multigres accepts in none of them, and where the key is bound to
 -- 'address' the client's address and port. A name is taken as it is stored: convert_to() to
 -- SQL_ASCII changes no byte. concat_ws() leaves out NULL, so address and port stand outside it:
@@ -80,7 +80,7 @@ $define$;
 -- The keys are never variables of a function: PostgreSQL would plan with their values, and a
 -- session may have its plans printed (debug_print_plan). Both sides are hashed once more, so that
 -- the time of a comparison tells nothing about the right seal. They are compared as hexadecimal
--- digits: what is no seal is never decoded, and is no error.
+-- digits: anything else is never decoded, and raises no error.
 --
 -- Every query pays for this, and most of it is the number of functions that the executor makes
 -- ready. The tenant's is a view: its names are bound when it is made, so that nothing a caller
@@ -260,22 +260,21 @@ end
 $define$;
 
 
-create or replace function public.multigres_define_context() returns void
+create or replace function multigres.define_context() returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
     keys regclass := to_regclass('multigres.seal_keys');
 begin
-    -- A table of that name may have been laid there by somebody who knows the keys in it.
+    -- Somebody who knows the keys in it may have created a table of that name.
     if keys is not null and exists (
         select from pg_class as c join pg_roles as r on r.oid = c.relowner
         where c.oid = keys and (c.relkind <> 'r' or r.rolname <> current_user and not r.rolsuper))
     then
         raise exception '% belongs to another role', keys
             using errcode = 'object_not_in_prerequisite_state',
-                hint = 'Run this as its owner; or drop it, if it was not made by '
-                    'multigres_seal().';
+                hint = 'Run this as its owner, or drop it if multigres_seal() did not create it.';
     end if;
     if keys is null then
         perform multigres.define_plain();
@@ -293,12 +292,12 @@ begin
 end
 $$;
 
-alter function public.multigres_define_context() owner to current_user;
-revoke all on function public.multigres_define_context(), multigres.define_plain(),
+alter function multigres.define_context() owner to current_user;
+revoke all on function multigres.define_context(), multigres.define_plain(),
     multigres.define_sealed(), multigres.define_version_1() from public;
 
 do $$
 begin
-    perform public.multigres_define_context();
+    perform multigres.define_context();
 end
 $$;

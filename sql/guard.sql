@@ -1,5 +1,5 @@
--- The record of what is protected, and the guard upon it: event triggers that refuse statements
--- which would take the isolation of a table away, and a verdict that Multigres asks for at login.
+-- The record of what is protected, and its guard: event triggers that refuse statements which would
+-- end the isolation of a table, and a verdict that Multigres asks for at login.
 --
 -- A schema tool that does not know the policies drops them. multigres_unprotect() is the way to
 -- take them away: it takes the table out of the record first. No setting and no marker lets
@@ -12,7 +12,7 @@
 -- protected: one row for each name that a protected table has, or has had: another table that takes
 -- the name must be protected too, before a tenant reaches it. relation is NULL once the table is
 -- dropped; it is a regclass, so that a dump holds its name. version is the state of the policies
--- that was judged intact, so that whoever asks later compares and need not judge. A part
+-- that was judged intact: a later question compares, and need not judge. A part
 -- (a partition or an heir) loses its names with its table: it is protected with its parent again.
 -- While its policies are written anew, a table is out of the record: relation is NULL, and version
 -- its oid.
@@ -76,7 +76,7 @@ end
 $$;
 
 
--- What is wrong with a recorded table, apart from its policies; NULL if nothing.
+-- The problem of a recorded table, apart from its policies; NULL if it has none.
 create or replace function multigres.switched_off(relation oid) returns text
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -84,22 +84,22 @@ as $$
 begin
     return (
         select case
-            when c.relkind not in ('r', 'p') then 'it is no table any more'
-            when not c.relrowsecurity then 'row-level security is off'
+            when c.relkind not in ('r', 'p') then 'it is not a table any more'
+            when not c.relrowsecurity then 'row-level security is disabled'
             when not c.relforcerowsecurity
                 -- multigres_maintain() forces it again at the end of this transaction.
                 and not exists (
                     select from multigres.maintained as m
                     where m.relation = c.oid
                         and m.transaction = pg_current_xact_id_if_assigned())
-            then 'row-level security is not forced upon the owner'
+            then 'row-level security is not forced'
         end
         from pg_class as c where c.oid = switched_off.relation);
 end
 $$;
 
 
--- What is wrong with its policies, of which this version was intact; NULL if nothing.
+-- The problem of its policies, of which this version was intact; NULL if they have none.
 create or replace function multigres.altered(relation oid, version text) returns text
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -108,11 +108,11 @@ begin
     if multigres.version(relation) = version then
         return null;
     elsif not multigres.intact(relation) then
-        return 'its policies are gone, or were changed';
+        return 'its policies are missing or were changed';
     elsif not exists (
         select from pg_policy as p where p.polrelid = altered.relation and p.polpermissive)
     then
-        return 'no permissive policy is left, and nobody sees a row';
+        return 'it has no permissive policy, so nobody sees a row';
     end if;
     return null;
 end
@@ -128,11 +128,11 @@ begin
     return (
         select case
             when pg_has_role(exposed.role, c.relowner, 'member')
-            then format('%I owns it, and can switch row-level security off',
+            then format('%I owns it and can disable row-level security',
                 pg_get_userbyid(exposed.role))
             when has_table_privilege(exposed.role, c.oid, 'truncate, references, trigger')
                 or has_any_column_privilege(exposed.role, c.oid, 'references')
-            then format('%I may TRUNCATE it, or put a trigger or a reference on it',
+            then format('%I has TRUNCATE, REFERENCES or TRIGGER on it',
                 pg_get_userbyid(exposed.role))
         end
         from pg_class as c where c.oid = exposed.relation);
@@ -265,7 +265,7 @@ end
 $$;
 
 
--- What a function or view says, in bytes that a dump and a restore leave as they are.
+-- A hash of the definition of a function or view, which a dump and a restore leave as it is.
 --
 -- The settings of a session must not tell in how PostgreSQL prints the view.
 create or replace function multigres.content(kind text, name text) returns bytea
@@ -328,7 +328,7 @@ end
 $$;
 
 
--- What is not as it was among them, and whether this role could change one.
+-- Those of them that have changed, or that this role could change.
 create or replace function multigres.context_faults(role oid)
 returns table (name text, problem text)
 language plpgsql stable
@@ -339,7 +339,7 @@ begin
         select found.name, found.problem
         from (
             select w.name, case
-                when now.content is null then 'it is gone'
+                when now.content is null then 'it is missing'
                 when now.content <> w.content
                     and (w.kind = 'function'
                         or w.version = current_setting('server_version_num')::int / 10000)
@@ -384,7 +384,7 @@ as $$
 begin
     update multigres.protected as p
     set relation = null, version = c.oid::text
-    from public.multigres_family(suspend.table_name) as f
+    from multigres.family(suspend.table_name) as f
     join pg_class as c on c.oid = f
     join pg_namespace as n on n.oid = c.relnamespace
     where p.relation = f
@@ -400,7 +400,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     delete from multigres.protected as p
-    using public.multigres_family(forget.table_name) as f
+    using multigres.family(forget.table_name) as f
     join pg_class as c on c.oid = f
     join pg_namespace as n on n.oid = c.relnamespace
     where p.relation = f or p.relation is null and p.version = c.oid::text
@@ -418,7 +418,7 @@ begin
     insert into multigres.protected (schema_name, table_name, relation, version, part)
     select n.nspname, c.relname, c.oid, multigres.version(c.oid),
         exists (select from pg_inherits as i where i.inhrelid = c.oid)
-    from public.multigres_family(remember.table_name) as f
+    from multigres.family(remember.table_name) as f
     join pg_class as c on c.oid = f
     join pg_namespace as n on n.oid = c.relnamespace
     where c.relrowsecurity and c.relforcerowsecurity and multigres.intact(c.oid)
@@ -427,7 +427,7 @@ begin
     -- The names that it had before.
     update multigres.protected as p
     set relation = now.relation, version = now.version
-    from public.multigres_family(remember.table_name) as f
+    from multigres.family(remember.table_name) as f
     join multigres.protected as now on now.relation = f
     where p.relation is null and p.version = f::oid::text;
 end
@@ -445,7 +445,7 @@ declare
     standing regclass;
 begin
     if array_length(names, 1) is distinct from 2 then
-        raise exception 'multigres_forget needs a name with its schema'
+        raise exception 'multigres_forget needs a name with a schema'
             using errcode = 'invalid_parameter_value',
                 hint = 'For example: SELECT multigres_forget(''public.contacts'').';
     end if;
@@ -479,8 +479,8 @@ begin
     raise exception '% would take the protection of tenants from %', tag, object
         using errcode = 'object_not_in_prerequisite_state',
             detail = format('After it, %s.', problem),
-            hint = format('To take it away on purpose: SELECT multigres_unprotect(%L). A schema '
-                'tool does this to policies that it does not know: declare them in its schema, as '
+            hint = format('To do this on purpose, first call SELECT multigres_unprotect(%L). A '
+                'schema tool drops policies that it does not know: declare them in its schema, as '
                 'docs/schema-tools.md of Multigres shows.', object);
 end
 $$;
@@ -493,9 +493,9 @@ as $$
 begin
     raise exception '% would change %, from which policies take the tenant', tag, object
         using errcode = 'object_not_in_prerequisite_state',
-            hint = 'sql/setup.sql brings it up to date, and sql/teardown.sql takes Multigres out '
-                'of this database. Keep schema tools out of schema multigres, and from functions '
-                'whose names begin with multigres_.';
+            hint = 'To update it, run sql/setup.sql; to remove Multigres, run sql/teardown.sql. '
+                'Exclude schema multigres, and functions whose names begin with multigres_, from '
+                'schema tools.';
 end
 $$;
 
@@ -516,9 +516,9 @@ begin
         raise exception '% would show the rows of % through %, past its policies', tag, open.part,
             open.parent
             using errcode = 'object_not_in_prerequisite_state',
-                hint = format('Make %1$s a part of %2$s when %2$s is protected, for the same '
-                    'columns: SELECT multigres_protect(%3$L). Or keep app_user from %2$s: '
-                    'Multigres lets nobody see a protected table through one that is not.',
+                hint = format('First protect %2$s for the same columns as %1$s: '
+                    'SELECT multigres_protect(%3$L). Or revoke the privileges of app_user on '
+                    '%2$s.',
                     open.part, open.parent, open.parent::text);
     end if;
 end
@@ -545,7 +545,7 @@ begin
         problem := case
             when of_policies then multigres.altered(judged.oid, judged.version)
             when pg_has_role(to_regrole('app_user'), judged.relowner, 'member')
-                then 'app_user owns it, and can switch row-level security off'
+                then 'app_user owns it and can disable row-level security'
             else multigres.switched_off(judged.oid) end;
         if problem is not null then
             perform multigres.refuse(tag, judged.oid::regclass::text, problem);
@@ -626,10 +626,11 @@ begin
                 part.name, part.parent::regclass
                 using errcode = 'object_not_in_prerequisite_state',
                     hint = case when part.relkind in ('r', 'p')
-                        then format('Revoke what default privileges grant on it, attach it, and '
-                            'then call SELECT multigres_protect(%L).', part.parent::regclass)
-                        else 'Multigres cannot protect a foreign table: revoke what others may '
-                            'do with it, default privileges too.' end;
+                        then format('Revoke the privileges that others have on it, by default '
+                            'privileges too, attach it, and then call '
+                            'SELECT multigres_protect(%L).', part.parent::regclass)
+                        else 'A foreign table cannot be protected. Revoke the privileges that '
+                            'others have on it, by default privileges too.' end;
         end;
         perform set_config('multigres.covering', '', true);
         perform multigres.remember(part.name);
@@ -638,7 +639,7 @@ end
 $$;
 
 
--- What guard_start() has noted.
+-- The oids that guard_start() has noted.
 create or replace function multigres.noted() returns oid[]
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -730,7 +731,7 @@ end
 $$;
 
 
--- CREATE SCHEMA may hold statements of all these kinds, which are not told on their own.
+-- CREATE SCHEMA may contain statements of all these kinds, which fire no event of their own.
 create or replace function multigres.guard() returns event_trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -768,8 +769,8 @@ begin
     then
         raise exception '% would drop the record of what Multigres protects', tg_tag
             using errcode = 'object_not_in_prerequisite_state',
-                hint = 'Keep schema tools out of schema multigres; sql/teardown.sql takes '
-                    'Multigres out of this database.';
+                hint = 'Exclude schema multigres from schema tools. To remove Multigres, run '
+                    'sql/teardown.sql.';
     end if;
     delete from multigres.tables as t
     where not exists (select from pg_class as c where c.oid = t.relation);
@@ -792,7 +793,7 @@ begin
             and exists (select from pg_policy as q where q.polrelid = c.oid)
         limit 1;
         if object is not null then
-            perform multigres.refuse(tg_tag, object, 'its policies are gone');
+            perform multigres.refuse(tg_tag, object, 'its policies are missing');
         end if;
         return;
     end if;
@@ -818,7 +819,7 @@ $$;
 
 
 -- DROP SCHEMA multigres CASCADE would drop the functions above, and the event triggers with them,
--- before they run. This one stands elsewhere.
+-- before they run. This one is in another schema.
 create or replace function public.multigres_guard_schema() returns event_trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -827,14 +828,14 @@ begin
     if not exists (select from pg_namespace as n where n.nspname = 'multigres') then
         raise exception '% would drop the record of what Multigres protects', tg_tag
             using errcode = 'object_not_in_prerequisite_state',
-                hint = 'Keep schema tools out of schema multigres; sql/teardown.sql takes '
-                    'Multigres out of this database.';
+                hint = 'Exclude schema multigres from schema tools. To remove Multigres, run '
+                    'sql/teardown.sql.';
     end if;
 end
 $$;
 
 
--- What is exposed before a GRANT is not what it exposes.
+-- Notes what is exposed before a GRANT: guard_grants() refuses only what the statement adds.
 create or replace function multigres.guard_start() returns event_trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -852,7 +853,7 @@ end
 $$;
 
 
--- What is recorded and no longer held, for a session of this role.
+-- Recorded objects that no longer hold tenants apart, for a session of this role.
 create or replace function multigres.faults(role oid)
 returns table (name text, problem text)
 language plpgsql stable
@@ -911,7 +912,7 @@ begin
         union all
         -- Restored without its record. Where there is a record, policies by our names that somebody
         -- puts on a table of their own must not keep all tenants out.
-        select distinct c.oid::regclass::text, 'row-level security is off'
+        select distinct c.oid::regclass::text, 'row-level security is disabled'
         from pg_policy as q join pg_class as c on c.oid = q.polrelid
         where starts_with(q.polname::text, 'multigres_isolation') and not c.relrowsecurity
             and c.relpersistence <> 't'
@@ -924,8 +925,8 @@ end
 $$;
 
 
--- For Multigres, at login: NULL where all that is protected is held for the role that has logged
--- in, and else what is not. A role that no policy holds asks on behalf of app_user.
+-- For Multigres, at login: NULL if all that is recorded holds tenants apart for the role that has
+-- logged in, otherwise the problems. A role to which no policy applies asks for app_user.
 create or replace function public.multigres_verdict() returns text
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp

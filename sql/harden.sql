@@ -6,8 +6,8 @@
 --     psql -U postgres -d DB -c "select * from multigres_unharden()"
 --
 -- It takes rights from PUBLIC, so other roles of this database lose them too; superusers and the
--- members of pg_signal_backend and pg_read_all_stats do not. What it changed stands in the table
--- multigres.hardening. Loaded by setup.sql, inside its transaction.
+-- members of pg_signal_backend and pg_read_all_stats do not. Table multigres.hardening records what
+-- it changed. Loaded by setup.sql, inside its transaction.
 
 
 -- Names and not oids: so the record outlives a dump and an upgrade of the server. No text of it is
@@ -33,7 +33,7 @@ begin
     then
         raise exception 'multigres.hardening belongs to another role'
             using errcode = 'object_not_in_prerequisite_state',
-                hint = 'Run this as its owner; or drop it, if it was not made by setup.sql.';
+                hint = 'Run this as its owner, or drop it if setup.sql did not create it.';
     end if;
     perform multigres.take('multigres.hardening');
     perform multigres.withhold('multigres.hardening');
@@ -41,8 +41,8 @@ end
 $$;
 
 
--- What multigres_harden() closes by REVOKE: the functions that an item is about, who keeps them,
--- and what to say when it is closed.
+-- The items of multigres_harden(): the functions to revoke, the role that keeps them, and the note
+-- for an item that is closed.
 create or replace function multigres.hardenings()
 returns table (place integer, item text, functions text, keeper text, note text)
 language sql immutable
@@ -63,15 +63,16 @@ as $$
         'pg_stat_all_tables, pg_stat_xact_all_tables and the like; members of pg_read_all_stats '
             'still see them'),
     (4, 'large objects', '^(lo_.*|loread|lowrite)$', null,
-        'they would belong to all tenants: keep such bytes in a bytea column'),
+        'they would belong to all tenants: use a bytea column'),
     (5, 'advisory locks', '^pg_(try_)?advisory_(xact_)?lock(_shared)?$', null,
-        'one tenant could hold the locks of another; if the application needs them, keep them'),
+        'one tenant could hold the locks of another; keep them if the application needs them'),
     (6, 'statistics of statements', null, 'pg_read_all_stats',
         'pg_stat_statements shows the texts of all statements of app_user to members of '
             'pg_read_all_stats alone'),
     (7, 'triggers on tables', null, null,
-        'no tenant''s trigger runs in the session of whoever writes the same table'),
-    (8, 'creating objects', null, null, 'no tenant leaves objects where the next one looks'),
+        'a tenant''s trigger would run in the sessions of others'),
+    (8, 'creating objects', null, null,
+        'an object of one tenant would be used by the sessions of others'),
     (9, 'DROP OWNED', null, null,
         'the temporary tables of other sessions stay, an event trigger refuses it')
 $$;
@@ -120,7 +121,7 @@ as $$
 $$;
 
 
--- What is granted on such an object, its owner's own rights among it.
+-- The privileges on such an object, those of its owner included.
 create or replace function multigres.grants(kind text, id oid)
 returns table (grantee oid, name name, privilege text, grantable boolean, owner oid)
 language sql stable
@@ -144,7 +145,7 @@ as $$
 $$;
 
 
--- GRANT or REVOKE of one right, of words that stand here and names that are quoted. True when it
+-- GRANT or REVOKE of one privilege, from words in this list and names that are quoted. True when it
 -- is as it should be: who may not do it gets an error or a warning, by what else they may.
 create or replace function multigres.set_right(
     given boolean, kind text, id oid, object text, privilege text, grantee name, grantable boolean)
@@ -159,7 +160,7 @@ begin
     if privilege not in ('EXECUTE', 'SELECT', 'TRIGGER', 'CREATE')
         or kind not in ('function', 'table', 'schema', 'database')
     then
-        raise exception 'no right of multigres_harden(): %, %', privilege, kind;
+        raise exception 'multigres_harden() does not grant or revoke % on a %', privilege, kind;
     end if;
     begin
         execute format(
@@ -193,7 +194,7 @@ begin
         select g.name, bool_or(g.grantable) as grantable, g.grantee = g.owner as is_owner
         from multigres.grants(kind, id) as g
         where g.privilege = close.privilege
-            and g.grantee in (select public.multigres_app_roles())
+            and g.grantee in (select multigres.app_roles())
         group by g.name, is_owner
     loop
         -- An owner takes it back at will.
@@ -212,7 +213,7 @@ begin
         for entry in
             select distinct r.rolname as name
             from unnest(keepers) as k(name) join pg_roles as r on r.rolname = k.name
-            where not r.rolsuper and r.oid not in (select public.multigres_app_roles())
+            where not r.rolsuper and r.oid not in (select multigres.app_roles())
                 and not exists (
                     select from multigres.grants(kind, id) as g
                     where g.grantee = r.oid and g.privilege = close.privilege)
@@ -256,7 +257,7 @@ begin
     if fault is not null then
         raise exception 'multigres.hardening %', fault
             using errcode = 'object_not_in_prerequisite_state',
-                hint = 'Look at its rows, revoke that right, and drop the objects that '
+                hint = 'Look at its rows, revoke the privilege, and drop the objects that '
                     'others created.';
     end if;
 end
@@ -265,20 +266,30 @@ $$;
 
 -- DROP OWNED BY app_user drops the temporary tables of all tenants' sessions. Any role may say
 -- it of itself; an event trigger is the one thing that hears it.
-create or replace function public.multigres_keep_owned() returns event_trigger
+do $$
+begin
+    -- An older version had it in schema public, and its event trigger finds it by oid.
+    if to_regprocedure('public.multigres_keep_owned()') is not null then
+        alter function public.multigres_keep_owned() set schema multigres;
+        alter function multigres.multigres_keep_owned() rename to keep_owned;
+    end if;
+end
+$$;
+
+create or replace function multigres.keep_owned() returns event_trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
     if 'app_user' in (session_user, current_user) then
-        raise exception 'app_user may not drop what all tenants own'
+        raise exception 'app_user may not use DROP OWNED: its objects belong to all tenants'
             using errcode = 'insufficient_privilege';
     end if;
 end
 $$;
 
 
--- The event trigger upon it. True when it is there.
+-- Creates the event trigger for it. True when it is there.
 create or replace function multigres.refuse_drop_owned() returns boolean
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -289,7 +300,7 @@ begin
     then
         begin
             create event trigger multigres_keep_owned on ddl_command_start
-                when tag in ('DROP OWNED') execute function public.multigres_keep_owned();
+                when tag in ('DROP OWNED') execute function multigres.keep_owned();
             insert into multigres.hardening
                 (item, kind, object, privilege, grantee, grantable, granted)
             values ('DROP OWNED', 'event trigger', 'multigres_keep_owned', '', 'public', false,
@@ -314,7 +325,7 @@ as $$
 #variable_conflict use_column
 declare
     unknown text;
-    problems text := public.multigres_role_problems(to_regrole('app_user'));
+    problems text := multigres.role_problems(to_regrole('app_user'));
     entry record;
     object record;
     any_object boolean;
@@ -322,9 +333,9 @@ begin
     select string_agg(u.name, ', ') into unknown from unnest(keep) as u(name)
     where u.name not in (select h.item from multigres.hardenings() as h);
     if unknown is not null then
-        raise exception 'multigres_harden knows no %', unknown
+        raise exception 'multigres_harden() has no item %', unknown
             using errcode = 'invalid_parameter_value',
-                hint = 'What it can leave open stands in its first column.';
+                hint = 'Its result lists the items in its first column.';
     end if;
     perform multigres.hold_hardening();
 
@@ -332,7 +343,7 @@ begin
         return query select 'app_user itself', false, 'does not exist';
     elsif problems is not null then
         return query select 'app_user itself', false,
-            'what is closed here does not hold it: it ' || problems;
+            'nothing of this restricts it: it ' || problems;
     end if;
 
     for entry in
@@ -369,23 +380,22 @@ as $$
             'pg_stat_statements shows the texts of all statements of app_user: the owner of the '
                 'extension can revoke SELECT and EXECUTE'
         when 'triggers on tables' then
-            'app_user has TRIGGER on a table of somebody else''s, or owns one: see '
-                'multigres_check()'
+            'app_user has TRIGGER on a table, or owns one: see multigres_check()'
         when 'creating objects' then
             'app_user may create in a schema or in the database: see multigres_check()'
         when 'DROP OWNED' then
-            'any tenant may drop the temporary tables of all others; the event trigger that would '
-                'refuse it takes a superuser'
+            'any tenant may drop the temporary tables of all others; only a superuser can create '
+                'the event trigger that refuses it'
         else 'the functions belong to ' || (
             select string_agg(distinct quote_ident(pg_get_userbyid(p.proowner)), ', ')
             from multigres.closable() as c join pg_proc as p on p.oid = c.id
             where c.item = why_open.item and c.kind = 'function')
-            || ', who alone can revoke EXECUTE on them'
+            || ', and only the owner can revoke EXECUTE on them'
     end
 $$;
 
 
--- What no privilege and no trigger closes, as long as tenants share a role.
+-- Items that no privilege and no trigger closes, as long as tenants share a role.
 create or replace function multigres.left_open()
 returns table (what text, done boolean, note text)
 language sql stable
@@ -394,23 +404,23 @@ as $$
     select o.what, false, o.note
     from (values
         (true, 'its own password',
-            'ALTER ROLE app_user PASSWORD is every role''s right: anyone who can run SQL '
-                'can lock the others out, or log in as any tenant; let pg_hba.conf take app_user '
-                'from Multigres''s address alone, and by certificate where you can'),
+            'every role may ALTER ROLE itself PASSWORD: whoever can run SQL can lock the others '
+                'out, or log in as any tenant; let pg_hba.conf accept app_user only from the '
+                'address of Multigres, by certificate if you can'),
         (true, 'its own settings',
-            'ALTER ROLE app_user SET and RESET are every role''s right, and meet all tenants'' '
-                'next logins; not the context, which Multigres binds later; '
-                || coalesce('set now, and named by multigres_check(): ' || (
+            'every role may ALTER ROLE itself SET and RESET, which takes effect at the next login '
+                'of all tenants; not for the context, which Multigres binds later; '
+                || coalesce('set now, see multigres_check(): ' || (
                     select string_agg(s.name, ', ' order by s.name)
-                    from multigres.login_settings() as s), 'nothing of the kind is set now')),
+                    from multigres.login_settings() as s), 'nothing is set now')),
         (current_setting('server_version_num')::int < 150000, 'membership in it',
             'before PostgreSQL 15 app_user may GRANT app_user TO any role'),
         (true, 'LISTEN and NOTIFY',
-            'the commands need no privilege, so pg_notify() is left alone: send no secrets by '
-                'them, and trust nothing that arrives'),
+            'the commands need no privilege, so pg_notify() remains: send no secrets, and trust '
+                'nothing that arrives'),
         (true, 'LOCK TABLE',
-            'a role that may UPDATE or DELETE can lock the whole table: set lock_timeout and '
-                'idle_in_transaction_session_timeout, which a session may set back'),
+            'a role with UPDATE or DELETE can lock the whole table: set lock_timeout and '
+                'idle_in_transaction_session_timeout, which a session may reset'),
         (current_setting('max_prepared_transactions')::int > 0, 'prepared transactions',
             'a tenant may commit or roll back the prepared transaction of another: set '
                 'max_prepared_transactions to 0'),
@@ -418,12 +428,12 @@ as $$
             'pg_relation_size(), pg_class.reltuples, sequences and the statistics views tell how '
                 'much all tenants have together'),
         (true, 'shared resources',
-            'connections, memory, temporary files and processor time are one tenant''s to use up')
+            'one tenant can use up connections, memory, temporary files and processor time')
     ) as o(applies, what, note)
     where o.applies
     union all
     select 'other databases', false,
-        'functions are closed in this database alone, and sessions of the whole cluster can be '
+        'functions are closed only in this database, and all sessions of the cluster can be '
             || 'signalled and watched from ' || string_agg(quote_ident(d.datname), ', '
                 order by d.datname)
             || '; run multigres_harden() there, or '
@@ -469,7 +479,7 @@ begin
                 done := false;
             end;
         elsif change.id is null or not change.has_grantee then
-            note := format('%s %s: not there any more, or nothing that multigres_harden() takes',
+            note := format('%s %s: missing, or not an item of multigres_harden()',
                 change.kind, change.object);
         else
             done := multigres.set_right(not change.granted, change.kind, change.id, change.target,
@@ -478,7 +488,7 @@ begin
         if done then
             delete from multigres.hardening as h where h.position = change.position;
         else
-            note := change.kind || ' ' || change.object || ' is not yours';
+            note := change.kind || ' ' || change.object || ' belongs to another role';
         end if;
         return next;
     end loop;
@@ -486,9 +496,9 @@ end
 $$;
 
 
--- The record of an older version stood in schema public, where default privileges may have let
--- tenants write it. Only what PostgreSQL itself had granted to PUBLIC, and what was given to those
--- who keep it, is believed; the rest is named, and not taken over.
+-- The record of an older version was in schema public, where default privileges may have let
+-- tenants write it. Only rows about grants that PostgreSQL itself makes to PUBLIC, or about the
+-- roles that keep a function, are trusted; the others are listed, and not copied.
 create or replace function multigres.move_hardening() returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -505,7 +515,7 @@ begin
     then
         raise exception 'public.multigres_hardening belongs to another role'
             using errcode = 'object_not_in_prerequisite_state',
-                hint = 'Drop it, if it was not made by multigres_harden().';
+                hint = 'Drop it if multigres_harden() did not create it.';
     end if;
     for old in
         select o.*, r.rolname, o.item = 'DROP OWNED' and o.kind = 'event trigger'
@@ -536,10 +546,10 @@ begin
         end if;
     end loop;
     if left_out is not null then
-        raise warning 'what multigres_harden() has taken or given is not known for certain'
-            using detail = 'Not taken over from public.multigres_hardening: ' || left_out,
-                hint = 'Where default privileges let tenants write that table, they may have '
-                    'written this. Where you know it for true, grant or revoke it yourself.';
+        raise warning 'the record of what multigres_harden() changed cannot be trusted'
+            using detail = 'Not copied from public.multigres_hardening: ' || left_out,
+                hint = 'Tenants may have written these rows, if default privileges let them. If '
+                    'you know that one is right, grant or revoke it yourself.';
     end if;
     drop table public.multigres_hardening;
 end
@@ -564,10 +574,10 @@ begin
     for function in
         select p.oid::regprocedure from pg_proc as p
         where p.pronamespace = 'public'::regnamespace
-                and p.proname in ('multigres_keep_owned', 'multigres_harden', 'multigres_unharden')
+                and p.proname in ('multigres_harden', 'multigres_unharden')
             or p.pronamespace = 'multigres'::regnamespace
                 and p.proname in ('hardenings', 'closable', 'grants', 'set_right', 'close',
-                    'hold_hardening', 'refuse_drop_owned', 'why_open', 'left_open',
+                    'hold_hardening', 'keep_owned', 'refuse_drop_owned', 'why_open', 'left_open',
                     'move_hardening')
     loop
         execute format('alter function %s owner to current_user', function);

@@ -14,8 +14,8 @@ end
 $$;
 
 
--- At the end of the transaction, as whoever owns the table: another role is refused, and with it
--- the transaction.
+-- At the end of the transaction, as the owner of the table: for another role this fails, and with
+-- it the transaction.
 create or replace function multigres.end_maintenance() returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -78,21 +78,24 @@ begin
     end if;
     -- The session may have set all constraints to IMMEDIATE.
     set constraints multigres.end_maintenance, multigres.forget_maintenance deferred;
-    for part in select public.multigres_family(table_name) loop
+    for part in select multigres.family(table_name) loop
         if not pg_has_role(session_user, (
             select c.relowner from pg_class as c where c.oid = part), 'member')
         then
             raise exception 'must be owner of table %', part
                 using errcode = 'insufficient_privilege';
         end if;
-        -- From 18 on a deferred trigger runs as whoever has set it off, and that is here.
+        -- From 18 on, a deferred trigger runs as the role that fired it, which is the owner of this
+        -- function, and cannot SET ROLE.
         if current_setting('server_version_num')::int >= 180000 and not pg_has_role(current_user, (
             select c.relowner from pg_class as c where c.oid = part), 'usage')
         then
-            raise exception '% cannot force row-level security on % again', current_user, part
+            raise exception 'role % could not force row-level security on % again',
+                current_user, part
                 using errcode = 'insufficient_privilege',
-                    hint = format('Grant the role that owns the table to %I, who ran setup.sql; or '
-                        'let a superuser run it.', current_user);
+                    hint = format('Grant the role that owns the table to %I, which ran '
+                        'setup.sql, or make the change as a superuser.',
+                        current_user);
         end if;
         insert into multigres.maintained (relation, transaction)
         values (part, pg_current_xact_id());
@@ -103,8 +106,8 @@ $$;
 
 
 -- Shows the owner of a protected table the rows of all tenants, until the end of this transaction:
--- for a migration of data by an owner who cannot have BYPASSRLS. Row-level security is forced upon
--- them again at the commit. The table stays locked until then, so that nobody else ever sees it
+-- for a migration of data by an owner who cannot have BYPASSRLS. Row-level security is forced
+-- again at the commit. The table stays locked until then, so that nobody else ever sees it
 -- without FORCE. A deferred constraint of the table must have been checked before the commit:
 -- SET CONSTRAINTS name IMMEDIATE. (SET CONSTRAINTS ALL IMMEDIATE ends the maintenance, too.)
 --

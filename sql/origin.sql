@@ -10,9 +10,9 @@ end
 $$;
 
 
--- Who may create in schema public, or create schemas, could have laid something there for this to
--- run or to read: a function that fits a call better than the one that is made here, or a table of
--- keys.
+-- A role that may create objects in schema public, or schemas, could have created something there
+-- for this to run or to read: a function that fits a call better than the one that is created here,
+-- or a table of keys.
 do $$
 declare
     found record;
@@ -49,8 +49,8 @@ begin
     if found.name is not null then
         raise exception '% belongs to %', found.name, quote_ident(found.owner)
             using errcode = 'object_not_in_prerequisite_state',
-                hint = 'Run this as that role, if it ran setup.sql before; or drop what it has '
-                    'laid there.';
+                hint = 'If that role ran setup.sql before, run this as that role. Otherwise drop '
+                    'the object.';
     end if;
 end
 $$;
@@ -69,6 +69,16 @@ begin
         if to_regprocedure(old) is not null then
             execute 'drop function ' || old;
         end if;
+    end loop;
+    -- Findings had no name.
+    for old in
+        select p.oid::regprocedure from pg_proc as p
+        where (p.pronamespace = 'public'::regnamespace and p.proname ~ '^multigres_check'
+                or p.pronamespace = to_regnamespace('multigres')
+                    and p.proname ~ '^(check_|cascades$|login_settings$)')
+            and 'severity' = any (p.proargnames) and not 'lint' = any (p.proargnames)
+    loop
+        execute 'drop function ' || old;
     end loop;
     if pg_get_function_result(to_regprocedure('public.multigres_status()'))
         not like '%variable text%'

@@ -92,7 +92,7 @@ end
 $$;
 
 
--- What a policy compares for one dimension, written as PostgreSQL prints it, so that
+-- The comparison of a policy for one dimension, written as PostgreSQL prints it, so that
 -- multigres.form() can tell a policy that was changed; one text for each condition, none where no
 -- comparison is safe.
 --
@@ -192,7 +192,7 @@ end
 $$;
 
 
--- The dimensions of a relation: as recorded, or else as the policy that stands there has them. A
+-- The dimensions of a relation: as recorded, or otherwise as its policy has them. A
 -- column that was renamed since is found by its number, which is another one after a restore.
 create or replace function multigres.parts(
     table_name regclass, out place int, out column_number smallint, out column_name name,
@@ -244,8 +244,8 @@ end
 $$;
 
 
--- What the policies of a table must say; NULL where that cannot be said. WITH CHECK never has the
--- fronts: it runs on the rows that the session itself writes.
+-- The condition that the policies of a table must have; NULL if there is none. WITH CHECK never has
+-- the fronts: it runs on the rows that the session itself writes.
 create or replace function multigres.condition(table_name regclass, fronted boolean)
 returns text
 language plpgsql stable
@@ -346,7 +346,7 @@ end
 $$;
 
 
--- Whether a table that has a policy with a name of Multigres is one of those that Multigres holds.
+-- Whether a table that has a policy with a name of Multigres is one that Multigres protects.
 -- Anybody may make such a policy, word for word, on a table of their own. A table that is not
 -- recorded counts only where it belongs to somebody who protects tables: to a superuser, to the
 -- owner of the database, of schema multigres or of a recorded table, or to the caller; and never
@@ -377,17 +377,18 @@ $$;
 
 -- The dimensions of a protected relation, or of all: those that are recorded, and those of a
 -- relation that has a policy of Multigres without a record of it, see multigres.counts().
--- `column_name` is NULL where such a policy does not tell it.
-create or replace function public.multigres_dimensions(table_name regclass default null)
-returns table (relation regclass, policy name, column_name name, variable text, intact boolean,
-    memory jsonb)
+-- `column_name` is NULL where such a policy does not tell it, `column_number` where no column has
+-- that name, and `policy` where the policy is gone. `intact` is what multigres.intact() answers.
+create or replace function multigres.isolations(table_name regclass default null)
+returns table (relation regclass, policy oid, column_name name, column_number smallint,
+    variable text, intact boolean, undo jsonb)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
     return query
-        select r.id, 'multigres_isolation'::name, p.column_name, p.variable,
-            coalesce(r.intact, false), p.undo
+        select r.id, q.oid, p.column_name, p.column_number,
+            coalesce(p.variable, 'app.current_tenant_id'), coalesce(r.intact, false), p.undo
         from (
             select known.id, multigres.intact(known.id) as intact
             from (
@@ -402,18 +403,16 @@ begin
             join pg_class as c on c.oid = known.id
             offset 0
         ) as r
+        left join pg_policy as q on q.polrelid = r.id and q.polname = 'multigres_isolation'
         left join lateral multigres.parts(r.id) as p on true
         order by r.id, p.place;
 end
 $$;
 
-alter function public.multigres_dimensions(regclass) owner to current_user;
-revoke all on function public.multigres_dimensions(regclass) from public;
-
 
 -- A table, then its partitions and all tables that inherit from it, parents first. Mostly it is
 -- alone: ROWS lets what is joined to it be found by an index.
-create or replace function public.multigres_family(table_name regclass) returns setof regclass
+create or replace function multigres.family(table_name regclass) returns setof regclass
 language plpgsql stable rows 10
 set search_path = pg_catalog, pg_temp
 as $$
@@ -429,12 +428,8 @@ begin
 end
 $$;
 
-alter function public.multigres_family(regclass) owner to current_user;
-revoke all on function public.multigres_family(regclass) from public;
-
-
 -- Sequences that a row of the table takes its numbers from.
-create or replace function public.multigres_sequences(table_name regclass)
+create or replace function multigres.sequences(table_name regclass)
 returns setof regclass
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -449,10 +444,6 @@ as $$
     where d.classid = 'pg_attrdef'::regclass and d.refclassid = 'pg_class'::regclass
         and d.objid = any (array(select f.oid from pg_attrdef as f where f.adrelid = table_name))
 $$;
-
-alter function public.multigres_sequences(regclass) owner to current_user;
-revoke all on function public.multigres_sequences(regclass) from public;
-
 
 
 -- Takes a table that was restored without its record into it, as its policies have it. Whoever
@@ -516,7 +507,7 @@ declare
     old name;
 begin
     if condition is null then
-        raise exception 'the policies of % cannot be written: a column of its record is gone',
+        raise exception 'cannot create the policies of %: a recorded column is missing',
             table_name
             using errcode = 'object_not_in_prerequisite_state',
                 hint = 'Call multigres_unprotect() with that column.';
@@ -544,10 +535,9 @@ begin
     if has_table_privilege('app_user', table_name, 'truncate, references, trigger')
         or has_any_column_privilege('app_user', table_name, 'references')
     then
-        raise exception 'app_user may TRUNCATE %, or put a trigger or a reference on it', table_name
+        raise exception 'app_user has TRUNCATE, REFERENCES or TRIGGER on %', table_name
             using errcode = 'object_not_in_prerequisite_state',
-                hint = 'Revoke TRUNCATE, REFERENCES and TRIGGER from PUBLIC and from the roles '
-                    'that app_user is a member of.';
+                hint = 'Revoke them from PUBLIC and from the roles that app_user is a member of.';
     end if;
 end
 $$;
@@ -571,13 +561,13 @@ begin
     loop
         form := multigres.form(each.relation);
         if form is null then
-            raise warning 'the policies of % were changed, and are left as they are',
+            raise warning 'the policies of % were changed, and remain as they are',
                 each.relation
                 using hint = 'Call multigres_protect() again.';
         elsif form <> multigres.wanted_form(each.relation) and not each.owned then
-            raise warning 'the policies of % are left in their % form: % does not own it',
+            raise warning 'the policies of % remain in their % form, because % does not own it',
                 each.relation, form, current_user
-                using hint = 'Let its owner, or a superuser, call multigres_protect() again.';
+                using hint = 'Its owner or a superuser should call multigres_protect() again.';
         elsif form <> multigres.wanted_form(each.relation) then
             perform multigres.suspend(each.relation);
             perform multigres.isolate(each.relation);
@@ -607,7 +597,7 @@ begin
             using errcode = 'object_not_in_prerequisite_state',
                 hint = 'Call multigres_protect() first.';
     end if;
-    for part in select public.multigres_family(table_name) loop
+    for part in select multigres.family(table_name) loop
         update multigres.tables as t set front = wanted
         where t.relation = part and t.front <> wanted;
         if multigres.form(part) <> multigres.wanted_form(part) then
@@ -625,8 +615,9 @@ revoke all on function public.multigres_front(regclass, boolean) from public;
 
 -- Whether a value names a tenant in the one way that every table has it: NULL if so, or else why
 -- not. PostgreSQL reads 007 and 7 as one integer, and a uuid in capitals as the same one: each
--- would be another login of the same tenant. What is no value of the column's type fails at every
--- query. Asked at login, hence with its owner's rights, and without a cast unless one is refused.
+-- would be another login of the same tenant. A value that is not of the column's type fails at
+-- every query. Asked at login, hence with its owner's rights, and without a cast unless one is
+-- refused.
 create or replace function public.multigres_spelling(variable text, value text) returns text
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
@@ -675,7 +666,7 @@ begin
     foreach helper in array array['kind(regclass, name)', 'comparisons(regclass, name, text)',
         'front(regclass, name, text)', 'parts(regclass)', 'condition(regclass, boolean)',
         'sealed()', 'wanted_form(regclass)', 'form(regclass)', 'intact(oid)', 'counts(regclass)',
-        'adopt(regclass)',
+        'isolations(regclass)', 'family(regclass)', 'sequences(regclass)', 'adopt(regclass)',
         'admits(regclass, "char")', 'isolate(regclass)', 'renew_policies()']
     loop
         execute format('alter function multigres.%s owner to current_user', helper);

@@ -1,6 +1,6 @@
--- What protecting a table changes in its column, beside the policies; answers what
+-- Changes the column of a table that is protected, apart from the policies; returns what
 -- multigres_unprotect() must undo. `remembered` is the answer of an earlier call.
-create or replace function public.multigres_prepare(
+create or replace function multigres.prepare(
     table_name regclass, column_name name, variable text, remembered jsonb)
 returns jsonb
 language plpgsql
@@ -31,7 +31,7 @@ begin
     -- An index on a partitioned table would take those of its partitions for its own, and take
     -- them along when it is dropped.
     if not exists (
-        select from public.multigres_family(table_name) as f
+        select from multigres.family(table_name) as f
         join pg_index as i on i.indrelid = f
         join pg_class as c on c.oid = i.indexrelid
         join pg_am as m on m.oid = c.relam
@@ -45,8 +45,8 @@ begin
 end
 $$;
 
-alter function public.multigres_prepare(regclass, name, text, jsonb) owner to current_user;
-revoke all on function public.multigres_prepare(regclass, name, text, jsonb) from public;
+alter function multigres.prepare(regclass, name, text, jsonb) owner to current_user;
+revoke all on function multigres.prepare(regclass, name, text, jsonb) from public;
 
 
 -- Whether the default of a column is one that multigres_protect() makes, or made once.
@@ -131,7 +131,7 @@ revoke all on function multigres.is_context_default(text),
     multigres.make_index(regclass, name) from public;
 
 
--- Refuses a table or column that policies cannot hold tenants in.
+-- Refuses a table or column in which policies cannot hold tenants apart.
 create or replace function multigres.check_protectable(table_name regclass, column_name name)
 returns void
 language plpgsql
@@ -146,17 +146,17 @@ begin
         raise exception '% is not a table: row-level security cannot protect it', table_name
             using errcode = 'wrong_object_type',
                 hint = case parent.relkind
-                    when 'v' then 'Protect the tables it reads, and give it an owner that is '
-                        'neither superuser nor BYPASSRLS.'
-                    when 'm' then 'A materialized view holds a copy of every tenant''s rows: '
-                        'keep it from app_user.'
-                    when 'f' then 'Protect the table where its rows are, and keep the foreign '
-                        'table from app_user.'
+                    when 'v' then 'Protect the tables that it reads, and give it an owner without '
+                        'SUPERUSER and BYPASSRLS.'
+                    when 'm' then 'A materialized view copies the rows of all tenants: grant '
+                        'app_user nothing on it.'
+                    when 'f' then 'Protect the table that holds its rows, and grant app_user '
+                        'nothing on the foreign table.'
                     else 'Name an ordinary or a partitioned table.'
                 end;
     end if;
     if (select c.relpersistence from pg_class as c where c.oid = table_name) = 't' then
-        raise exception '% is a temporary table: no other session reads it', table_name
+        raise exception '% is a temporary table, which no other session reads', table_name
             using errcode = 'wrong_object_type';
     end if;
     execute format('lock table %s in access exclusive mode', table_name);
@@ -168,8 +168,7 @@ begin
     then
         raise exception 'column "%" of % does not exist', column_name, table_name
             using errcode = 'undefined_column',
-                hint = 'Name the column that holds the tenant as the second argument; every '
-                    'protected table needs one.';
+                hint = 'Give the column that holds the tenant as the second argument.';
     end if;
     if exists (select from pg_inherits as i where i.inhrelid = table_name) then
         raise exception '% is a part of another table, which would show its rows', table_name
@@ -177,7 +176,7 @@ begin
                 hint = 'Protect that table: its partitions and child tables are protected with it.';
     end if;
     for part in
-        select f from public.multigres_family(table_name) as f
+        select f from multigres.family(table_name) as f
         join pg_class as c on c.oid = f where c.relkind not in ('r', 'p')
     loop
         raise exception '% is a part of %, and row-level security cannot protect it',
@@ -187,7 +186,7 @@ begin
                     'ALTER FOREIGN TABLE ... NO INHERIT ...';
     end loop;
     if pg_has_role('app_user', parent.relowner, 'member') then
-        raise exception 'app_user owns %, and an owner can switch row-level security off',
+        raise exception 'app_user owns %, and an owner can disable row-level security',
             table_name
             using errcode = 'object_not_in_prerequisite_state',
                 hint = 'Give the table to a role that app_user is not a member of: ALTER TABLE '
@@ -197,7 +196,7 @@ begin
         select from pg_attribute as a
         where a.attrelid = table_name and a.attname = column_name and a.attgenerated = 'v')
     then
-        raise exception 'column "%" of % is virtual: no index and no constraint holds it',
+        raise exception 'column "%" of % is virtual, and cannot be indexed or constrained',
             column_name, table_name
             using errcode = 'wrong_object_type',
                 hint = 'Make it a stored generated column, or an ordinary one.';
@@ -205,9 +204,9 @@ begin
     if multigres.comparisons(table_name, column_name, '') = '{}' then
         raise exception 'column "%" of % cannot hold tenants', column_name, table_name
             using errcode = 'datatype_mismatch',
-                detail = 'A tenant column is text, varchar, citext, uuid, smallint, integer, '
-                    'bigint or a domain over one of them, and its collation tells all strings '
-                    'apart.';
+                detail = 'A tenant column is of type text, varchar, citext, uuid, smallint, '
+                    'integer or bigint, or a domain over one of them, with a deterministic '
+                    'collation.';
     end if;
 end
 $$;
@@ -237,7 +236,7 @@ begin
             granted := granted || privilege;
         end if;
     end loop;
-    for sequence in select public.multigres_sequences(table_name) loop
+    for sequence in select multigres.sequences(table_name) loop
         if not has_sequence_privilege('app_user', sequence, 'usage') then
             execute format('grant usage on sequence %s to app_user', sequence);
             sequences := sequences || sequence::text;
@@ -259,7 +258,7 @@ as $$
 declare
     part regclass;
     nullable regclass[] := array(
-        select f from public.multigres_family(table_name) as f
+        select f from multigres.family(table_name) as f
         join pg_attribute as a on a.attrelid = f and a.attname = column_name
         where not a.attnotnull);
 begin
@@ -269,9 +268,9 @@ begin
     return nullable;
 exception when not_null_violation then
     if say then
-        raise notice '% has rows without a tenant: % may still be NULL', table_name, column_name
-            using hint = 'Nobody but superusers will see them. Give them a tenant and call '
-                'multigres_protect() again.';
+        raise notice '% has rows without a tenant, so % may still be NULL', table_name, column_name
+            using hint = 'No tenant sees them. Give them a tenant and call multigres_protect() '
+                'again.';
     end if;
     return '{}';
 end
@@ -356,13 +355,13 @@ begin
     end if;
     variable := lower(variable collate "C");
     if variable !~ '^[a-z_][a-z0-9_$]*([.][a-z_][a-z0-9_$]*)+$' then
-        raise exception '"%" cannot be the name of a context variable', variable
+        raise exception '"%" is not a valid name of a context variable', variable
             using errcode = 'invalid_parameter_value',
-                hint = 'Name one of context_variables in Multigres'' settings, as '
+                hint = 'Give one of context_variables in the settings of Multigres, for example '
                     'app.current_user_id.';
     end if;
     perform multigres.check_protectable(table_name, column_name);
-    family := array(select public.multigres_family(table_name));
+    family := array(select multigres.family(table_name));
     foreach part in array family loop
         perform multigres.suspend(part);
         perform multigres.adopt(part);
@@ -374,8 +373,8 @@ begin
     then
         raise exception 'another column of % is compared with %', table_name, variable
             using errcode = 'object_not_in_prerequisite_state',
-                hint = 'Name the variable of this column as the third argument; or, to move the '
-                    'tenant to this column, call multigres_unprotect() for the other one first.';
+                hint = 'Give the variable of this column as the third argument. To move the '
+                    'tenant to this column, first call multigres_unprotect() for the other one.';
     end if;
 
     first_time := not exists (select from multigres.tables as t where t.relation = table_name);
@@ -388,7 +387,7 @@ begin
     foreach part in array family loop
         perform multigres.note(part, column_name, variable,
             case when part = table_name then undo else '{}' end,
-            public.multigres_prepare(part, column_name, variable,
+            multigres.prepare(part, column_name, variable,
                 coalesce(
                     (
                         select p.undo from multigres.parts(part) as p

@@ -1,5 +1,5 @@
--- Why row-level security would not hold this role; NULL when it does.
-create or replace function public.multigres_role_problems(role_id oid) returns text
+-- Why row-level security would not apply to this role; NULL when it does.
+create or replace function multigres.role_problems(role_id oid) returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -10,7 +10,7 @@ as $$
                 when r.rolbypassrls then 'has BYPASSRLS'
                 when r.rolcreaterole then 'has CREATEROLE'
                 when r.rolreplication then 'has REPLICATION'
-                else 'reaches the server''s files'
+                else 'can access the files of the server'
             end,
         '; ' order by r.oid = role_id desc, r.rolname)
     from pg_roles as r
@@ -23,8 +23,8 @@ as $$
                 'pg_execute_server_program'))
 $$;
 
-alter function public.multigres_role_problems(oid) owner to current_user;
-revoke all on function public.multigres_role_problems(oid) from public;
+alter function multigres.role_problems(oid) owner to current_user;
+revoke all on function multigres.role_problems(oid) from public;
 
 
 do $$
@@ -42,21 +42,21 @@ begin
     end if;
     -- A role that is there already has a purpose. To take its rights away might break that, to
     -- accept them would break the isolation: so neither, and the owner decides.
-    found := public.multigres_role_problems(to_regrole('app_user'));
+    found := multigres.role_problems(to_regrole('app_user'));
     if found is not null then
-        raise exception 'role "app_user" exists, but row-level security does not hold it'
+        raise exception 'role "app_user" exists, but row-level security does not apply to it'
             using errcode = 'object_not_in_prerequisite_state',
                 detail = format('app_user %s.', found),
-                hint = 'Take that from it with ALTER ROLE or REVOKE, or rename that role; then '
-                    'run setup.sql again.';
+                hint = 'Use ALTER ROLE or REVOKE to change that, or rename the role; then run '
+                    'setup.sql again.';
     end if;
 end
 $$;
 
 
 -- PostgreSQL 13 and 14 let everyone create objects in schema public, where most search_paths
--- look: app_user could lay a function there for a superuser to trip over. 15 ended that. Who
--- does not own the schema cannot revoke it.
+-- look: a superuser could call a function that app_user has created there. 15 ended that. Only
+-- the owner of the schema can revoke it.
 do $$
 begin
     if not exists (
@@ -69,9 +69,9 @@ begin
     if not pg_has_role(
         (select n.nspowner from pg_namespace as n where n.nspname = 'public'), 'usage')
     then
-        raise notice 'CREATE on schema public remains granted to PUBLIC: % does not own it',
+        raise notice 'CREATE on schema public remains granted to PUBLIC, because % does not own it',
             current_user
-            using hint = 'Let its owner run: REVOKE CREATE ON SCHEMA public FROM PUBLIC';
+            using hint = 'Its owner should run: REVOKE CREATE ON SCHEMA public FROM PUBLIC';
     else
         revoke create on schema public from public;
         raise notice 'CREATE on schema public is no longer granted to PUBLIC'

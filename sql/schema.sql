@@ -1,6 +1,6 @@
--- Schema multigres: what Multigres keeps in this database, and functions that it alone calls. A
--- policy finds its functions by oid and needs no USAGE here; what the daemon or a role calls by
--- name stands in schema public.
+-- Schema multigres: the tables of Multigres, and the functions that it alone calls. A policy finds
+-- its functions by oid and needs no USAGE here; functions that the daemon or a role calls by name
+-- are in schema public.
 do $$
 declare
     grantee text;

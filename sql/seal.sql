@@ -17,15 +17,15 @@ begin
                     'drops PGOPTIONS unless it is told to keep it.';
     end if;
     if (key_hex ~ '^[0-9a-f]{64}$') is not true then
-        raise exception 'a seal key is 64 hexadecimal digits in lower case'
+        raise exception 'a seal key must be 64 hexadecimal digits in lower case'
             using errcode = 'invalid_parameter_value',
-                hint = 'multigres seal-key prints a fresh one. Give it in the setting '
+                hint = 'multigres seal-key prints a new one. Give it in the setting '
                     'multigres.seal_key.';
     end if;
     if (bind in ('address', 'none')) is not true then
-        raise exception 'a seal is bound to ''address'' or to ''none'''
+        raise exception 'a seal must be bound to ''address'' or to ''none'''
             using errcode = 'invalid_parameter_value',
-                hint = 'It must be what seal_bind is in Multigres'' settings.';
+                hint = 'Use the value of seal_bind in the settings of Multigres.';
     end if;
     key := decode(key_hex, 'hex');
     for i in 0..31 loop
@@ -37,14 +37,13 @@ begin
     perform pg_advisory_xact_lock(hashtextextended('multigres setup.sql', 0));
     perform multigres.make_keys();
     perform multigres.forget_context();
-    perform public.multigres_define_context();
+    perform multigres.define_context();
     perform multigres.remember_context();
     reached := multigres.keys_reached();
     if reached is not null then
-        raise exception '% would reach the seal keys', reached
+        raise exception '% could read or change the seal keys', reached
             using errcode = 'object_not_in_prerequisite_state',
-                hint = 'Revoke that, or take the role out of those that let it read or write '
-                    'multigres.seal_keys.';
+                hint = 'Revoke the privilege or the membership that allows it.';
     end if;
 
     -- The older of two makes room; a key that is there already does not drive out the other.
@@ -71,17 +70,17 @@ revoke all on function multigres.add_key(text, text) from public;
 --
 --     PGOPTIONS="-c multigres.seal_key=$(cat seal.key)" psql -d DB -c 'select multigres_seal()'
 --
--- The key is taken from that setting, so that it stands in no statement: PostgreSQL writes a
+-- The key is taken from that setting, so that no statement contains it: PostgreSQL writes a
 -- statement that fails into its log. A driver may pass it as a bound parameter, which log_statement
--- and log_min_duration_statement log. Where it stands in the statement all the same, this function
--- keeps that out of the log if it may (superusers); for others a failure is told as INFO, and is no
--- ERROR. What fails before it runs is logged.
+-- and log_min_duration_statement log. If the statement does contain it, this function keeps that
+-- out of the log if it may (superusers); for others a failure is reported as INFO, and not as
+-- ERROR. A failure before it runs is logged.
 --
 -- Two keys are good at a time. To change the key: call this with the new one, give it to
 -- Multigres, and when all sessions of the old one have ended, call multigres_unseal() and this
 -- again, or leave the old one until the next change drives it out.
 --
--- Who owns this function reads the keys, and so does whoever reads a dump of the database.
+-- The owner of this function reads the keys, and so does anybody who reads a dump of the database.
 create or replace function public.multigres_seal(
     key_hex text default null, bind text default 'address')
 returns void
@@ -110,9 +109,10 @@ begin
                 perform multigres.add_key(key, bind);
             exception when others or query_canceled then
                 -- What every client is told, and what is not logged.
-                raise info 'NOT SEALED: the database does not take the key: %', sqlerrm
-                    using hint = 'This is no error, because PostgreSQL would log the statement, '
-                        'and the key stands in it. Give it in the setting multigres.seal_key: '
+                raise info 'NOT SEALED: the database does not accept the key: %', sqlerrm
+                    using hint = 'This is not raised as an error, because PostgreSQL would log the '
+                        'statement with the key in it. Give the key in the setting '
+                        'multigres.seal_key: '
                         'PGOPTIONS="-c multigres.seal_key=$(cat seal.key)" psql ...';
             end;
         end if;
@@ -141,7 +141,7 @@ begin
     -- The view first needs to go; the functions that read it are made anew.
     perform multigres.define_plain();
     drop table multigres.seal_keys;
-    perform public.multigres_define_context();
+    perform multigres.define_context();
     perform multigres.remember_context();
     perform multigres.renew_policies();
 end

@@ -1,8 +1,8 @@
--- The keys of the seal stand in multigres.seal_keys, a table that exists only while the database
--- is sealed. An older version had them in public.multigres_seal_keys.
+-- The keys of the seal are in multigres.seal_keys, a table that exists only while the database is
+-- sealed. An older version had them in public.multigres_seal_keys.
 
 
--- There is no sequence for the numbers: default privileges may grant one to anybody, and setval()
+-- No sequence makes the numbers: default privileges may grant one to anybody, and setval()
 -- would then decide which key is the older.
 create or replace function multigres.make_keys() returns void
 language plpgsql
@@ -23,9 +23,9 @@ end
 $$;
 
 
--- What lets this role, or one that it can become, read or change a table of keys, in words; NULL
--- when nothing does. A right of anybody but the owner counts, as it does at each login. USAGE on
--- the schema is no part of it: it may be granted at any time.
+-- How this role, or one that it can become, may read or change a table of keys, in words; NULL if
+-- it may not. A privilege of any role except the owner counts, as it does at each login. USAGE on
+-- the schema is not required: it may be granted at any time.
 create or replace function multigres.reaches_keys(role_id oid, keys regclass) returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -86,8 +86,7 @@ begin
     if old.relkind <> 'r' or old.owner <> current_user and not old.rolsuper then
         raise exception 'multigres_seal_keys belongs to %', quote_ident(old.owner)
             using errcode = 'object_not_in_prerequisite_state',
-                hint = 'Run this as its owner; or drop it, if it was not made by '
-                    'multigres_seal().';
+                hint = 'Run this as its owner, or drop it if multigres_seal() did not create it.';
     end if;
     -- A key of somebody else's making would make that role the master of all tenants.
     select string_agg(distinct format('%s to %s', a.privilege_type, case a.grantee
@@ -102,16 +101,16 @@ begin
     ) as a
     where a.privilege_type in ('INSERT', 'UPDATE') and a.grantee <> old.relowner;
     if writers is not null then
-        raise exception 'others may have written the seal keys in public.multigres_seal_keys'
+        raise exception 'other roles may have written the seal keys in public.multigres_seal_keys'
             using errcode = 'object_not_in_prerequisite_state',
                 detail = format('It grants %s.', writers),
-                hint = 'Revoke that and run this again, if you know the keys in it; or call '
+                hint = 'If you know the keys in it, revoke that and run this again. Otherwise call '
                     'multigres_unseal(), run this, and seal with a new key.';
     end if;
     if multigres.reaches_keys(to_regrole('app_user'), 'public.multigres_seal_keys') is not null then
         raise warning 'app_user could read the seal keys until now: %',
             multigres.reaches_keys(to_regrole('app_user'), 'public.multigres_seal_keys')
-            using hint = 'Change the key: anyone who has read it can pass for every tenant.';
+            using hint = 'Change the key: whoever has read it can pass as any tenant.';
     end if;
 
     perform multigres.make_keys();

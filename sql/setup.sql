@@ -10,9 +10,9 @@
 -- sql/teardown.sql takes it all out.
 --
 -- app_user is made without a password. In psql, `\password app_user` sets one: it hashes it
--- before it is sent, so that no log and no history holds it.
+-- before it is sent, so that no log and no history contains it.
 --
--- Schema-qualified names, and operator(), stand wherever a function runs with its caller's
+-- Names are schema-qualified, operators too, wherever a function runs with its caller's
 -- search_path: a caller may put a schema of their own in front of pg_catalog.
 
 begin;
@@ -34,6 +34,7 @@ set local search_path = pg_catalog, pg_temp;
 \ir guard.sql
 \ir upgrade.sql
 \ir alter.sql
+\ir check/lints.sql
 \ir check/privileges.sql
 \ir check/settings.sql
 \ir check/role.sql
@@ -44,6 +45,7 @@ set local search_path = pg_catalog, pg_temp;
 \ir check/indexes.sql
 \ir check/views.sql
 \ir check/triggers.sql
+\ir check/connections.sql
 \ir check/installation.sql
 \ir check/owners.sql
 \ir check/functions.sql

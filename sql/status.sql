@@ -1,4 +1,4 @@
--- What app_user has the privilege to do on a protected table, and no permissive policy lets it do.
+-- The privileges of app_user on a protected table that no permissive policy lets it use.
 create or replace function multigres.shut_out(relation oid) returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -13,7 +13,7 @@ $$;
 
 
 -- Roles with privileges on a protected table that see no row of it: no permissive policy is for
--- them. Owners and roles that row-level security does not hold are left out.
+-- them. Owners and roles to which row-level security does not apply are left out.
 create or replace function multigres.strangers(relation oid) returns setof name
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -51,10 +51,10 @@ revoke all on function multigres.shut_out(oid), multigres.strangers(oid),
     multigres.is_bare(oid, name) from public;
 
 
--- What is protected in this database, and what stands against it. One line per table, or per
--- dimension of a table that has several; a view, a schema or a role has a line only where it is a
--- problem. `protected` is yes where tenants are held apart: policies as multigres_protect() makes
--- them, and no way past them for app_user. Behind a yes, `problems` has what else is to be known.
+-- What is protected in this database, and what is not. One row per table, or per dimension of a
+-- table that has several; a view, a schema or a role has a row only if it is a problem. `protected`
+-- is yes if tenants are held apart: the policies are as multigres_protect() makes them, and
+-- app_user has no way past them. Next to a yes, `problems` holds remarks.
 create or replace function public.multigres_status()
 returns table (table_name text, tenant_column text, variable text, protected text,
     problems text)
@@ -67,7 +67,8 @@ as $$
     ),
     relations as (
         select c.oid::regclass as name, c.relkind, c.relrowsecurity, c.relforcerowsecurity,
-            c.relkind in ('r', 'p') as is_table, d.policy, p.oid is null as gone,
+            c.relkind in ('r', 'p') as is_table, d.relation is not null as is_protected,
+            d.policy is null as gone,
             d.column_name as recorded,
             case when d.intact then d.column_name end as tenant_column,
             case when d.intact then d.variable end as variable,
@@ -84,8 +85,7 @@ as $$
         from app, pg_class as c
         join pg_namespace as n on n.oid = c.relnamespace
         join pg_roles as r on r.oid = c.relowner
-        left join public.multigres_dimensions() as d on d.relation = c.oid
-        left join pg_policy as p on p.polrelid = d.relation and p.polname = d.policy
+        left join multigres.isolations() as d on d.relation = c.oid
         where c.relkind in ('r', 'p', 'v', 'm', 'f') and c.relpersistence <> 't'
             and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast', 'multigres')
             and not exists (
@@ -96,7 +96,7 @@ as $$
         select 'role app_user', 0, null, null, false,
             case
                 when app.id is null then 'does not exist'
-                else public.multigres_role_problems(app.id)
+                else multigres.role_problems(app.id)
             end, null
         from app
         union all
@@ -108,36 +108,35 @@ as $$
         select r.name::text, 2, r.tenant_column, r.variable,
             r.is_table and r.name::text <> 'public.multigres_hardening',
             nullif(concat_ws('; ',
-                case when r.is_table and r.reached and r.policy is null
-                    then 'app_user reaches all its rows' end,
-                case when r.gone and r.policy is not null
-                    then format('the policy of column %I is gone', r.recorded) end,
+                case when r.is_table and r.reached and not r.is_protected
+                    then 'app_user may use all its rows' end,
+                case when r.gone and r.is_protected
+                    then format('the policy of column %I is missing', r.recorded) end,
                 case when not r.gone and r.tenant_column is null
-                    then format('policy %I was changed', r.policy) end,
+                    then 'policy multigres_isolation was changed' end,
                 case when r.form = 'plain' and r.wanted = 'fronted'
                     then 'has the policies of a database that is not sealed' end,
-                'app_user may not ' || case when r.form is not null
-                    then multigres.shut_out(r.name) end
-                    || ': no permissive policy lets it',
-                case when r.policy is not null and not r.relrowsecurity
-                    then 'row-level security is off' end,
-                case when r.policy is not null and not r.relforcerowsecurity
-                    then 'row-level security is not forced upon the owner' end,
+                'no permissive policy lets app_user ' || case when r.form is not null
+                    then multigres.shut_out(r.name) end,
+                case when r.is_protected and not r.relrowsecurity
+                    then 'row-level security is disabled' end,
+                case when r.is_protected and not r.relforcerowsecurity
+                    then 'row-level security is not forced' end,
                 case when r.is_table and r.endangered
-                    then 'app_user may TRUNCATE it, or put a trigger or a reference on it' end,
+                    then 'app_user has TRUNCATE, REFERENCES or TRIGGER on it' end,
                 case when r.is_table and r.owned
                     then 'app_user owns it' end,
                 case when r.relkind = 'v' and r.reached and r.reads_past_policies
                     then 'reads with the rights of its owner, who bypasses row-level security' end,
                 case when r.relkind in ('m', 'f') and r.reached
-                    then 'app_user reaches all its rows: it cannot have policies' end), ''),
+                    then 'app_user may use all its rows, and it cannot have policies' end), ''),
             nullif(concat_ws('; ',
                 case when r.form = 'plain' and r.wanted = 'plain' and multigres.sealed()
-                    then 'runs the query''s own conditions before the policy, by '
-                        'multigres_front()' end,
+                    then 'multigres_front() lets a query''s own conditions run before the policy'
+                    end,
                 case when r.form is not null then (
                     select string_agg(format(
-                        'role %I sees no row: it is no member of app_user', s), '; ' order by s)
+                        'role %I sees no row: it is not a member of app_user', s), '; ' order by s)
                     from multigres.strangers(r.name) as s) end,
                 case when multigres.is_bare(r.name, r.tenant_column)
                     then format('column %I has no default', r.tenant_column) end), '')

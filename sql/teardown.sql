@@ -20,7 +20,7 @@ declare
 begin
     perform pg_advisory_xact_lock(hashtextextended('multigres setup.sql', 0));
 
-    -- What anybody else has laid in their place must not run with the rights of this role.
+    -- A function that another role has put in their place must not run with the rights of this one.
     select o.name into name
     from (
         select p.oid::regprocedure::text, p.proowner
@@ -41,45 +41,37 @@ begin
     if name is not null then
         raise exception '% belongs to another role', name
             using errcode = 'object_not_in_prerequisite_state',
-                hint = 'Run this as the role that ran setup.sql, or drop what is not its.';
+                hint = 'Run this as the role that ran setup.sql, or drop what belongs to others.';
     end if;
 
     drop event trigger if exists multigres_guard;
     drop event trigger if exists multigres_guard_drop;
     drop event trigger if exists multigres_guard_start;
     drop event trigger if exists multigres_guard_schema;
-    -- The functions of an older version would execute what stands in that table.
+    -- The functions of an older version would execute the texts in that table.
     if to_regclass('public.multigres_hardening') is not null then
         raise exception 'public.multigres_hardening is of an older version'
             using errcode = 'object_not_in_prerequisite_state',
-                hint = 'Run setup.sql first: it moves what can be believed of it.';
+                hint = 'Run setup.sql first: it moves the rows that can be trusted.';
     end if;
     if to_regprocedure('public.multigres_unharden()') is not null then
         perform public.multigres_unharden();
     end if;
 
-    if exists (
-        select from pg_proc as p
-        where p.pronamespace = 'public'::regnamespace and p.proname = 'multigres_dimensions')
-    then
-        -- A partition goes with its table.
-        for name in
-            select distinct d.relation::text
-            from public.multigres_dimensions() as d
-            where not exists (
-                select
-                from pg_inherits as i
-                join public.multigres_dimensions() as parent on parent.relation = i.inhparent
-                where i.inhrelid = d.relation)
-            union
-            -- Others' tables, whose policies need the functions.
-            select p.polrelid::regclass::text
-            from pg_policy as p join pg_class as c on c.oid = p.polrelid
-            where starts_with(p.polname::text, 'multigres_isolation')
-                and c.relpersistence <> 't'
-                and not exists (
-                    select from pg_inherits as i where i.inhrelid = c.oid)
-            order by 1
+    if to_regprocedure('public.multigres_unprotect(regclass, name)') is not null then
+        -- An older version has no record. A partition goes with its table.
+        for name in execute format('
+            with known(id) as (
+                select p.polrelid from pg_policy as p
+                where starts_with(p.polname::text, ''multigres_isolation'') %s
+            )
+            select c.oid::regclass::text from known as k join pg_class as c on c.oid = k.id
+            where c.relpersistence <> ''t'' and not exists (
+                select from pg_inherits as i join known as parent on parent.id = i.inhparent
+                where i.inhrelid = c.oid)
+            order by 1',
+            case when to_regclass('multigres.dimensions') is not null
+                then 'union select d.relation::oid from multigres.dimensions as d' end)
         loop
             perform public.multigres_unprotect(name::regclass);
         end loop;

@@ -20,15 +20,15 @@ begin
     select i.inhparent into parent
     from pg_inherits as i
     where i.inhrelid = table_name
-        and exists (select from public.multigres_dimensions(i.inhparent))
+        and exists (select from multigres.isolations(i.inhparent))
     limit 1;
     if parent is not null then
         raise exception '% is a part of %, and protected with it', table_name, parent
             using errcode = 'wrong_object_type',
-                hint = 'Unprotect that table: its partitions and child tables go with it.';
+                hint = 'Unprotect that table, and its partitions and child tables with it.';
     end if;
     execute format('lock table %s in access exclusive mode', table_name);
-    family := array(select public.multigres_family(table_name));
+    family := array(select multigres.family(table_name));
     foreach part in array family loop
         perform multigres.suspend(part);
         perform multigres.adopt(part);
@@ -41,7 +41,7 @@ begin
                 or p.column_name = multigres_unprotect.column_name)
         loop
             if dimension.column_number is not null then
-                perform public.multigres_restore_column(part, dimension.column_name,
+                perform multigres.restore_column(part, dimension.column_name,
                     dimension.undo);
             end if;
             delete from multigres.dimensions as d
@@ -91,7 +91,7 @@ begin
         dropped := true;
     end loop;
     if dropped or undo is not null then
-        perform public.multigres_restore_table(table_name, undo);
+        perform multigres.restore_table(table_name, undo);
     end if;
     delete from multigres.tables as t where t.relation = table_name;
 end
@@ -100,7 +100,7 @@ $$;
 revoke all on function multigres.release(regclass) from public;
 
 
-create or replace function public.multigres_restore_column(
+create or replace function multigres.restore_column(
     table_name regclass, column_name name, memory jsonb)
 returns void
 language plpgsql
@@ -135,10 +135,10 @@ begin
     if memory ->> 'not_null' = 'true' then
         -- To drop it here drops it from partitions and heirs, from those too that had it before.
         not_null := array(
-            select f from public.multigres_family(table_name) as f
+            select f from multigres.family(table_name) as f
             join pg_attribute as a on a.attrelid = f
             cross join lateral multigres.parts(f) as p
-            where a.attname = multigres_restore_column.column_name and a.attnotnull
+            where a.attname = restore_column.column_name and a.attnotnull
                 and p.column_name = a.attname and p.undo -> 'not_null' is null);
         begin
             execute format('alter table %s alter column %I drop not null',
@@ -154,13 +154,13 @@ begin
 end
 $$;
 
-alter function public.multigres_restore_column(regclass, name, jsonb) owner to current_user;
-revoke all on function public.multigres_restore_column(regclass, name, jsonb) from public;
+alter function multigres.restore_column(regclass, name, jsonb) owner to current_user;
+revoke all on function multigres.restore_column(regclass, name, jsonb) from public;
 
 
 -- Row-level security stays on, and forced, under policies that somebody has added since the table
--- was protected: switched off, they would hold nobody.
-create or replace function public.multigres_restore_table(table_name regclass, memory jsonb)
+-- was protected: disabled, they would apply to nobody.
+create or replace function multigres.restore_table(table_name regclass, memory jsonb)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -177,11 +177,11 @@ begin
     if others is not null
         and not coalesce(memory ->> 'enabled' = 'true' and memory ->> 'forced' = 'true', false)
     then
-        raise warning 'row-level security stays on and forced on %: policies were added to it',
+        raise warning 'row-level security remains enabled on %: policies were added to it',
             table_name
             using detail = format('Not made by multigres_protect(): %s.', others),
-                hint = 'Drop them, or ALTER TABLE ... DISABLE ROW LEVEL SECURITY, NO FORCE ROW '
-                    'LEVEL SECURITY, if they are meant to hold nobody.';
+                hint = 'Drop them, or use ALTER TABLE ... DISABLE ROW LEVEL SECURITY, NO FORCE ROW '
+                    'LEVEL SECURITY if they need not apply.';
     else
         if not coalesce(memory ->> 'enabled' = 'true', false) then
             execute format('alter table %s disable row level security', table_name);
@@ -203,7 +203,7 @@ begin
             execute format('grant %s on %s to app_user', privilege, table_name);
         end if;
     end loop;
-    for sequence in select public.multigres_sequences(table_name) loop
+    for sequence in select multigres.sequences(table_name) loop
         if memory -> 'sequences' ? sequence::text then
             execute format('revoke usage on sequence %s from app_user', sequence);
         end if;
@@ -211,5 +211,5 @@ begin
 end
 $$;
 
-alter function public.multigres_restore_table(regclass, jsonb) owner to current_user;
-revoke all on function public.multigres_restore_table(regclass, jsonb) from public;
+alter function multigres.restore_table(regclass, jsonb) owner to current_user;
+revoke all on function multigres.restore_table(regclass, jsonb) from public;

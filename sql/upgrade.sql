@@ -1,5 +1,5 @@
 -- Brings tables that an older version protected up to date. It kept what it had to undo in the
--- comments of its policies, of which each dimension had its own. They stand until those of today
+-- comments of its policies, of which each dimension had its own. They remain until those of today
 -- take their place in the same transaction.
 do $$
 declare
@@ -12,7 +12,7 @@ declare
     as_made boolean;
     bare text;
     call text;
-    -- What a type may put around such a comparison without changing it.
+    -- The text that a type may put around such a comparison without changing it.
     noise constant text := '\mSELECT\M|\mAS\M\s+"?\w+"?|[()\s]'
         '|::(character varying|"?\w+"?(\."?\w+"?)?)(\(\d+\))?';
 begin
@@ -125,9 +125,9 @@ begin
             else '{}' end
         where t.relation = each.relation;
         if as_made and not each.owned then
-            raise notice '% has policies of an older version: % does not own it',
+            raise notice '% still has policies of an older version, because % does not own it',
                 each.relation, current_user
-                using hint = 'Let its owner, or a superuser, call multigres_protect() once more.';
+                using hint = 'Its owner or a superuser should call multigres_protect() again.';
         elsif as_made then
             perform multigres.forget(each.relation);
             perform multigres.isolate(each.relation);
@@ -138,7 +138,7 @@ end
 $$;
 
 
--- Defaults and indexes of an older version, and functions that are no more.
+-- Defaults and indexes of an older version, and functions that it had.
 do $$
 declare
     each record;
@@ -176,7 +176,17 @@ begin
         'public.multigres_memory(text)', 'public.multigres_lost(regclass)',
         'public.multigres_record(regclass, name[])',
         'public.multigres_isolate(regclass, name, text, jsonb)',
-        'public.multigres_admit(regclass)', 'public.multigres_noise()']
+        'public.multigres_admit(regclass)', 'public.multigres_noise()',
+        -- Now in schema multigres.
+        'public.multigres_dimensions(regclass)', 'public.multigres_isolations()',
+        'public.multigres_family(regclass)', 'public.multigres_sequences(regclass)',
+        'public.multigres_prepare(regclass, name, text, jsonb)',
+        'public.multigres_restore_column(regclass, name, jsonb)',
+        'public.multigres_restore_table(regclass, jsonb)',
+        'public.multigres_app_roles()', 'public.multigres_reached(oid, text[])',
+        'public.multigres_revoke(text, aclitem[], text[])',
+        'public.multigres_revoke_table(oid, text[])', 'public.multigres_define_context()',
+        'public.multigres_role_problems(oid)']
     loop
         if to_regprocedure(old) is not null then
             execute 'drop function ' || old;
@@ -194,12 +204,12 @@ begin
     for old in
         select d.relation, d.column_name, d.variable,
             case when t.typtype = 'd' then t.typbasetype else t.oid end as type
-        from public.multigres_dimensions() as d
+        from multigres.isolations() as d
         join pg_class as c on c.oid = d.relation
         join pg_attribute as a on a.attrelid = d.relation and a.attname = d.column_name
         join pg_type as t on t.oid = a.atttypid
         join pg_attrdef as f on f.adrelid = a.attrelid and f.adnum = a.attnum
-        where d.memory ->> 'default' = 'true' and pg_has_role(c.relowner, 'usage')
+        where d.undo ->> 'default' = 'true' and pg_has_role(c.relowner, 'usage')
             and pg_get_expr(f.adbin, f.adrelid)
                 ~ '^[(]*public[.](current_tenant_id|multigres_context)[(]'
     loop

@@ -63,6 +63,12 @@ pub trait Net {
     /// Starts to look up the addresses of a host name. The answer comes by
     /// [`Proxy::resolved`](crate::proxy::Proxy::resolved); one look-up at a time is under way.
     fn resolve(&mut self, host: &str, port: u16);
+
+    /// Fills this with bytes that nobody can foresee.
+    ///
+    /// # Errors
+    /// When the operating system has no randomness.
+    fn fill_random(&mut self, bytes: &mut [u8]) -> io::Result<()>;
 }
 
 /// Names one leg of one connection, or a listener, in events.

@@ -126,7 +126,7 @@ struct Played {
 fn play(auth: Auth, client: &[u8], upstream: &[u8], cuts: &[usize]) -> Played {
     let policy = Policy { superuser_bypass: vec![], guard: GuardDemand::Off, ..Policy::default() };
     let settings = Settings { policy, auth, upstream_is_local: true, ..Settings::default() };
-    let mut session = Session::new(Rc::new(settings), ClientPlace::Loopback);
+    let mut session = Session::new(Rc::new(settings), ClientPlace::Loopback, [7; 18]);
     let mut actions = Vec::new();
     let mut sizes = cuts.iter().cycle();
     for (leg, mut bytes) in [(Leg::Client, client), (Leg::Upstream, upstream)] {

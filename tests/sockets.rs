@@ -191,3 +191,15 @@ fn a_connect_that_nobody_accepts_fails() {
         world.wait();
     }
 }
+
+#[test]
+fn randomness_comes_from_the_operating_system() {
+    let mut world = World::new();
+    let mut seen = Vec::new();
+    for _ in 0..100 {
+        let mut bytes = [0; 18];
+        world.net.fill_random(&mut bytes).unwrap();
+        assert!(!seen.contains(&bytes));
+        seen.push(bytes);
+    }
+}

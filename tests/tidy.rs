@@ -30,8 +30,8 @@ const LAYERS: [(&str, &[&str]); 17] = [
 const PROBE: &str = "probe";
 
 /// Layers that must run the same in a simulator: bytes, values and time come in as arguments.
-const PURE: [&str; 11] = [
-    "protocol", "refusal", "tenant", "login", "client", "backend", "session", "tls", "net",
+const PURE: [&str; 12] = [
+    "protocol", "refusal", "tenant", "auth", "login", "client", "backend", "session", "tls", "net",
     "relay", "proxy",
 ];
 

@@ -47,6 +47,8 @@ struct Inner {
     faults: Faults,
     window: usize,
     rng: Rng,
+    /// The randomness that the daemon asks for.
+    secrets: Rng,
     sockets: BTreeMap<u64, Socket>,
     next_id: u64,
     /// Sockets with something to tell, in the order in which it came.
@@ -101,6 +103,7 @@ impl SimNet {
             faults,
             window,
             rng: Rng::fork(seed, "kernel"),
+            secrets: Rng::fork(seed, "secrets of the daemon"),
             sockets: BTreeMap::new(),
             next_id: 0,
             telling: VecDeque::new(),
@@ -512,6 +515,12 @@ impl Net for SimNet {
         if question.is_some() {
             violate("S10", "a second look-up while one is under way");
         }
+    }
+
+    fn fill_random(&mut self, bytes: &mut [u8]) -> io::Result<()> {
+        let secrets = &mut self.0.borrow_mut().secrets;
+        bytes.fill_with(|| secrets.next() as u8);
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
--- Constraints look past policies: they answer whether another tenant has such a row.
+-- Constraints ignore policies: their errors tell whether another tenant has such a row.
 --
--- What mends one is built from the catalogue: names hold anything. Where no SQL does, a comment
--- in its place says what to do, so that all of it can still be run from top to bottom.
+-- The fix is built from the catalogue: names hold anything. Where no SQL fixes it, a comment in its
+-- place says what to do, so that all fixes can still be run from top to bottom.
 
 -- Whether the last column of a constraint is a range of time (PostgreSQL 18).
 create or replace function multigres.has_period("constraint" oid) returns boolean
@@ -143,7 +143,7 @@ as $$
 $$;
 
 
--- What ADD CONSTRAINT says of a foreign key that has these columns in front. The tenant is never
+-- ADD CONSTRAINT of a foreign key that has these columns in front. The tenant is never
 -- NULL: MATCH FULL would refuse every row that refers to nothing, so a CHECK keeps what it means.
 create or replace function multigres.tight_reference(
     reference oid, mine smallint[], theirs smallint[])
@@ -197,10 +197,10 @@ end
 $$;
 
 
--- Tables that are not protected and whose rows take those of protected ones along: PostgreSQL
--- asks no policy when it deletes or changes what refers to a row.
+-- Foreign keys by which a change of an unprotected table deletes or changes rows of protected ones:
+-- PostgreSQL applies no policy when it does that.
 create or replace function multigres.cascades()
-returns table (severity text, object text, problem text, fix text)
+returns table (lint text, object text, problem text, fix text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -225,20 +225,20 @@ as $$
             and k.conparentid = 0 and k.confdeltype = 'c'
         where s.command = 'DELETE' and s.relation not in (select i.relation from isolated as i)
     )
-    select 'error', s.name,
-        format('app_user has %s on %s, which is not protected: the rows of every tenant that '
-            'refer to it go or change with it', s.command, s.relation::regclass),
-        public.multigres_revoke_table(s.relation, s.command)
+    select 'cascade_from_shared_table', s.name,
+        format('app_user has %s on %s, which is not protected: it deletes or changes the rows of '
+            'all tenants that refer to it', s.command, s.relation::regclass),
+        multigres.revoke_table(s.relation, s.command)
     from steps as s
     where s.relation not in (select i.relation from isolated as i)
-        and public.multigres_reached(s.relation, s.command) is not null
+        and multigres.reached(s.relation, s.command) is not null
 $$;
 
 
--- References come before the unique keys that they stand upon: those can be changed once nothing
--- refers to them.
-create or replace function public.multigres_check_references()
-returns table (severity text, object text, problem text, fix text)
+-- References come before the unique keys that they need: those can be changed once nothing refers
+-- to them.
+create or replace function multigres.check_references()
+returns table (lint text, object text, problem text, fix text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -254,12 +254,12 @@ as $$
         select i.relation, multigres.column_list(i.relation, i.numbers) as columns
         from multigres.isolated() as i
     )
-    select 'warning', l.name,
-        format('refers to %s without %s: a row may point at another tenant''s',
+    select 'foreign_key_without_tenant', l.name,
+        format('refers to %s without %s: a row may refer to a row of another tenant',
             l.confrelid::regclass,
             coalesce(multigres.column_list(l.confrelid, l.theirs), other.columns))
             || case when l.confdeltype in ('c', 'n', 'd') or l.confupdtype in ('c', 'n', 'd')
-                then ', and go or change with it' else '' end,
+                then ', and be deleted or changed with it' else '' end,
         coalesce('-- ' || l.obstacle, concat(
             case
                 when l.key is null then null
@@ -280,13 +280,14 @@ as $$
     from loose as l
     join isolated as other on other.relation = l.confrelid
     union all
-    select 'warning', format('constraint %I on %s', k.conname, k.conrelid::regclass),
-        format('refers to %s from a table that is not protected: it tells who has %s there which '
-            'rows other tenants have', k.confrelid::regclass, x.privileges),
-        public.multigres_revoke_table(k.conrelid, 'INSERT', 'UPDATE')
+    select 'foreign_key_from_shared_table',
+        format('constraint %I on %s', k.conname, k.conrelid::regclass),
+        format('refers to %s from a table that is not protected: with %s there, app_user learns '
+            'which rows other tenants have', k.confrelid::regclass, x.privileges),
+        multigres.revoke_table(k.conrelid, 'INSERT', 'UPDATE')
     from pg_constraint as k
     join isolated as other on other.relation = k.confrelid
-    cross join lateral public.multigres_reached(k.conrelid, 'INSERT', 'UPDATE') as x(privileges)
+    cross join lateral multigres.reached(k.conrelid, 'INSERT', 'UPDATE') as x(privileges)
     where k.contype = 'f' and k.conparentid = 0 and x.privileges is not null
         and k.conrelid not in (select i.relation from isolated as i)
     union all
@@ -294,7 +295,7 @@ as $$
 $$;
 
 
--- What ADD CONSTRAINT says of a unique or an exclusion constraint with these columns in front.
+-- ADD CONSTRAINT of a unique or an exclusion constraint with these columns in front.
 create or replace function multigres.tight_key("constraint" oid, added smallint[]) returns text
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -345,7 +346,7 @@ begin
     return coalesce(
         multigres.index_obstacle(index, added),
         (
-            select format('%s stands upon it: change that first',
+            select format('%s depends on it: change that first',
                 pg_describe_object(d.classid, d.objid, d.objsubid))
             from pg_depend as d
             where d.refclassid = 'pg_constraint'::regclass and d.refobjid = "constraint"
@@ -389,8 +390,8 @@ $$;
 
 -- Unique keys of protected tables that leave the tenant out. Those of a partition that are not
 -- its share of its parent's key are looked at like those of a table.
-create or replace function public.multigres_check_constraints()
-returns table (severity text, object text, problem text, fix text)
+create or replace function multigres.check_constraints()
+returns table (lint text, object text, problem text, fix text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -401,7 +402,7 @@ as $$
         where k.contype = 'f' and k.conparentid = 0
     ),
     standing as (
-        select r.conindid, min(format('constraint %I on %s stands upon it: change that one first',
+        select r.conindid, min(format('constraint %I on %s depends on it: change that one first',
             r.conname, r.conrelid::regclass)) as problem
         from referring as r where r.stays group by r.conindid
     ),
@@ -437,12 +438,13 @@ as $$
         where l.added is not null
             and not exists (select from pg_inherits as h where h.inhrelid = x.indexrelid)
     )
-    select case when u.surrogate then 'info' else 'warning' end,
+    select case when u.surrogate then 'surrogate_key_without_tenant'
+            else 'unique_without_tenant' end,
         case when u.conname is null then 'index ' || u.indexrelid::regclass
             else format('constraint %I on %s', u.conname, u.indrelid::regclass) end,
         format('is unique without %s: a tenant learns that another has the same value', u.columns)
-            || case when u.surrogate then ' (a number or uuid made by the database, so little)'
-                else ', and cannot use it' end,
+            || case when u.surrogate then ' (the database makes these numbers or uuids, so that '
+                'says little)' else ', and cannot use it' end,
         case
             when why.obstacle is not null then '-- ' || why.obstacle
             when u."constraint" is null then multigres.rebuilt_index(u.indexrelid, u.added)
@@ -479,5 +481,5 @@ revoke all on function multigres.has_period(oid),
     multigres.reference_obstacle(oid, smallint[], smallint[]), multigres.loose_references(),
     multigres.tight_reference(oid, smallint[], smallint[]), multigres.cascades(),
     multigres.tight_key(oid, smallint[]), multigres.key_obstacle(oid, oid, smallint[]),
-    multigres.free_index(oid, smallint[])
-    from public;
+    multigres.free_index(oid, smallint[]), multigres.check_references(),
+    multigres.check_constraints() from public;

@@ -1,6 +1,6 @@
--- Policies whose comparison takes different tenants for one.
+-- Policies whose comparison treats different tenants as one.
 create or replace function multigres.check_expressions()
-returns table (severity text, object text, problem text, fix text)
+returns table (lint text, object text, problem text, fix text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 set quote_all_identifiers = off
@@ -11,8 +11,8 @@ as $$
                 pg_get_expr(p.polwithcheck, p.polrelid)) as text
         from pg_policy as p
     )
-    select 'error', format('policy %I on %s', p.polname, p.polrelid::regclass),
-        format('compares after a cast to %s, which makes one of different tenants', c.type),
+    select 'policy_casts_tenant', format('policy %I on %s', p.polname, p.polrelid::regclass),
+        format('compares after a cast to %s, which makes different tenants equal', c.type),
         -- multigres_protect() makes its own anew.
         concat_ws('; ', case when p.polname !~ '^multigres_'
             then format('drop policy %I on %s', p.polname, p.polrelid::regclass) end, (

@@ -1,15 +1,67 @@
--- What runs for app_user, or on other tenants' rows, without being called by its name, and what
--- PostgreSQL itself keeps from everybody.
-create or replace function multigres.check_hidden()
-returns table (severity text, object text, problem text, fix text)
+-- SECURITY DEFINER functions that app_user may call.
+create or replace function multigres.check_definers()
+returns table (lint text, object text, problem text, fix text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    with definers as (
+        select p.oid::regprocedure::text as name, p.oid as id, o.rolname as owner, p.proacl,
+            p.proowner, o.rolsuper or o.rolbypassrls as past_policies,
+            case p.prokind when 'p' then 'procedure' else 'function' end as kind,
+            exists (select from unnest(p.proconfig) as s(setting)
+                where s.setting ~ '^search_path=') as pinned
+        from pg_proc as p
+        join pg_namespace as n on n.oid = p.pronamespace
+        join pg_roles as o on o.oid = p.proowner
+        where p.prosecdef and n.nspname not in ('pg_catalog', 'information_schema')
+            and not (n.nspname = 'public'
+                and p.proname in ('current_tenant_id', 'multigres_context', 'multigres_own',
+                    'multigres_spelling', 'multigres_verdict', 'multigres_misspelt',
+                    'multigres_maintenance')
+                and p.proowner in (
+                    select s.nspowner from pg_namespace as s where s.nspname = 'multigres'
+                    union all
+                    select f.proowner from pg_proc as f
+                    where f.oid = 'public.current_tenant_id()'::regprocedure))
+            and not exists (
+                select from pg_depend as d
+                where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e')
+            and exists (
+                select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) as a
+                where a.grantee in (select multigres.app_roles()))
+            and exists (
+                select from aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) as a
+                where a.privilege_type = 'USAGE'
+                    and a.grantee in (select multigres.app_roles()))
+    )
+    select case when f.past_policies then 'function_bypasses_policies'
+            else 'function_with_owner_rights' end,
+        f.kind || ' ' || f.name,
+        format('app_user may execute it, and it runs with the rights of %I', f.owner)
+            || case when f.past_policies then ', who bypasses row-level security' else '' end,
+        multigres.revoke(f.kind || ' ' || f.name,
+            coalesce(f.proacl, acldefault('f', f.proowner)), '{EXECUTE}')
+    from definers as f
+    union all
+    select 'function_search_path', f.kind || ' ' || f.name,
+        'is SECURITY DEFINER and uses the search_path of its caller',
+        format('alter %s %s set search_path = pg_catalog, public, pg_temp', f.kind, f.name)
+    from definers as f where not f.pinned
+$$;
+
+
+-- Functions that app_user sets off without calling them by name, and leakproof ones, which see rows
+-- before policies do.
+create or replace function multigres.check_functions()
+returns table (lint text, object text, problem text, fix text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
     with app(id) as materialized (
-        select public.multigres_app_roles()
+        select multigres.app_roles()
     ),
-    -- Extensions of a superuser's are believed.
-    believed as materialized (
+    -- Extensions of superusers are trusted.
+    trusted as materialized (
         select d.classid, d.objid
         from pg_depend as d
         join pg_extension as e on e.oid = d.refobjid
@@ -19,7 +71,8 @@ as $$
     functions as materialized (
         select p.oid as id, p.oid::regprocedure::text as name, p.prosecdef, p.proleakproof,
             p.prosrc, p.proacl, r.rolname as owner,
-            case when r.rolsuper or r.rolbypassrls then 'error' else 'info' end as severity,
+            case when r.rolsuper or r.rolbypassrls then 'function_bypasses_policies'
+                else 'function_with_owner_rights' end as lint,
             case when r.rolsuper or r.rolbypassrls
                 then ', who bypasses row-level security' else '' end as unheld,
             exists (select from unnest(p.proconfig) as s(setting)
@@ -40,12 +93,12 @@ as $$
             and not (n.nspname = 'public' and (p.proname = 'current_tenant_id'
                 or starts_with(p.proname::text, 'multigres_')))
             and not exists (
-                select from believed as b
+                select from trusted as b
                 where b.classid = 'pg_proc'::regclass and b.objid = p.oid)
     ),
     -- Its owner, and not who calls it, must have the right to execute these.
     aggregates as (
-        select p.oid::regprocedure::text as name, f.name as part, f.owner, f.severity, f.unheld,
+        select p.oid::regprocedure::text as name, f.name as part, f.owner, f.lint, f.unheld,
             coalesce(p.proacl, acldefault('f', p.proowner)) as acl
         from pg_aggregate as a
         join pg_proc as p on p.oid = a.aggfnoid
@@ -62,44 +115,45 @@ as $$
             and d.classid not in ('pg_trigger'::regclass, 'pg_event_trigger'::regclass)
             and d.objid not in (select a.aggfnoid from pg_aggregate as a)
         union
-        -- An index calls these whoever may execute them.
+        -- An index calls these without a check of EXECUTE.
         select f.id, 'pg_opfamily'::regclass, s.amprocfamily, 0
         from functions as f join pg_amproc as s on s.amproc = f.id
         where f.prosecdef
     )
-    select a.severity, 'aggregate ' || a.name,
+    select a.lint, 'aggregate ' || a.name,
         format('runs %s for app_user with the rights of %I%s', a.part, a.owner, a.unheld), r.fix
     from aggregates as a
     cross join lateral (
-        select public.multigres_revoke('function ' || a.name, a.acl, '{EXECUTE}')
+        select multigres.revoke('function ' || a.name, a.acl, '{EXECUTE}')
     ) as r(fix)
     where r.fix is not null
     union all
-    select f.severity, format('%s %s', f.kind, f.name),
-        format('app_user reaches it by %s, and it runs with the rights of %I%s', (
+    select f.lint, format('%s %s', f.kind, f.name),
+        format('app_user calls it by %s, and it runs with the rights of %I%s', (
             select string_agg(distinct concat_ws(' ', i.type, i.identity), ', ')
             from users as u, pg_identify_object(u.classid, u.objid, u.objsubid) as i
             where u.id = f.id), f.owner, f.unheld),
         format('alter %s %s security invoker', f.kind, f.name)
     from functions as f where f.id in (select u.id from users as u)
     union all
-    select case when f.severity = 'error' then 'error' else 'warning' end,
+    select case f.lint when 'function_bypasses_policies' then 'event_trigger_search_path'
+            else 'function_search_path' end,
         format('event trigger %I', t.evtname),
-        format('runs %s, which is SECURITY DEFINER and finds its names by the search_path of '
-            'whoever sets it off', f.name),
+        format('runs %s, which is SECURITY DEFINER and uses the search_path of the session that '
+            'fires it', f.name),
         format('alter function %s set search_path = pg_catalog, public, pg_temp', f.name)
     from pg_event_trigger as t join functions as f on f.id = t.evtfoid
     where f.prosecdef and not f.pinned and t.evtenabled <> 'D'
     union all
     -- PostgreSQL runs it before the policy: its messages and errors may name other tenants' values.
-    select 'error', format('%s %s', f.kind, f.name),
-        format('is LEAKPROOF because %I says so: it sees rows before policies are asked', f.owner),
+    select 'function_leakproof', format('%s %s', f.kind, f.name),
+        format('was made LEAKPROOF by %I: it sees rows before policies apply', f.owner),
         format('alter %s %s not leakproof', f.kind, f.name)
     from functions as f where f.proleakproof and f.executed
     union all
     -- PostgreSQL calls none of these leakproof.
-    select 'error', 'function ' || p.oid::regprocedure::text,
-        'was made LEAKPROOF: it sees rows before policies are asked',
+    select 'function_leakproof', 'function ' || p.oid::regprocedure::text,
+        'was made LEAKPROOF: it sees rows before policies apply',
         format('alter function %s not leakproof', p.oid::regprocedure)
     from pg_proc as p
     where p.oid < 16384 and p.proleakproof
@@ -107,4 +161,4 @@ as $$
             '|strpos|position|exists|_op')
 $$;
 
-revoke all on function multigres.check_hidden() from public;
+revoke all on function multigres.check_definers(), multigres.check_functions() from public;

@@ -3,13 +3,13 @@
 -- keys it meets the same number for a value that others have and for one that nobody has. The
 -- tenant comes first, since a range would walk the entries of others. Unique ones are constraints;
 -- one of isolating columns alone, as multigres_protect() makes it, tells which contexts there are.
-create or replace function public.multigres_check_indexes()
-returns table (severity text, object text, problem text, fix text)
+create or replace function multigres.check_indexes()
+returns table (lint text, object text, problem text, fix text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-    select 'warning', 'index ' || x.indexrelid::regclass,
-        format('on %s holds no %s: how much of it is read tells of other tenants'' rows',
+    select 'index_without_tenant', 'index ' || x.indexrelid::regclass,
+        format('on %s lacks %s: how much of it is read tells about other tenants'' rows',
             x.indrelid::regclass, multigres.column_list(x.indrelid, l.added)),
         coalesce('-- ' || multigres.index_obstacle(x.indexrelid, l.added),
             multigres.rebuilt_index(x.indexrelid, l.added))
@@ -32,3 +32,5 @@ as $$
         and obj_description(x.indexrelid, 'pg_class') is distinct from 'made by multigres_protect()'
         and not exists (select from pg_inherits as h where h.inhrelid = x.indexrelid)
 $$;
+
+revoke all on function multigres.check_indexes() from public;

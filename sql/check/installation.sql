@@ -31,10 +31,10 @@ $$;
 revoke all on function multigres.functions() from public;
 
 
--- What has a name of Multigres' and is somebody else's: such a function would run as a part of
--- Multigres, and with the rights of whoever calls that.
-create or replace function public.multigres_check_own()
-returns table (severity text, object text, problem text, fix text)
+-- Objects with a name of Multigres that belong to others: such a function would run as a part of
+-- Multigres, with the rights of its caller.
+create or replace function multigres.check_installation()
+returns table (lint text, object text, problem text, fix text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -50,7 +50,7 @@ as $$
                     'public.multigres_own(text)'::regprocedure)
                 -- Policies need them. They are defined anew before anyone calls them.
                 then format('alter function %s owner to %I; ', p.oid::regprocedure,
-                    pg_get_userbyid(setup.owner)) || 'select public.multigres_define_context()'
+                    pg_get_userbyid(setup.owner)) || 'select multigres.define_context()'
                 else format('drop %s %s', case p.prokind when 'p' then 'procedure'
                     when 'a' then 'aggregate' else 'function' end, p.oid::regprocedure)
             end as fix
@@ -91,7 +91,7 @@ as $$
             union all
             select x.* from pg_attribute as t, aclexplode(t.attacl) as x where t.attrelid = c.oid
         ) as a
-        -- Of the seal's keys multigres_check_role() tells.
+        -- Those on the seal keys have a lint of their own.
         where c.relnamespace = 'multigres'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f')
             and c.relname <> 'seal_keys' and a.grantee <> c.relowner
         union all
@@ -101,24 +101,26 @@ as $$
         from pg_namespace as n, aclexplode(n.nspacl) as a
         where n.nspname = 'multigres' and a.grantee <> n.nspowner
     )
-    select 'error', o.object,
-        format('has a name of Multigres'' and belongs to %I, who can change what it does',
+    select 'multigres_object_owner', o.object,
+        format('has a name of Multigres and belongs to %I, who can change what it does',
             r.rolname),
         o.fix
     from own as o join pg_roles as r on r.oid = o.owner, setup
     where r.oid <> setup.owner and not r.rolsuper
     union all
-    select case when g.grantee in (select public.multigres_app_roles())
-            then 'error' else 'warning' end, g.object,
-        format('is Multigres'' own, and %s may use it', string_agg(distinct
-            case g.grantee when 0 then 'everybody' else quote_ident(pg_get_userbyid(g.grantee)) end,
+    select case when g.grantee in (select multigres.app_roles())
+            then 'multigres_object_granted_to_tenants' else 'multigres_object_granted' end,
+        g.object,
+        format('belongs to Multigres alone, and privileges on it are granted to %s',
+            string_agg(distinct
+            case g.grantee when 0 then 'PUBLIC' else quote_ident(pg_get_userbyid(g.grantee)) end,
             ', ')),
         string_agg(distinct g.fix, '; ')
     from granted as g
     group by 1, g.object
     union all
-    select 'warning', 'function ' || f.function,
-        'has a name of Multigres'', and setup.sql did not bring it: of another release, or planted',
+    select 'multigres_function_unknown', 'function ' || f.function,
+        'has a name of Multigres and was not created by this release of setup.sql',
         format('drop %s %s', case p.prokind when 'p' then 'procedure' when 'a' then 'aggregate'
             else 'function' end, f.function)
     from setup, multigres.functions() as f
@@ -127,9 +129,11 @@ as $$
     where p.pronamespace = 'public'::regnamespace and (r.oid = setup.owner or r.rolsuper)
         and f.function not in (select b.function from multigres.release as b)
     union all
-    select 'error', 'function ' || b.function,
-        case when f.function is null then 'is gone' else 'is not as setup.sql made it' end,
+    select 'multigres_function_changed', 'function ' || b.function,
+        case when f.function is null then 'is missing' else 'is not as setup.sql made it' end,
         'run setup.sql again'
     from multigres.release as b left join multigres.functions() as f on f.function = b.function
     where f.definition is distinct from b.definition
 $$;
+
+revoke all on function multigres.check_installation() from public;

@@ -1,5 +1,5 @@
--- What the linter needs to put the tenant into a key: whose columns, what they are called, how an
--- index is made anew, and why it cannot be.
+-- Helpers to put the tenant into a key: its columns and their names, the statements that rebuild an
+-- index, and the reasons why that cannot be.
 
 -- The columns that isolate each table, and their context variables in the same order: that of
 -- the tenant first, which is also told alone.
@@ -14,7 +14,7 @@ as $$
     from (
         select distinct on (i.relation, i.variable) i.relation, i.column_number as number,
             i.variable, case i.variable when 'app.current_tenant_id' then 0 else 1 end as place
-        from public.multigres_isolations() as i
+        from multigres.isolations() as i
         where i.column_number is not null and i.variable is not null
         order by i.relation, i.variable, i.column_number
     ) as i
@@ -120,7 +120,7 @@ end
 $$;
 
 
--- The extension that lets an index of this kind hold numbers, texts and uuids.
+-- The extension that an index of this kind needs for numbers, texts and uuids.
 create or replace function multigres.index_extension(method name) returns name
 language sql immutable
 as $$
@@ -209,7 +209,7 @@ end
 $$;
 
 
--- What else stands on an index and goes with it: statements that follow the new one.
+-- Properties of an index that go with it: the statements that restore them on the new one.
 create or replace function multigres.index_aftercare(index oid) returns text
 language plpgsql stable
 set search_path = pg_catalog, pg_temp

@@ -1,19 +1,19 @@
--- What a tenant may change, and others run: whatever app_user owns, and tables on which it may
--- create triggers.
+-- Objects that a tenant may change and others run: those that app_user owns, and tables on which it
+-- may create triggers.
 
--- What app_user, or a role that it can become, owns in this database. Whoever owns a function, a
--- domain, an operator or a view says what it does in the sessions of all who use it. Temporary
--- objects are each session's own; sequences of a table go with it.
+-- The objects in this database that app_user, or a role that it can become, owns. The owner of a
+-- function, domain, operator or view decides what it does in the sessions of all who use it.
+-- Temporary objects are each session's own; sequences of a table go with it.
 create or replace function multigres.owned_by_app()
 returns table (class oid, id oid, kind text, name text, owner name, fix text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-    -- Objects of other databases are none that this one can name.
+    -- Objects of other databases have no name here.
     with owned as materialized (
         select d.classid, d.objid, d.objsubid, r.rolname
         -- OFFSET 0: what all other roles own, in every database, is not read.
-        from (select public.multigres_app_roles() offset 0) as app(id)
+        from (select multigres.app_roles() offset 0) as app(id)
         cross join lateral (
             select s.* from pg_shdepend as s
             where s.refclassid = 'pg_authid'::regclass and s.refobjid = app.id offset 0
@@ -57,7 +57,7 @@ as $$
 $$;
 
 
--- multigres_protect() says so at once: a policy holds whoever asks, not whoever is made to.
+-- multigres_protect() warns of it: a policy does not help a session that runs code of a tenant.
 create or replace function multigres.warn_of_owned() returns void
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -68,23 +68,23 @@ begin
     select string_agg(format('%s %s', o.kind, o.name), ', ' order by o.kind, o.name) into owned
     from multigres.owned_by_app() as o;
     if owned is not null then
-        raise warning 'app_user owns what runs in the sessions of others: %', owned
-            using hint = 'multigres_check() has the statements that end it.';
+        raise warning 'app_user owns objects that run in the sessions of others: %', owned
+            using hint = 'multigres_check() gives the statements that change that.';
     end if;
 end
 $$;
 
 
 create or replace function multigres.check_owned()
-returns table (severity text, object text, problem text, fix text)
+returns table (lint text, object text, problem text, fix text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
     -- Tables of tenants and schemas have findings of their own.
-    select 'error', format('%s %s', o.kind, o.name),
+    select 'object_owned_by_tenants', format('%s %s', o.kind, o.name),
         case when o.owner = 'app_user' then 'belongs to app_user'
             else format('belongs to %I, which app_user can become', o.owner) end
-            || ': a tenant can change code that runs in other sessions',
+            || ': a tenant can change code that runs in the sessions of others',
         o.fix
     from multigres.owned_by_app() as o
     where o.class <> 'pg_namespace'::regclass
@@ -92,35 +92,36 @@ as $$
             select from pg_class as c join pg_attribute as a on a.attrelid = c.oid
             where c.oid = o.id and c.relkind in ('r', 'p') and not a.attisdropped
                 and (a.attname = 'tenant_id' or a.attname in (
-                    select i.column_name from public.multigres_isolations() as i))))
+                    select i.column_name from multigres.isolations() as i))))
     union all
     -- The function may be a temporary one: CREATE on a schema is not needed.
-    select 'error', format('%s %s', case c.relkind when 'v' then 'view'
+    select 'trigger_granted_on_shared_table',
+        format('%s %s', case c.relkind when 'v' then 'view'
             when 'f' then 'foreign table' else 'table' end, c.oid::regclass),
-        'app_user has TRIGGER on it: a tenant''s trigger runs in every session that writes it',
-        public.multigres_revoke_table(c.oid, 'TRIGGER')
+        'app_user has TRIGGER on it: a tenant''s trigger runs in every session that writes to it',
+        multigres.revoke_table(c.oid, 'TRIGGER')
     from pg_class as c
     where c.relkind in ('r', 'p', 'v', 'f') and c.relacl is not null
-        and c.relowner not in (select public.multigres_app_roles())
+        and c.relowner not in (select multigres.app_roles())
         and c.relnamespace not in ('pg_catalog'::regnamespace, 'multigres'::regnamespace)
         and c.oid is distinct from to_regclass('public.multigres_seal_keys')
-        and c.oid not in (select i.relation from public.multigres_isolations() as i)
-        and public.multigres_reached(c.oid, 'TRIGGER') is not null
+        and c.oid not in (select i.relation from multigres.isolations() as i)
+        and multigres.reached(c.oid, 'TRIGGER') is not null
 $$;
 
--- Who logs in as the owner of a protected table, or as a member of it.
+-- Roles that log in as the owner of a protected table, or as a member of it.
 create or replace function multigres.check_owners()
-returns table (severity text, object text, problem text, fix text)
+returns table (lint text, object text, problem text, fix text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
     with owners as (
         select c.relowner as owner, count(*) as tables, min(c.oid::regclass::text) as example
         from pg_class as c
-        where c.oid in (select i.relation from public.multigres_isolations() as i)
+        where c.oid in (select i.relation from multigres.isolations() as i)
             and not c.relispartition
             -- Found with the table.
-            and c.relowner not in (select public.multigres_app_roles())
+            and c.relowner not in (select multigres.app_roles())
         group by c.relowner
     ),
     people as (
@@ -131,9 +132,9 @@ as $$
         where r.rolcanlogin and not r.rolsuper and not r.rolbypassrls
         group by r.oid, r.rolname
     )
-    select 'error', format('role %I', p.rolname),
-        format('has the rights of app_user, so it can log in as a tenant, and as %s switch '
-            'row-level security off', p.owners),
+    select 'owner_logs_in_as_tenant', format('role %I', p.rolname),
+        format('has the rights of app_user, so it can log in as a tenant, and those of %s, so it '
+            'can disable row-level security', p.owners),
         string_agg(format('revoke %I from %I', m.rolname, p.rolname), '; ')
     from people as p
     join pg_auth_members as a on a.member = p.id
@@ -143,14 +144,14 @@ as $$
         and not exists (select from pg_roles as r where r.oid = p.id and r.rolcreaterole)
     group by p.rolname, p.owners
     union all
-    -- BYPASSRLS for it would hold for its views and functions too.
-    select 'warning', format('role %I', p.rolname),
-        format('policies hold it silently as the owner of %s%s: its UPDATE changes no row, and '
+    -- BYPASSRLS would also apply to its views and functions.
+    select 'owner_sees_no_row', format('role %I', p.rolname),
+        format('owns %s%s and sees no row of it, without an error: its UPDATE changes no row, and '
             'its materialized views are empty', p.example,
             case when p.tables > 1 then format(' and %s more', p.tables - 1) else '' end),
         format('alter role %I set row_security = off', p.rolname)
     from people as p
-    where p.id not in (select public.multigres_app_roles()) and not exists (
+    where p.id not in (select multigres.app_roles()) and not exists (
         select from pg_db_role_setting as s, unnest(s.setconfig) as x(setting)
         where s.setrole in (0, p.id) and s.setdatabase in (0, (
                 select d.oid from pg_database as d where d.datname = current_database()))

@@ -1,18 +1,18 @@
--- Policies that no longer hold, or that a session can talk round.
-create or replace function public.multigres_check_policies()
-returns table (severity text, object text, problem text, fix text)
+-- Policies that no longer hold tenants apart, or that a session can get around.
+create or replace function multigres.check_policies()
+returns table (lint text, object text, problem text, fix text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
     with recursive above(relation, top, depth) as (
         select c.oid, c.oid, 0 from pg_class as c
-        where c.oid in (select i.relation from public.multigres_isolations() as i)
+        where c.oid in (select i.relation from multigres.isolations() as i)
         union all
         select a.relation, i.inhparent, a.depth + 1
         from above as a join pg_inherits as i on i.inhrelid = a.top
     ),
     isolations as materialized (
-        select i.*, format('policy %I on %s', i.policy_name, i.relation::regclass) as object,
+        select i.*, format('policy multigres_isolation on %s', i.relation) as object,
             i.relation::regclass::text as name, multigres.form(i.relation) as form,
             multigres.wanted_form(i.relation) as wanted,
             case when i.column_number is null and i.column_name is not null
@@ -20,7 +20,7 @@ as $$
                 else format('select public.multigres_protect(%L, %L%s)', w.whole, t.attname,
                     case when i.variable <> 'app.current_tenant_id'
                         then format(', %L', i.variable) else '' end) end as again
-        from public.multigres_isolations() as i
+        from multigres.isolations() as i
         cross join lateral (
             select a.top::regclass from above as a where a.relation = i.relation
             order by a.depth desc limit 1
@@ -55,17 +55,22 @@ as $$
             select from pg_depend as d
             where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
     )
-    select 'error', case when x.held then format('policy multigres_access on %s', i.name)
-            else i.object end,
+    select case
+            when x.held then 'policy_changed'
+            when p.polpermissive then 'policy_not_restrictive'
+            when p.polroles <> '{0}' then 'policy_not_for_all_roles'
+            when p.polcmd <> '*' then 'policy_not_for_all_commands'
+            else 'policy_changed' end,
+        case when x.held then format('policy multigres_access on %s', i.name) else i.object end,
         case
-            when x.held then 'does not say what the restrictive policy says'
-            when p.polpermissive then 'is permissive: any other policy widens it'
-            when p.polroles <> '{0}' then 'holds only the roles '
+            when x.held then 'differs from the restrictive policy'
+            when p.polpermissive then 'is permissive: any other permissive policy widens it'
+            when p.polroles <> '{0}' then 'applies only to '
                 || (
                     select string_agg(quote_ident(r.rolname), ', ' order by r.rolname)
                     from pg_roles as r where r.oid = any (p.polroles))
-            when p.polcmd <> '*' then 'does not hold every command'
-            else 'does not compare each tenant column with the context, and nothing else'
+            when p.polcmd <> '*' then 'does not apply to all commands'
+            else 'is not the policy that multigres_protect() makes'
         end,
         min(i.again)
     from isolations as i
@@ -79,33 +84,33 @@ as $$
     where not i.intact
     group by i.relation, i.object, i.name, x.held, p.oid, p.polpermissive, p.polroles, p.polcmd
     union all
-    -- A column that was dropped took the policy along; without it, the others are held again.
-    select 'error', 'table ' || i.name,
-        format('the policy of column %I is gone, and nothing compares it with %s', i.column_name,
-            i.variable),
+    -- A column that was dropped took the policy along.
+    select 'policy_missing', 'table ' || i.name,
+        format('the policy that compares column %I with %s is missing', i.column_name, i.variable),
         i.again
     from isolations as i
     where i.policy is null and (i.column_number is null or not exists (
         select from isolations as j where j.relation = i.relation and j.column_number is null))
     union all
-    select case when t.front is false then 'info' else 'warning' end, 'table ' || i.name,
+    select case when t.front is false then 'seal_front_off' else 'policy_not_sealed' end,
+        'table ' || i.name,
         case when t.front is false
-                then 'runs the query''s own conditions before the policy, by multigres_front()'
+                then 'multigres_front() lets a query''s own conditions run before the policy'
             else 'has the policies of a database that is not sealed' end
-            || ': a tenant''s own SQL can find out what other tenants'' rows hold',
+            || ': SQL of a tenant''s own can guess what is in the rows of others',
         case when t.front is false then format('select public.multigres_front(%L, true)', i.name)
             else min(i.again) end
     from isolations as i left join multigres.tables as t on t.relation = i.relation
     where i.form = 'plain' and multigres.sealed()
     group by i.relation, i.name, t.front
     union all
-    select 'info', 'table ' || i.name,
+    select 'policy_still_sealed', 'table ' || i.name,
         'has the policies of a sealed database, which cost more', min(i.again)
     from isolations as i where i.form <> i.wanted and i.form = 'fronted'
     group by i.relation, i.name
     union all
-    select 'warning', 'table ' || i.name,
-        format('no permissive policy lets app_user use its privileges: %s', x.privileges),
+    select 'privilege_without_policy', 'table ' || i.name,
+        format('app_user has %s, and no permissive policy allows it', x.privileges),
         case
             when not exists (
                 select from unnest('{r,a,w,d}'::"char"[]) as c
@@ -124,24 +129,25 @@ as $$
     where i.intact and x.privileges is not null
     group by i.relation, i.name, x.privileges
     union all
-    select 'warning', 'table ' || i.name,
-        format('role %I has privileges on it and sees no row: it is no member of app_user', x.role),
+    select 'role_sees_no_row', 'table ' || i.name,
+        format('role %I has privileges on it and sees no row, because it is not a member of '
+            'app_user', x.role),
         format('grant app_user to %I', x.role)
     from isolations as i cross join lateral multigres.strangers(i.relation) as x(role)
     where i.intact
     union all
-    select 'warning', 'table ' || i.name,
-        format('column %I has lost its default: an INSERT that does not name it fails',
+    select 'tenant_column_without_default', 'table ' || i.name,
+        format('column %I has no default: an INSERT that leaves it out fails',
             i.column_name),
         i.again
     from isolations as i where multigres.is_bare(i.relation, i.column_name)
     union all
-    -- Where the restrictive policy is gone or changed, each permissive one is the whole of the
-    -- isolation; but for that of multigres_protect() nothing is known about it.
-    select 'error', p.object,
-        'opens the table: no policy of Multigres stands beside it'
+    -- Where the restrictive policy is gone or changed, a permissive one decides alone, and nothing
+    -- is known about it unless multigres_protect() made it.
+    select 'policy_opens_table', p.object,
+        'opens the table: it has no intact policy of Multigres'
             || case when p.polroles <> '{0}' and not p.polroles && array(
-                select public.multigres_app_roles()) then ' (for roles other than app_user)'
+                select multigres.app_roles()) then ' (for roles other than app_user)'
                 else '' end,
         format('select public.multigres_protect(%L, %L)', p.polrelid::regclass, t.attname)
     from policies as p
@@ -156,7 +162,7 @@ as $$
         and (coalesce(p.qual, p.given) = 'true' or p.given = 'true' or p.protected)
         and p.polname !~ '^multigres_'
     union all
-    select 'error', p.object, 'stands alone: the restrictive policy beside it is gone',
+    select 'policy_without_isolation', p.object, 'the restrictive policy beside it is missing',
         format('select public.multigres_protect(%L, %L)', p.polrelid::regclass, t.attname)
     from policies as p
     join lateral (
@@ -169,8 +175,9 @@ as $$
     ) as t on true
     where p.polname = 'multigres_access' and not p.protected
     union all
-    -- A session may SET what it likes. Sealed, the whole point is that this does not help it.
-    select case when multigres.sealed() then 'error' else 'info' end,
+    -- Any session may SET it. A sealed database must not depend on that.
+    select case when multigres.sealed() then 'policy_not_held_by_seal'
+            else 'policy_reads_setting' end,
         p.object,
         'reads a setting that any session may SET',
         case when p.held then format('drop policy %I on %s', p.polname, p.polrelid::regclass)
@@ -198,3 +205,5 @@ as $$
                     and f.proname in ('current_tenant_id', 'multigres_context',
                         'multigres_own')))
 $$;
+
+revoke all on function multigres.check_policies() from public;

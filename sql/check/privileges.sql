@@ -1,6 +1,6 @@
 -- app_user and all that it can become, 0 for PUBLIC. Empty where it does not exist. A superuser
 -- is a member of every role: there it is app_user alone, for the one finding that matters.
-create or replace function public.multigres_app_roles() returns setof oid
+create or replace function multigres.app_roles() returns setof oid
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -15,13 +15,13 @@ $$;
 
 -- Which of these privileges app_user has on a relation of a schema that it may use; NULL for
 -- none. An owner's rights and those of predefined roles are not looked at here.
-create or replace function public.multigres_reached(relation oid, variadic privileges text[])
+create or replace function multigres.reached(relation oid, variadic privileges text[])
 returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
     with app(id) as materialized (
-        select public.multigres_app_roles()
+        select multigres.app_roles()
     )
     select string_agg(distinct a.privilege_type, ', ')
     from pg_class as c
@@ -42,7 +42,7 @@ $$;
 
 -- The REVOKE statements that take such privileges from app_user: one for each role, PUBLIC
 -- among them, through which it has them.
-create or replace function public.multigres_revoke(object text, acl aclitem[], privileges text[])
+create or replace function multigres.revoke(object text, acl aclitem[], privileges text[])
 returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -54,20 +54,20 @@ as $$
             string_agg(distinct lower(a.privilege_type), ', ') as list
         from aclexplode(acl) as a
         where a.privilege_type = any (privileges)
-            and a.grantee in (select public.multigres_app_roles())
+            and a.grantee in (select multigres.app_roles())
         group by 1
     ) as r
 $$;
 
 
-create or replace function public.multigres_revoke_table(
+create or replace function multigres.revoke_table(
     relation oid, variadic privileges text[])
 returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
     -- The table's REVOKE takes those on its columns along.
-    select public.multigres_revoke(relation::regclass::text, array_agg(a.acl), privileges)
+    select multigres.revoke(relation::regclass::text, array_agg(a.acl), privileges)
     from (
         select unnest(c.relacl) as acl from pg_class as c where c.oid = relation
         union all
@@ -76,19 +76,5 @@ as $$
     ) as a
 $$;
 
-
--- The dimensions of protected relations, see multigres_dimensions(), with the policy that holds
--- them; `policy` is NULL where it is gone.
-create or replace function public.multigres_isolations()
-returns table (policy oid, policy_name name, relation oid, column_number smallint,
-    column_name name, variable text, intact boolean)
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-    select p.oid, d.policy, d.relation::oid, a.attnum, d.column_name,
-        coalesce(d.variable, 'app.current_tenant_id'), d.intact
-    from public.multigres_dimensions() as d
-    left join pg_policy as p on p.polrelid = d.relation and p.polname = d.policy
-    left join pg_attribute as a on a.attrelid = d.relation and a.attname = d.column_name
-        and a.attnum > 0 and not a.attisdropped
-$$;
+revoke all on function multigres.app_roles(), multigres.reached(oid, text[]),
+    multigres.revoke(text, aclitem[], text[]), multigres.revoke_table(oid, text[]) from public;

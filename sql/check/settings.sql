@@ -1,7 +1,8 @@
--- What every login of app_user starts with. A role may ALTER ROLE itself: any tenant may have left
--- a setting for all of them.
+-- Settings that every login of app_user starts with. A role may ALTER ROLE itself: any tenant may
+-- have left a setting for all of them.
 
--- How long such a setting lets a session wait, in seconds; NULL for no limit, or what is no time.
+-- How long such a setting lets a session wait, in seconds; NULL for no limit, or if it is not a
+-- time.
 create or replace function multigres.seconds(value text) returns numeric
 language sql immutable
 set search_path = pg_catalog, pg_temp
@@ -15,14 +16,14 @@ as $$
 $$;
 
 
--- Those that do no harm are left out.
+-- Harmless ones are left out.
 create or replace function multigres.login_settings()
-returns table (object text, name text, value text, severity text, effect text, fix text)
+returns table (object text, name text, value text, lint text, effect text, fix text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
     with variables(name) as materialized (
-        select lower(i.variable) from public.multigres_isolations() as i
+        select lower(i.variable) from multigres.isolations() as i
         union
         select 'app.current_tenant_id'
     ),
@@ -43,7 +44,7 @@ as $$
             and s.setdatabase in (0, (
                 select d.oid from pg_database as d where d.datname = current_database()))
     )
-    select s.object, s.name, s.value, e.severity, e.effect,
+    select s.object, s.name, s.value, e.lint, e.effect,
         concat(s.reset, ' ', (
             select string_agg(quote_ident(p.part), '.')
             from unnest(string_to_array(s.name, '.')) as p(part)))
@@ -52,31 +53,31 @@ as $$
         select case
             when s.name in (select v.name from variables as v) or s.name ~ '_seal$'
                     or s.name in ('role', 'session_authorization')
-                then array['error', '']
+                then array['login_setting_of_context', '']
             when s.name in ('statement_timeout', 'transaction_timeout', 'idle_session_timeout',
                     'idle_in_transaction_session_timeout')
                 then case when multigres.seconds(s.value) < 1
-                    then array['error', ': nobody may be able to log in'] end
+                    then array['login_setting_timeout', ': nobody may be able to log in'] end
             when s.name = 'lock_timeout'
                 then case when multigres.seconds(s.value) < 0.1
-                    then array['warning', ': statements fail where they would wait'] end
+                    then array['login_setting', ': statements fail where they would wait'] end
             when s.name in ('row_security', 'search_path', 'local_preload_libraries',
                     'session_preload_libraries')
-                then array['warning', '']
+                then array['login_setting', '']
             when s.name in ('standard_conforming_strings', 'backslash_quote',
                     'session_replication_role', 'transform_null_equals',
                     'allow_system_table_mods')
-                then array['warning', ': statements do something else']
+                then array['login_setting', ': statements do something else']
             when s.name in ('default_transaction_read_only', 'default_transaction_isolation',
                     'default_transaction_deferrable')
-                then array['warning', ': transactions fail, or behave in another way']
+                then array['login_setting', ': transactions fail, or behave in another way']
             when s.name in ('datestyle', 'intervalstyle', 'bytea_output', 'client_encoding',
                     'array_nulls', 'xmlbinary', 'xmloption', 'default_text_search_config',
                     'quote_all_identifiers')
-                then array['warning', ': values are read or written in another way']
+                then array['login_setting', ': values are read or written in another way']
             when s.name in ('client_min_messages', 'check_function_bodies', 'exit_on_error')
                     or s.name ~ '^(debug|trace)_|^log_.*_stats$'
-                then array['warning', ': clients hear other messages']
+                then array['login_setting', ': clients receive other messages']
             when s.name in ('application_name', 'constraint_exclusion', 'cursor_tuple_fraction',
                     'default_statistics_target', 'effective_cache_size',
                     'effective_io_concurrency', 'extra_float_digits', 'from_collapse_limit',
@@ -89,9 +90,9 @@ as $$
                     or s.name ~ '^(auto_explain|pgaudit|pg_stat_statements)\.'
                     or s.name ~ '^(cpu|enable|geqo|gin|jit|log|(max_|min_)?parallel|tcp)(_|$)'
                 then null
-            else array['info', ''] end
+            else array['login_setting_unknown', ''] end
     ) as j(judged)
-    cross join lateral (select j.judged[1], j.judged[2]) as e(severity, effect)
+    cross join lateral (select j.judged[1], j.judged[2]) as e(lint, effect)
     where j.judged is not null
 $$;
 

@@ -1,12 +1,12 @@
--- What PostgreSQL, or an extension, keeps from everybody when it is made, and somebody has granted
--- since: the server's files, statistics with values of all tenants in them, passwords.
-create or replace function multigres.check_kept()
-returns table (severity text, object text, problem text, fix text)
+-- Privileges that PostgreSQL, or an extension, grants to no role, and somebody has granted since:
+-- on the server's files, statistics that contain values of all tenants, passwords.
+create or replace function multigres.check_system_privileges()
+returns table (lint text, object text, problem text, fix text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
     with app(id) as materialized (
-        select public.multigres_app_roles()
+        select multigres.app_roles()
     ),
     granted as (
         select i.classoid, i.objoid, a.privilege_type as privilege
@@ -38,10 +38,10 @@ as $$
                     and x.grantee = a.grantee and x.privilege_type = a.privilege_type)
     )
     select case when p.proname ~ '^(pg_(read|ls|stat_file|file|logdir|current_logfile)|lo_|get_raw)'
-            then 'error' else 'warning' end,
+            then 'server_files_granted' else 'system_function_granted' end,
         'function ' || p.oid::regprocedure::text,
-        'app_user may execute it, and PostgreSQL keeps it from everybody',
-        public.multigres_revoke('function ' || p.oid::regprocedure, p.proacl, '{EXECUTE}')
+        'app_user may execute it, and PostgreSQL grants that to no role',
+        multigres.revoke('function ' || p.oid::regprocedure, p.proacl, '{EXECUTE}')
     from granted as g join pg_proc as p on p.oid = g.objoid
     where g.classoid = 'pg_proc'::regclass
         -- These have findings of their own.
@@ -52,13 +52,14 @@ as $$
                 and d.refclassid = 'pg_extension'::regclass
                 and e.extname in ('dblink', 'pg_stat_statements'))
     union all
-    select 'error', case c.relkind when 'v' then 'view ' else 'table ' end || c.oid::regclass::text,
-        format('app_user has %s on it, and PostgreSQL keeps it from everybody',
+    select 'system_relation_granted',
+        case c.relkind when 'v' then 'view ' else 'table ' end || c.oid::regclass::text,
+        format('app_user has %s on it, and PostgreSQL grants that to no role',
             string_agg(g.privilege, ', ' order by g.privilege)),
-        public.multigres_revoke_table(c.oid, variadic array_agg(g.privilege))
+        multigres.revoke_table(c.oid, variadic array_agg(g.privilege))
     from granted as g join pg_class as c on c.oid = g.objoid
     where g.classoid = 'pg_class'::regclass
     group by c.oid, c.relkind
 $$;
 
-revoke all on function multigres.check_kept() from public;
+revoke all on function multigres.check_system_privileges() from public;

@@ -1,16 +1,16 @@
--- Tables: what should be protected and is not, or not wholly.
-create or replace function public.multigres_check_tables()
-returns table (severity text, object text, problem text, fix text)
+-- Tables that should be protected and are not, or only in part.
+create or replace function multigres.check_tables()
+returns table (lint text, object text, problem text, fix text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
     with recursive isolations as materialized (
-        select * from public.multigres_isolations()
+        select * from multigres.isolations()
     ),
     protection as (
         select i.relation, min(i.column_name) as column_name, array_agg(i.column_number) as numbers,
             string_agg(quote_ident(i.column_name), ', ' order by i.column_number) as columns,
-            -- What protects a table anew, column by column.
+            -- The calls that protect a table again, column by column.
             string_agg(format('select public.multigres_protect(%L, %L%s)', i.relation::regclass,
                 i.column_name, case when i.variable <> 'app.current_tenant_id'
                     then format(', %L', i.variable) else '' end), '; ') as again
@@ -25,8 +25,8 @@ as $$
     tables as (
         select c.oid as id, c.oid::regclass::text as name, c.*, p.relation is not null as protected,
             p.numbers, p.columns, p.again, above.again as again_above, below.name as open_below,
-            public.multigres_reached(c.oid, 'SELECT', 'INSERT', 'UPDATE', 'DELETE') as reached,
-            public.multigres_reached(c.oid, 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE') as written,
+            multigres.reached(c.oid, 'SELECT', 'INSERT', 'UPDATE', 'DELETE') as reached,
+            multigres.reached(c.oid, 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE') as written,
             (
                 select t.attname from pg_attribute as t
                 where t.attrelid = c.oid and t.attnum > 0 and not t.attisdropped
@@ -57,30 +57,34 @@ as $$
                 select from pg_depend as d
                 where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
     )
-    select 'error', 'table ' || t.name, 'row-level security is off',
+    select 'table_rls_disabled', 'table ' || t.name, 'row-level security is disabled',
         format('alter table %s enable row level security', t.name)
     from tables as t where t.protected and not t.relrowsecurity
     union all
-    select 'error', 'table ' || t.name, 'row-level security is not forced upon the owner',
+    select 'table_not_forced', 'table ' || t.name,
+        'row-level security is not forced, so its owner sees all rows',
         format('alter table %s force row level security', t.name)
     from tables as t where t.protected and not t.relforcerowsecurity
     union all
-    select case when t.reached is null then 'info' else 'error' end, 'table ' || t.name,
+    select case when t.reached is null then 'part_not_granted' else 'part_not_protected' end,
+        'table ' || t.name,
         'is a part of a protected table and has no policy of its own'
-            || case when t.reached is null then '; app_user does not reach it by its name'
-                else ': read by its name it shows all rows' end,
+            || case when t.reached is null then '; app_user has no privilege on it'
+                else ': a query that names it sees all rows' end,
         t.again_above
     from tables as t where not t.protected and t.again_above is not null
     union all
-    select 'error', 'table ' || t.name,
-        format('app_user has %s, and sees the rows of %s in it, past its policies', t.reached,
+    select 'parent_not_protected', 'table ' || t.name,
+        format('app_user has %s and sees the rows of %s in it, past its policies', t.reached,
             t.open_below),
         format('select public.multigres_protect(%L, COLUMN, VARIABLE), with all of %s', t.name,
             t.open_below)
     from tables as t where t.open_below is not null and t.reached is not null
     union all
-    -- Someone else's policies may be right; nothing here can tell.
-    select case when t.relrowsecurity then 'warning' else 'error' end, 'table ' || t.name,
+    -- The policies of others may be right; nothing here can tell.
+    select case when t.relrowsecurity then 'table_with_other_policies'
+            else 'table_not_protected' end,
+        'table ' || t.name,
         format('has a column %I and is not protected; app_user has %s', t.tenant_column, t.reached),
         format('select public.multigres_protect(%L, %L)', t.name, t.tenant_column)
     from tables as t
@@ -88,44 +92,46 @@ as $$
         and t.tenant_column is not null
         and t.reached is not null
     union all
-    select case when t.written is null then 'info' else 'warning' end, 'table ' || t.name,
+    select case when t.written is null then 'table_shared_read' else 'table_shared_written' end,
+        'table ' || t.name,
         'is not protected: all tenants ' || case when t.written is null then 'read the same rows'
             else 'write the same rows' end,
-        case when t.written is null then public.multigres_revoke_table(t.id, 'SELECT')
-            else public.multigres_revoke_table(t.id, 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE',
+        case when t.written is null then multigres.revoke_table(t.id, 'SELECT')
+            else multigres.revoke_table(t.id, 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE',
                 'REFERENCES', 'TRIGGER', 'MAINTAIN') end
     from tables as t
     where not t.protected and coalesce(t.again_above, t.open_below) is null
         and t.tenant_column is null
         and coalesce(t.reached, t.written) is not null
     union all
-    select 'error', 'table ' || t.name,
-        format('app_user can become its owner %I, who can switch row-level security off',
+    select 'table_owned_by_tenants', 'table ' || t.name,
+        format('app_user can become its owner %I, who can disable row-level security',
             r.rolname),
         format('alter table %s owner to %I', t.name, current_user)
     from tables as t join pg_roles as r on r.oid = t.relowner
     where (t.protected or t.tenant_column is not null) and not r.rolsuper
-        and t.relowner in (select public.multigres_app_roles())
+        and t.relowner in (select multigres.app_roles())
     union all
-    select 'error', 'table ' || t.name,
+    select 'table_privilege_not_covered', 'table ' || t.name,
         format('app_user has %s, which row-level security does not cover', x.privileges),
-        public.multigres_revoke_table(t.id, 'TRUNCATE', 'REFERENCES', 'TRIGGER', 'MAINTAIN')
+        multigres.revoke_table(t.id, 'TRUNCATE', 'REFERENCES', 'TRIGGER', 'MAINTAIN')
     from tables as t,
-        public.multigres_reached(t.id, 'TRUNCATE', 'REFERENCES', 'TRIGGER', 'MAINTAIN')
+        multigres.reached(t.id, 'TRUNCATE', 'REFERENCES', 'TRIGGER', 'MAINTAIN')
             as x(privileges)
     where t.protected and x.privileges is not null
-        and t.relowner not in (select public.multigres_app_roles())
+        and t.relowner not in (select multigres.app_roles())
     union all
-    select 'warning', 'table ' || t.name,
-        format('column %I may be NULL: such a row is no tenant''s', i.column_name),
+    select 'tenant_column_nullable', 'table ' || t.name,
+        format('column %I may be NULL: a row without a tenant is visible to no tenant',
+            i.column_name),
         format('alter table %s alter column %I set not null', t.name, i.column_name)
     from tables as t
     join isolations as i on i.relation = t.id
     join pg_attribute as a on a.attrelid = t.id and a.attnum = i.column_number
     where not a.attnotnull and not t.relispartition
     union all
-    select 'warning', 'table ' || t.name,
-        format('no index begins with %s: each query reads every tenant''s rows', t.columns),
+    select 'tenant_column_not_indexed', 'table ' || t.name,
+        format('no index begins with %s: each query reads the rows of all tenants', t.columns),
         format('create index on %s (%s)', t.name, t.columns)
     from tables as t
     where t.protected and not t.relispartition and t.columns is not null and not exists (
@@ -133,3 +139,5 @@ as $$
         where x.indrelid = t.id and x.indisvalid and x.indpred is null
             and x.indkey[0] = any (t.numbers))
 $$;
+
+revoke all on function multigres.check_tables() from public;

@@ -1,13 +1,14 @@
--- What reads tables with other rights than those of app_user, or has no policies at all.
-create or replace function public.multigres_check_detours()
-returns table (severity text, object text, problem text, fix text)
+-- Views that read with other rights than those of app_user, and relations that cannot have
+-- policies.
+create or replace function multigres.check_views()
+returns table (lint text, object text, problem text, fix text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
     with recursive names(name) as (
         select 'tenant_id'::name
         union
-        select i.column_name from public.multigres_isolations() as i
+        select i.column_name from multigres.isolations() as i
     ),
     holding as (
         -- Tables and foreign tables with a tenant's rows in them.
@@ -16,7 +17,7 @@ as $$
             and exists (select from pg_attribute as a join names as n on n.name = a.attname
                 where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped)
         union
-        select i.relation from public.multigres_isolations() as i
+        select i.relation from multigres.isolations() as i
         union
         -- Values of all tenants, and what Multigres keeps.
         select c.oid from pg_class as c
@@ -52,18 +53,18 @@ as $$
         select c.oid as id, c.oid::regclass::text as name, c.relkind, c.relowner,
             o.rolname as owner,
             o.rolsuper or o.rolbypassrls as past_policies,
-            public.multigres_reached(c.oid, 'SELECT', 'INSERT', 'UPDATE', 'DELETE') as reached,
+            multigres.reached(c.oid, 'SELECT', 'INSERT', 'UPDATE', 'DELETE') as reached,
             exists (select from holding as h where h.id = c.oid
                 union all
                 select from reads as s join holding as h on h.id = s.relation
                 where s.reader = c.oid
                 union all
-                -- They show what whoever reads them may see, except in a copy.
+                -- They show each reader what that role may see, except in a copy.
                 select from reads as s
                 where s.reader = c.oid and c.relkind = 'm' and s.relation in (
                     'pg_stats'::regclass, 'pg_stats_ext'::regclass,
                     to_regclass('pg_catalog.pg_stats_ext_exprs'))) as holds,
-            -- A copy below it, or a table without policies that holds its reader.
+            -- A copy below it, or a table without policies that apply to its owner.
             exists (
                 select from reads as s join pg_class as t on t.oid = s.relation
                 where s.reader = c.oid and (
@@ -85,66 +86,28 @@ as $$
             and not exists (
                 select from pg_depend as d
                 where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
-    ),
-    definers as (
-        select p.oid::regprocedure::text as name, p.oid as id, o.rolname as owner, p.proacl,
-            p.proowner, o.rolsuper or o.rolbypassrls as past_policies,
-            case p.prokind when 'p' then 'procedure' else 'function' end as kind,
-            exists (select from unnest(p.proconfig) as s(setting)
-                where s.setting ~ '^search_path=') as pinned
-        from pg_proc as p
-        join pg_namespace as n on n.oid = p.pronamespace
-        join pg_roles as o on o.oid = p.proowner
-        where p.prosecdef and n.nspname not in ('pg_catalog', 'information_schema')
-            and not (n.nspname = 'public'
-                and p.proname in ('current_tenant_id', 'multigres_context', 'multigres_own',
-                    'multigres_spelling', 'multigres_verdict', 'multigres_misspelt',
-                    'multigres_maintenance')
-                and p.proowner in (
-                    select s.nspowner from pg_namespace as s where s.nspname = 'multigres'
-                    union all
-                    select f.proowner from pg_proc as f
-                    where f.oid = 'public.current_tenant_id()'::regprocedure))
-            and not exists (
-                select from pg_depend as d
-                where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e')
-            and exists (
-                select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) as a
-                where a.grantee in (select public.multigres_app_roles()))
-            and exists (
-                select from aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) as a
-                where a.privilege_type = 'USAGE'
-                    and a.grantee in (select public.multigres_app_roles()))
     )
-    select case when r.past_policies or r.unheld then 'error' else 'info' end, 'view ' || r.name,
+    select case when r.past_policies or r.unheld then 'view_bypasses_policies'
+            else 'view_with_owner_rights' end,
+        'view ' || r.name,
         format('reads with the rights of its owner %I', r.owner)
             || case when r.past_policies then ', who bypasses row-level security'
-                when r.unheld then ', and the tables it reads have no policy for that owner'
+                when r.unheld then ', to whom no policy of the tables that it reads applies'
                 else '' end,
         case when current_setting('server_version_num')::int >= 150000
             then format('alter view %s set (security_invoker = true)', r.name)
-            else public.multigres_revoke_table(r.id, 'SELECT', 'INSERT', 'UPDATE', 'DELETE') end
+            else multigres.revoke_table(r.id, 'SELECT', 'INSERT', 'UPDATE', 'DELETE') end
     from relations as r
     where r.relkind = 'v' and r.reached is not null and r.holds and not r.invoker
         and (r.past_policies or r.unheld
             or current_setting('server_version_num')::int >= 150000)
     union all
-    select case when r.holds then 'error' else 'info' end,
+    select case when r.holds then 'relation_without_policies' else 'relation_shared_read' end,
         case r.relkind when 'm' then 'materialized view ' else 'foreign table ' end || r.name,
         'app_user has ' || r.reached || ' on it, and it cannot have policies',
-        public.multigres_revoke_table(r.id, 'SELECT', 'INSERT', 'UPDATE', 'DELETE')
+        multigres.revoke_table(r.id, 'SELECT', 'INSERT', 'UPDATE', 'DELETE')
     from relations as r
     where r.relkind in ('m', 'f') and r.reached is not null
-    union all
-    select case when f.past_policies then 'error' else 'info' end, f.kind || ' ' || f.name,
-        format('app_user may execute it, and it runs with the rights of %I', f.owner)
-            || case when f.past_policies then ', who bypasses row-level security' else '' end,
-        public.multigres_revoke(f.kind || ' ' || f.name,
-            coalesce(f.proacl, acldefault('f', f.proowner)), '{EXECUTE}')
-    from definers as f
-    union all
-    select 'warning', f.kind || ' ' || f.name,
-        'is SECURITY DEFINER and finds its names by the search_path of its caller',
-        format('alter %s %s set search_path = pg_catalog, public, pg_temp', f.kind, f.name)
-    from definers as f where not f.pinned
 $$;
+
+revoke all on function multigres.check_views() from public;

@@ -12,7 +12,7 @@ use super::token::{self, Key};
 use super::{Proxy, Settings, too_many};
 use crate::net::{Net, Peer};
 use crate::relay::Relay;
-use crate::session::{ClientPlace, Leg, Session, Stage};
+use crate::session::{ClientPlace, Leg, Nonce, Session, Stage};
 
 /// Whether one more connection can be accepted.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -174,12 +174,14 @@ impl<N: Net> Proxy<N> {
         self.accepted += 1;
         let entry = self.connections.vacant_entry();
         let key = Key { slot: entry.key(), generation: self.generation };
-        if let Err(error) = self.net.register(&mut stream, key.token(Leg::Client)) {
+        let mut nonce = Nonce::default();
+        let registered = self.net.register(&mut stream, key.token(Leg::Client));
+        if let Err(error) = registered.and_then(|()| self.net.fill_random(&mut nonce)) {
             sometimes!(ClientUnregistered);
             warn!("session={} dropped peer={peer}: {error}", self.accepted);
             return;
         }
-        let session = Session::new(self.settings.session.clone(), place(peer));
+        let session = Session::new(self.settings.session.clone(), place(peer), nonce);
         let relay = Relay::new(session, stream, self.settings.tls.clone());
         let connection = Connection::new(relay, key.generation, self.accepted, peer, now);
         self.connections.insert(connection);

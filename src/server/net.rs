@@ -175,6 +175,10 @@ impl Net for MioNet {
         let asked = self.lookups.send((host.to_owned(), port));
         assert!(asked.is_ok(), "the resolver thread lives as long as the loop");
     }
+
+    fn fill_random(&mut self, bytes: &mut [u8]) -> io::Result<()> {
+        getrandom::fill(bytes).map_err(io::Error::other)
+    }
 }
 
 impl Stream for Socket {

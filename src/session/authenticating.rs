@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use postgres_protocol::authentication::sasl::SCRAM_SHA_256_PLUS;
 
+use super::Nonce;
 use super::password::{Exchange, Request};
 use crate::login::{Auth, ChannelBinding, ClientIo, Legs, Settings, Step, UpstreamIo};
 use crate::protocol::backend::{self, Authentication, tag};
@@ -20,6 +21,7 @@ pub(super) struct Authenticating {
     owed: Owed,
     /// Upstream has asked for something.
     is_asked: bool,
+    nonce: Nonce,
     exchange: Exchange,
 }
 
@@ -45,9 +47,9 @@ enum Owed {
 }
 
 impl Authenticating {
-    pub(super) fn new(login: Rc<Login>, legs: Legs) -> Self {
+    pub(super) fn new(login: Rc<Login>, legs: Legs, nonce: Nonce) -> Self {
         let exchange = Exchange::default();
-        Authenticating { login, legs, owed: Owed::Nothing, is_asked: false, exchange }
+        Authenticating { login, legs, owed: Owed::Nothing, is_asked: false, nonce, exchange }
     }
 
     pub(super) fn step(
@@ -135,7 +137,9 @@ impl Authenticating {
             Identity::Tenant(tenant) => tenant.role(),
         };
         let end_point = self.legs.upstream.as_ref().and_then(|tls| tls.end_point.as_deref());
-        self.exchange.start(request, user, password, end_point, &mut upstream.output)
+        let to_upstream = &mut upstream.output;
+        self.exchange.start(request, user, password, end_point, self.nonce, to_upstream);
+        Ok(())
     }
 
     fn upstream_message(

@@ -41,6 +41,7 @@ use std::rc::Rc;
 
 use bytes::BytesMut;
 
+use crate::auth::scram::NONCE_BYTES;
 use crate::backend::{Findings, SETTINGS_HINT, tls_refusal};
 use crate::client::AwaitStartup;
 use crate::login::{ClientIo, INPUT_BYTES_MAX, UpstreamIo};
@@ -85,9 +86,14 @@ pub enum Stage {
     Ended,
 }
 
+/// Randomness for one nonce of SCRAM.
+pub type Nonce = [u8; NONCE_BYTES];
+
 /// The state machine of one connection.
 pub struct Session {
     settings: Rc<Settings>,
+    /// For the one exchange by SCRAM in which Multigres answers upstream.
+    nonce: Nonce,
     state: State,
     client: ClientIo,
     upstream: UpstreamIo,
@@ -120,9 +126,12 @@ pub enum Outcome {
 
 impl Session {
     /// A session that waits for the client's first byte.
-    pub fn new(settings: Rc<Settings>, client_place: ClientPlace) -> Self {
+    ///
+    /// `nonce`: bytes that nobody can foresee and that no other session gets.
+    pub fn new(settings: Rc<Settings>, client_place: ClientPlace, nonce: Nonce) -> Self {
         Session {
             settings,
+            nonce,
             state: State::Login(LoginState::AwaitStartup(AwaitStartup::new(client_place))),
             client: ClientIo::default(),
             upstream: UpstreamIo::default(),

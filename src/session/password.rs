@@ -7,7 +7,8 @@ use bytes::BytesMut;
 use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::authentication::sasl::{SCRAM_SHA_256, SCRAM_SHA_256_PLUS};
 
-use crate::auth::scram::{Binding, Client, fresh_nonce};
+use super::Nonce;
+use crate::auth::scram::{self, Binding, Client};
 use crate::protocol::frontend;
 use crate::refusal::{Fault, Refusal, sqlstate};
 
@@ -74,8 +75,9 @@ impl Exchange {
         user: &[u8],
         password: &[u8],
         end_point: Option<&[u8]>,
+        nonce: Nonce,
         to_upstream: &mut BytesMut,
-    ) -> Result<(), Refusal> {
+    ) {
         *self = match request {
             Request::Cleartext => {
                 frontend::put_password(to_upstream, password);
@@ -95,14 +97,12 @@ impl Exchange {
                     Some(_) => (SCRAM_SHA_256, Binding::Unoffered),
                     None => (SCRAM_SHA_256, Binding::Unsupported),
                 };
-                let nonce = fresh_nonce().map_err(|error| failed(Fault::Multigres, &error))?;
-                let scram = Client::new(password, binding, nonce);
+                let scram = Client::new(password, binding, scram::nonce(nonce));
                 let first = scram.first();
                 frontend::put_sasl_initial_response(to_upstream, mechanism, first.as_bytes());
                 Exchange::Scram(Box::new(scram))
             }
         };
-        Ok(())
     }
 
     /// Whether a SCRAM exchange is under way.
@@ -122,7 +122,7 @@ impl Exchange {
         to_upstream: &mut BytesMut,
     ) -> Result<(), Refusal> {
         let Exchange::Scram(scram) = self else { return Err(out_of_turn()) };
-        let proof = scram.prove(data).map_err(|error| failed(Fault::Upstream, error))?;
+        let proof = scram.prove(data).map_err(failed)?;
         frontend::put_sasl_response(to_upstream, proof.as_bytes());
         Ok(())
     }
@@ -134,7 +134,7 @@ impl Exchange {
         };
         match scram.verify(data) {
             Err(_) if mutant!(ProofUnread) => Ok(()),
-            Err(error) => Err(failed(Fault::Upstream, error)),
+            Err(error) => Err(failed(error)),
             Ok(()) => {
                 sometimes!(ScramFinished);
                 Ok(())
@@ -147,9 +147,9 @@ fn out_of_turn() -> Refusal {
     Refusal::protocol(Fault::Upstream, "a SASL message outside of an exchange")
 }
 
-fn failed(fault: Fault, private: &str) -> Refusal {
+fn failed(private: &str) -> Refusal {
     let message = "SCRAM authentication with upstream failed";
-    Refusal::new(fault, sqlstate::INVALID_AUTHORIZATION, message).private(private)
+    Refusal::new(Fault::Upstream, sqlstate::INVALID_AUTHORIZATION, message).private(private)
 }
 
 /// SASLprep can make eleven times as much of it.

@@ -55,8 +55,17 @@ impl Session {
     /// may touch. To bind the context is a matter between Multigres and upstream: what the client
     /// says early is out of its reach.
     fn step(&mut self) -> Result<Step<State>, Refusal> {
-        let Session { settings, state, client, upstream, login, is_verdict_kept, action, .. } =
-            self;
+        let Session {
+            settings,
+            nonce,
+            state,
+            client,
+            upstream,
+            login,
+            is_verdict_kept,
+            action,
+            ..
+        } = self;
         Ok(match state {
             State::Login(LoginState::AwaitStartup(state)) => {
                 state.step(client, settings)?.map(|wanted| {
@@ -80,7 +89,7 @@ impl Session {
                 }
                 state.step(upstream, settings)?.map(|Connected { login, context, tls }| {
                     let legs = Legs { client: *channel, upstream: tls };
-                    let state = Box::new(Authenticating::new(login, legs));
+                    let state = Box::new(Authenticating::new(login, legs, *nonce));
                     State::Login(LoginState::Authenticating(state, context))
                 })
             }

@@ -266,6 +266,11 @@ impl Net for Shared {
     fn resolve(&mut self, _host: &str, _port: u16) {
         self.0.borrow_mut().lookups += 1;
     }
+
+    fn fill_random(&mut self, bytes: &mut [u8]) -> io::Result<()> {
+        bytes.fill(7);
+        Ok(())
+    }
 }
 
 /// A loop with its network and its clock.

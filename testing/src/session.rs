@@ -168,7 +168,7 @@ impl Play {
         };
         let settings = Rc::new(settings);
         Play {
-            session: Session::new(Rc::clone(&settings), cast.client_place),
+            session: Session::new(Rc::clone(&settings), cast.client_place, [7; 18]),
             settings,
             chunk_bytes: cast.chunk_bytes,
             to_client: Vec::new(),

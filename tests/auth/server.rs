@@ -326,3 +326,9 @@ fn a_secret_is_read_in_postgresqls_form_alone() {
         assert!(!shown.contains(stored) && !shown.contains("87"), "{shown}");
     }
 }
+
+#[test]
+#[should_panic(expected = "a nonce is printable")]
+fn the_servers_nonce_holds_no_comma() {
+    Server::new(secret(), Channel::Unoffered, "a,b".into());
+}

@@ -58,7 +58,7 @@ fn an_open_table_refuses_tenants_until_it_is_protected_again() {
         let hint = refused(&daemon, &database, "app_user.acme");
         assert!(hint.contains("multigres_protect"), "{hint}");
     }
-    let line = daemon.wait_for_log("public.notes: row-level security is off");
+    let line = daemon.wait_for_log("public.notes: row-level security is disabled");
     for words in ["[ERROR]", "sqlstate=55000", "multigres_unprotect(TABLE)", "app_user"] {
         assert!(line.contains(words), "{words}: {line}");
     }
@@ -259,7 +259,7 @@ fn no_setting_of_a_session_changes_the_verdict_upon_a_sealed_database() {
         let mut other = other.options(&format!("-c {setting}")).connect(NoTls).unwrap();
         other.batch_execute(&SETUP).unwrap_or_else(|error| panic!("{setting}: {error:?}"));
         other.batch_execute("select public.multigres_protect('public.notes')").unwrap();
-        let altered = "public.multigres_dimensions() where not intact";
+        let altered = "multigres.isolations() where not intact";
         assert_eq!([count(&mut other, altered), count(&mut owner, altered)], [0, 0], "{setting}");
         served(&format!("setup.sql under {setting}"), "");
     }

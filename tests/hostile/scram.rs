@@ -1,10 +1,13 @@
 //! Upstreams that do not know the password, where Multigres itself proves that the client does.
 
 use std::io::Write;
+use std::sync::mpsc;
 use std::time::Instant;
 
 use crate::packets::{contains, messages, read_all};
-use testing::{Daemon, FakeUpstream, Message, PASSWORD, Raw, Run, TENANTS, cluster, swallow};
+use testing::{
+    DEADLINE, Daemon, FakeUpstream, Message, PASSWORD, Raw, Run, TENANTS, cluster, swallow,
+};
 
 use crate::after_attack::assert_serves;
 
@@ -56,6 +59,25 @@ fn assert_refused(
     assert!(states.contains(&fields.sqlstate.as_str()), "{what}: {fields:?}");
     for line in daemon.log() {
         assert!(!line.contains(PASSWORD), "{line}");
+    }
+}
+
+#[test]
+fn no_two_sessions_have_the_same_nonce() {
+    let (sender, nonces) = mpsc::channel();
+    let fake = FakeUpstream::serve(move |mut raw| {
+        sender.send(start_exchange(&mut raw)).expect("the test waits");
+    });
+    let daemon = Run::upstream(fake.port()).set("auth", "password").start();
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let mut raw = daemon.raw();
+        raw.send_startup(&[("user", "scram_user.acme"), ("database", TENANTS)]);
+        assert_eq!(raw.read_message().body, 3i32.to_be_bytes(), "it is asked for its password");
+        raw.send_message(&Message::password(PASSWORD));
+        let nonce = nonces.recv_timeout(DEADLINE).expect("a nonce");
+        assert!(nonce.len() == 24 && !seen.contains(&nonce), "{nonce} behind {seen:?}");
+        seen.push(nonce);
     }
 }
 

@@ -3,7 +3,8 @@
 
 use postgres::Client;
 use testing::linter::{
-    clean, findings, found_and_mended, mend, mend_one, not_found, planted, version,
+    Finding, clean, findings, found_and_mended, is_found, mend, mend_one, not_found, planted,
+    version,
 };
 use testing::{SETUP, UNGUARD, cluster, count, sqlstate};
 
@@ -21,9 +22,9 @@ fn what_finds_faults_is_not_for_app_user() {
     let mut client = cluster().direct("app_user", "check_secret").connect(postgres::NoTls).unwrap();
     for refused in [
         "select * from multigres_check()",
-        "select * from multigres_check_role()",
-        "select multigres_reached('contacts'::regclass, 'SELECT')",
-        "select * from multigres_isolations()",
+        "select * from multigres.check_role()",
+        "select multigres.reached('contacts'::regclass, 'SELECT')",
+        "select * from multigres.isolations()",
     ] {
         assert_eq!(sqlstate(&client.batch_execute(refused).unwrap_err()), "42501", "{refused}");
     }
@@ -35,20 +36,19 @@ fn a_table_without_row_level_security_is_found() {
     found_and_mended(
         &mut owner,
         "alter table contacts disable row level security",
-        &["error | table public.contacts | row-level security is off"],
+        &["table_rls_disabled | table public.contacts"],
     );
     found_and_mended(
         &mut owner,
         "alter table contacts no force row level security",
-        &["error | table public.contacts | row-level security is not forced upon the owner"],
+        &["table_not_forced | table public.contacts"],
     );
     // The name of the column tells: tenant_id, or that of any protected table.
     found_and_mended(
         &mut owner,
         "create table notes (tenant_id int not null); create index on notes (tenant_id);
          grant select on notes to app_user",
-        &["error | table public.notes | has a column tenant_id and is not protected; app_user \
-             has SELECT"],
+        &["table_not_protected | table public.notes | column tenant_id | SELECT"],
     );
     found_and_mended(
         &mut owner,
@@ -56,15 +56,13 @@ fn a_table_without_row_level_security_is_found() {
          select multigres_protect('sites', 'org');
          create table pages (org text not null, body text); create index on pages (org);
          grant update (body) on pages to public",
-        &["error | table public.pages | has a column org and is not protected; app_user has \
-           UPDATE"],
+        &["table_not_protected | table public.pages | column org | UPDATE"],
     );
     found_and_mended(
         &mut owner,
         "create table own (tenant_id text not null); create index on own (tenant_id);
          alter table own enable row level security; grant delete on own to tenant_tables",
-        &["warning | table public.own | has a column tenant_id and is not protected; app_user \
-           has DELETE"],
+        &["table_with_other_policies | table public.own | column tenant_id | DELETE"],
     );
     not_found(
         &mut owner,
@@ -80,20 +78,14 @@ fn a_table_that_all_tenants_share_is_a_warning_where_they_write_it() {
     found_and_mended(
         &mut owner,
         "create table countries (code text); grant select on countries to app_user",
-        &["info | table public.countries | is not protected: all tenants read the same rows"],
+        &["table_shared_read | table public.countries"],
     );
     // What may be read remains, as an info.
     owner.batch_execute("begin; create table countries (code text)").unwrap();
     owner.batch_execute("grant select, insert, update (code) on countries to app_user").unwrap();
-    assert_eq!(
-        findings(&mut owner),
-        ["warning | table public.countries | is not protected: all tenants write the same rows"]
-    );
+    assert_eq!(findings(&mut owner), ["table_shared_written | table public.countries"]);
     mend(&mut owner);
-    assert_eq!(
-        findings(&mut owner),
-        ["info | table public.countries | is not protected: all tenants read the same rows"]
-    );
+    assert_eq!(findings(&mut owner), ["table_shared_read | table public.countries"]);
 }
 
 #[test]
@@ -102,32 +94,24 @@ fn a_part_of_a_protected_table_without_policies_is_found() {
     let part = "create table parts (tenant_id text not null, k int) partition by list (k);
                 create index on parts (tenant_id); select multigres_protect('parts');
                 create table part1 partition of parts default";
-    found_and_mended(
-        &mut owner,
-        part,
-        &["info | table public.part1 | is a part of a protected table and has no policy of its \
-           own; app_user does not reach it by its name"],
-    );
+    found_and_mended(&mut owner, part, &["part_not_granted | table public.part1"]);
     found_and_mended(
         &mut owner,
         &format!("{part}; grant select on part1 to app_user"),
-        &["error | table public.part1 | is a part of a protected table and has no policy of its \
-           own: read by its name it shows all rows"],
+        &["part_not_protected | table public.part1"],
     );
     found_and_mended(
         &mut owner,
         "create table heir () inherits (contacts); create index on heir (tenant_id);
          grant select on heir to public",
-        &["error | table public.heir | is a part of a protected table and has no policy of its \
-           own: read by its name it shows all rows"],
+        &["part_not_protected | table public.heir"],
     );
 }
 
 #[test]
 fn policies_that_were_changed_are_found() {
     let mut owner = clean("check_policies");
-    let compares = "error | policy multigres_isolation on public.contacts | does not compare each \
-                    tenant column with the context, and nothing else";
+    let compares = "policy_changed | policy multigres_isolation on public.contacts";
     for changed in [
         "using (true) with check (true)",
         "using (tenant_id = current_tenant_id() or true)",
@@ -140,7 +124,7 @@ fn policies_that_were_changed_are_found() {
     ] {
         let plant = format!("alter policy multigres_isolation on contacts {changed}");
         let found = planted(&mut owner, &plant);
-        assert!(found.contains(&compares.to_owned()), "{changed}: {found:?}");
+        assert!(is_found(&found, compares), "{changed}: {found:?}");
         mend(&mut owner);
         assert_eq!(severe(&mut owner), [""; 0], "{changed}");
         owner.batch_execute("rollback").unwrap();
@@ -148,23 +132,22 @@ fn policies_that_were_changed_are_found() {
     found_and_mended(
         &mut owner,
         "alter policy multigres_isolation on contacts to trust_user, app_user",
-        &["error | policy multigres_isolation on public.contacts | holds only the roles \
-           app_user, trust_user"],
+        &["policy_not_for_all_roles | policy multigres_isolation on public.contacts | app_user, \
+           trust_user"],
     );
     found_and_mended(
         &mut owner,
         "drop policy multigres_isolation on contacts;
          create policy multigres_isolation on contacts
              using (tenant_id = current_tenant_id()) with check (tenant_id = current_tenant_id())",
-        &["error | policy multigres_isolation on public.contacts | is permissive: any other \
-           policy widens it"],
+        &["policy_not_restrictive | policy multigres_isolation on public.contacts"],
     );
     found_and_mended(
         &mut owner,
         "drop policy multigres_isolation on contacts;
          create policy multigres_isolation on contacts as restrictive for select
              using (tenant_id = current_tenant_id())",
-        &["error | policy multigres_isolation on public.contacts | does not hold every command"],
+        &["policy_not_for_all_commands | policy multigres_isolation on public.contacts"],
     );
     found_and_mended(
         &mut owner,
@@ -176,8 +159,7 @@ fn policies_that_were_changed_are_found() {
     found_and_mended(
         &mut owner,
         "alter policy multigres_access on contacts using (true)",
-        &["error | policy multigres_access on public.contacts | does not say what the \
-           restrictive policy says"],
+        &["policy_changed | policy multigres_access on public.contacts"],
     );
 }
 
@@ -186,17 +168,12 @@ fn a_dimension_whose_policy_was_dropped_is_found() {
     let mut owner = two_dimensions("check_dimensions");
     let healthy = policies(&mut owner);
     let gone = |table: &str, [column, variable]: [&str; 2]| {
-        format!(
-            "error | table public.{table} | the policy of column {column} is gone, and nothing \
-             compares it with {variable}"
-        )
+        format!("policy_missing | table public.{table} | column {column} | {variable}")
     };
     let tenant = ["tenant_id", "app.current_tenant_id"];
     let user = ["user_id", "app.current_user_id"];
     let both = |table: &str| vec![gone(table, tenant), gone(table, user)];
-    let opens = "error | policy own on public.notes | opens the table: no policy of Multigres \
-                 stands beside it"
-        .to_owned();
+    let opens = "policy_opens_table | policy own on public.notes".to_owned();
     for (plant, lost) in [
         (DROP.to_owned(), both("notes")),
         (format!("{OWN_POLICY}; {DROP}"), [vec![opens], both("notes")].concat()),
@@ -331,30 +308,28 @@ fn status_and_check_agree_on_a_comparison_that_is_written_otherwise() {
 #[test]
 fn policies_that_open_a_table_are_found_where_nothing_restricts_them() {
     let mut owner = clean("check_open");
-    let opens = "error | policy open on public.contacts | opens the table: no policy of Multigres \
-                 stands beside it";
+    let opens = "policy_opens_table | policy open on public.contacts";
     let open = "create policy open on contacts using (true)";
     not_found(&mut owner, open);
     let found = planted(
         &mut owner,
         &format!("{open}; alter policy multigres_isolation on contacts using (true)"),
     );
-    assert!(found.contains(&opens.to_owned()), "{found:?}");
+    assert!(is_found(&found, opens), "{found:?}");
     mend(&mut owner);
     assert_eq!(findings(&mut owner), [""; 0]);
     owner.batch_execute("rollback").unwrap();
 
     let alone = "drop policy multigres_isolation on contacts";
-    let gone = "the policy of column tenant_id is gone, and nothing compares it with \
-                app.current_tenant_id";
+    let gone = "policy_missing | table public.contacts | column tenant_id | app.current_tenant_id";
     // A table that was restored without its record.
-    let stands = "stands alone: the restrictive policy beside it is gone";
-    for (older, problem, lines) in
-        [("", gone, 2), ("; delete from multigres.dimensions", stands, 3)]
+    let without = "policy_without_isolation | policy multigres_access on public.contacts";
+    for (older, expected, lines) in
+        [("", gone, 2), ("; delete from multigres.dimensions", without, 3)]
     {
         let found = planted(&mut owner, &format!("{open}; {alone}{older}"));
-        assert!(found.contains(&opens.to_owned()), "{found:?}");
-        assert!(found.iter().any(|line| line.ends_with(problem)), "{found:?}");
+        assert!(is_found(&found, opens), "{found:?}");
+        assert!(is_found(&found, expected), "{found:?}");
         assert_eq!(found.len(), lines, "{found:?}");
         mend(&mut owner);
         assert_eq!(findings(&mut owner), [""; 0]);
@@ -365,7 +340,7 @@ fn policies_that_open_a_table_are_found_where_nothing_restricts_them() {
         &mut owner,
         &format!("create policy open on contacts to trust_user using (true); {alone}"),
     );
-    assert!(found.contains(&format!("{opens} (for roles other than app_user)")), "{found:?}");
+    assert!(is_found(&found, &format!("{opens} | roles other than app_user")), "{found:?}");
     owner.batch_execute("rollback").unwrap();
 }
 
@@ -378,26 +353,32 @@ fn policies_over_a_setting_are_errors_once_the_database_is_sealed() {
                        create policy own on contacts using (name = whoami())";
     let sealed = "select multigres_seal(repeat('0', 64))";
     for policy in [direct, by_function] {
-        let problem = "policy own on public.contacts | reads a setting that any session may SET";
-        found_and_mended(&mut owner, policy, &[&format!("info | {problem}")]);
+        let found = "policy_reads_setting | policy own on public.contacts";
+        found_and_mended(&mut owner, policy, &[found]);
         let plant = format!("{sealed}; {policy}");
-        found_and_mended(&mut owner, &plant, &[&format!("error | {problem}")]);
+        let found = "policy_not_held_by_seal | policy own on public.contacts";
+        found_and_mended(&mut owner, &plant, &[found]);
     }
     not_found(&mut owner, sealed);
-    for grant in ["select", "insert", "delete, update"] {
-        found_and_mended(
-            &mut owner,
-            &format!("{sealed}; grant {grant} on multigres.seal_keys to app_user"),
-            &["error | table multigres.seal_keys | app_user may use the keys of the seal"],
-        );
+    // A grant to anybody at all: it refuses every login.
+    for grant in ["select", "insert", "delete, update", "select (bind)"] {
+        for role in ["app_user", "trust_user"] {
+            found_and_mended(
+                &mut owner,
+                &format!("{sealed}; grant {grant} on multigres.seal_keys to {role}"),
+                &[&format!("seal_keys_granted | table multigres.seal_keys | {role}")],
+            );
+        }
     }
-    let reader = "role app_user | is a member of pg_read_all_data, which sees or does more than \
-                  one tenant should";
     if version(&mut owner) >= 14 {
-        let grant = "grant pg_read_all_data to app_user";
-        found_and_mended(&mut owner, grant, &[&format!("warning | {reader}")]);
-        let plant = format!("{sealed}; {grant}");
-        found_and_mended(&mut owner, &plant, &[&format!("error | {reader}")]);
+        for member in ["pg_read_all_data", "pg_write_all_data"] {
+            let grant = format!("grant {member} to app_user");
+            let found = format!("role_predefined | role app_user | {member}");
+            found_and_mended(&mut owner, &grant, &[&found]);
+            let plant = format!("{sealed}; {grant}");
+            let found = format!("role_reaches_seal_keys | role app_user | {member}");
+            found_and_mended(&mut owner, &plant, &[&found]);
+        }
     }
 }
 
@@ -409,18 +390,16 @@ fn a_tenant_column_that_may_be_null_or_has_no_index_is_found() {
         "alter table contacts drop constraint contacts_pkey;
          alter table contacts alter column tenant_id drop not null;
          create index on contacts (tenant_id)",
-        &["warning | table public.contacts | column tenant_id may be NULL: such a row is no \
-           tenant's"],
+        &["tenant_column_nullable | table public.contacts | column tenant_id"],
     );
     found_and_mended(
         &mut owner,
         "alter table contacts drop constraint contacts_pkey; create index on contacts (name);
          create index on contacts (tenant_id) where name = 'x'",
         &[
-            "warning | index public.contacts_name_idx | on public.contacts holds no tenant_id: how \
-             much of it is read tells of other tenants' rows",
-            "warning | table public.contacts | no index begins with tenant_id: each query reads \
-             every tenant's rows",
+            "index_without_tenant | index public.contacts_name_idx | on public.contacts | \
+             tenant_id",
+            "tenant_column_not_indexed | table public.contacts | tenant_id",
         ],
     );
 }
@@ -431,26 +410,24 @@ fn keys_that_tell_of_other_tenants_are_found() {
     found_and_mended(
         &mut owner,
         "alter table contacts add constraint names unique (name)",
-        &[&format!("warning | constraint names on public.contacts | {TAKEN}")],
+        &["unique_without_tenant | constraint names on public.contacts | tenant_id"],
     );
     found_and_mended(
         &mut owner,
         "alter table contacts add constraint names exclude using btree (name with =)",
-        &[&format!("warning | constraint names on public.contacts | {TAKEN}")],
+        &["unique_without_tenant | constraint names on public.contacts | tenant_id"],
     );
     found_and_mended(
         &mut owner,
         "create unique index names on contacts (lower(name)) where name <> ''",
-        &[&format!("warning | index public.names | {TAKEN}")],
+        &["unique_without_tenant | index public.names | tenant_id"],
     );
     found_and_mended(
         &mut owner,
         "create table plain (id int primary key, tenant_id text not null);
          create index on plain (tenant_id); select multigres_protect('plain')",
-        &[&format!("warning | constraint plain_pkey on public.plain | {TAKEN}")],
+        &["unique_without_tenant | constraint plain_pkey on public.plain | tenant_id"],
     );
-    let made = "is unique without tenant_id: a tenant learns that another has the same value (a \
-                number or uuid made by the database, so little)";
     for id in
         ["bigserial", "int generated by default as identity", "uuid default gen_random_uuid()"]
     {
@@ -460,7 +437,7 @@ fn keys_that_tell_of_other_tenants_are_found() {
                 "create table made (id {id} primary key, tenant_id text not null);
                  create index on made (tenant_id); select multigres_protect('made')"
             ),
-            &[&format!("info | constraint made_pkey on public.made | {made}")],
+            &["surrogate_key_without_tenant | constraint made_pkey on public.made | tenant_id"],
         );
     }
 }
@@ -472,26 +449,24 @@ fn references_past_the_tenant_are_found() {
                      primary key (tenant_id, id));
                  select multigres_protect('calls');
                  alter table contacts add constraint by_id unique (id);";
-    let unique = format!("warning | constraint by_id on public.contacts | {TAKEN}");
-    let refers = "warning | constraint its_contact on public.calls | refers to public.contacts \
-                  without tenant_id: a row may point at another tenant's";
-    for (action, more) in [("", ""), ("on delete cascade", ", and go or change with it")] {
+    let unique = "unique_without_tenant | constraint by_id on public.contacts | tenant_id";
+    let refers = "foreign_key_without_tenant | constraint its_contact on public.calls | refers to \
+                  public.contacts | without tenant_id";
+    for (action, more) in [("", ""), ("on delete cascade", " | deleted or changed")] {
         let plant = format!(
             "{calls} alter table calls add constraint its_contact foreign key (contact)
                  references contacts (id) {action}"
         );
         let found = planted(&mut owner, &plant);
-        // In this order: the reference stands upon the constraint.
-        assert_eq!(found, [format!("{refers}{more}"), unique.clone()]);
+        // In this order: the reference depends on the constraint.
+        assert_eq!(found, [format!("{refers}{more}"), unique.to_owned()]);
+        assert_eq!(found[0].problem.contains("deleted"), action.contains("cascade"));
         mend_one(&mut owner, "constraint its_contact on public.calls");
         mend_one(&mut owner, "constraint by_id on public.contacts");
         assert_eq!(findings(&mut owner), [""; 0]);
         owner.batch_execute("rollback").unwrap();
     }
 }
-
-const TAKEN: &str = "is unique without tenant_id: a tenant learns that another has the same \
-                     value, and cannot use it";
 
 /// What the policies of the database say, and what they know of each other.
 fn policies(owner: &mut Client) -> Vec<String> {
@@ -502,6 +477,6 @@ fn policies(owner: &mut Client) -> Vec<String> {
     owner.query(sql, &[]).unwrap().iter().map(|row| row.get(0)).collect()
 }
 
-fn severe(owner: &mut Client) -> Vec<String> {
-    findings(owner).into_iter().filter(|line| !line.starts_with("info")).collect()
+fn severe(owner: &mut Client) -> Vec<Finding> {
+    findings(owner).into_iter().filter(|found| found.severity != "info").collect()
 }

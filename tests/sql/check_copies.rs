@@ -4,12 +4,10 @@
 use postgres::NoTls;
 use postgres::fallible_iterator::FallibleIterator;
 
-use testing::linter::{findings, found_and_mended, mend, not_found};
+use testing::linter::{findings, found_and_mended, is_found, mend, not_found};
 
 use crate::check_functions::{filled, leaks_until_mended, tenant};
 use testing::{DEADLINE, SEAL_KEY, cluster};
-
-const KEPT: &str = "and PostgreSQL keeps it from everybody";
 
 #[test]
 fn functions_of_the_servers_files_are_found() {
@@ -21,7 +19,7 @@ fn functions_of_the_servers_files_are_found() {
         )
         .unwrap();
     let leak = "select pg_read_file('kept_files')";
-    let found = format!("error | function pg_read_file(text) | app_user may execute it, {KEPT}");
+    let found = format!("server_files_granted | function pg_read_file(text)");
     let plant = "grant execute on function pg_read_file(text) to app_user";
     leaks_until_mended(&mut owner, plant, leak, &[&found]);
     for function in [
@@ -34,11 +32,11 @@ fn functions_of_the_servers_files_are_found() {
     ] {
         for role in ["app_user", "public", "tenant_tables"] {
             let plant = format!("grant execute on function {function} to {role}");
-            let found = format!("error | function {function} | app_user may execute it, {KEPT}");
+            let found = format!("server_files_granted | function {function}");
             found_and_mended(&mut owner, &plant, &[&found]);
         }
     }
-    let found = format!("warning | function pg_reload_conf() | app_user may execute it, {KEPT}");
+    let found = format!("system_function_granted | function pg_reload_conf()");
     let plant = "grant execute on function pg_reload_conf() to app_user";
     found_and_mended(&mut owner, plant, &[&found]);
     not_found(
@@ -58,8 +56,8 @@ fn statistics_with_values_of_all_tenants_are_found() {
         )
         .unwrap();
     let leak = "select stavalues1 from pg_statistic where starelid = 'contacts'::regclass";
-    let found = format!("error | table pg_statistic | app_user has SELECT on it, {KEPT}");
-    leaks_until_mended(&mut owner, "grant select on pg_statistic to app_user", leak, &[&found]);
+    let found = "system_relation_granted | table pg_statistic | SELECT";
+    leaks_until_mended(&mut owner, "grant select on pg_statistic to app_user", leak, &[found]);
     let found = found.replace("pg_statistic", "pg_authid");
     let plant = "grant select (rolname, rolpassword) on pg_authid to public";
     found_and_mended(&mut owner, plant, &[&found]);
@@ -68,8 +66,7 @@ fn statistics_with_values_of_all_tenants_are_found() {
         "create view guesses as select starelid, stavalues1::text as v from pg_statistic;
          grant select on guesses to app_user",
         "select v from guesses where starelid = 'contacts'::regclass",
-        &["error | view public.guesses | reads with the rights of its owner postgres, who \
-           bypasses row-level security"],
+        &["view_bypasses_policies | view public.guesses | postgres"],
     );
     leaks_until_mended(
         &mut owner,
@@ -77,8 +74,7 @@ fn statistics_with_values_of_all_tenants_are_found() {
              select tablename, most_common_vals::text as v from pg_stats;
          grant select on guesses to app_user",
         "select v from guesses where tablename = 'contacts'",
-        &["error | materialized view public.guesses | app_user has SELECT on it, and it cannot \
-           have policies"],
+        &["relation_without_policies | materialized view public.guesses | SELECT"],
     );
     // PostgreSQL's view asks who reads it, and whether policies hold him.
     owner
@@ -105,11 +101,11 @@ fn keys_of_the_seal_behind_a_view_or_in_a_publication_are_found() {
         ))
         .unwrap();
     let found = findings(&mut owner);
-    assert!(found.iter().any(|line| line.starts_with("error | view public.shown")), "{found:?}");
+    assert!(is_found(&found, "view_bypasses_policies | view public.shown"), "{found:?}");
     owner.batch_execute("rollback; set client_min_messages = error").unwrap();
     owner.batch_execute(&format!("begin; create publication keys for table {table}")).unwrap();
     let found = format!(
-        "error | publication keys | sends what Multigres keeps to its subscribers: {}",
+        "publication_of_seal_keys | publication keys | {}",
         if table.contains('.') { table } else { format!("public.{table}") }
     );
     assert_eq!(findings(&mut owner), [found]);
@@ -120,7 +116,7 @@ fn keys_of_the_seal_behind_a_view_or_in_a_publication_are_found() {
 #[test]
 fn tables_that_are_filled_with_rows_of_all_tenants_are_found() {
     let mut owner = filled("kept_audit");
-    let shared = "info | table public.audit | is not protected: all tenants read the same rows";
+    let shared = "table_shared_read | table public.audit";
     let audit = "create table audit (line text); grant select on audit to app_user;";
     let body = "insert into public.AUDIT values (new::text); return new;";
     let trigger = format!(
@@ -130,16 +126,14 @@ fn tables_that_are_filled_with_rows_of_all_tenants_are_found() {
          create trigger noting after insert on contacts for each row execute function noted();
          insert into contacts values ('globex', 5, 'Grace')"
     );
-    let fills = "on public.contacts fills it with rows of all tenants, and app_user has SELECT \
-                 on it";
     leaks_until_mended(
         &mut owner,
         &trigger,
         "select line from audit",
         &[
-            &format!("error | table public.audit | trigger noting {fills}"),
-            "warning | trigger noting on public.contacts | runs public.noted() for app_user with \
-             the rights of postgres, who bypasses row-level security",
+            "table_filled_with_tenants | table public.audit | trigger noting on public.contacts",
+            "trigger_bypasses_policies | trigger noting on public.contacts | public.noted() | \
+             postgres",
             shared,
         ],
     );
@@ -154,9 +148,8 @@ fn tables_that_are_filled_with_rows_of_all_tenants_are_found() {
         &rule,
         "select line from audit",
         &[
-            "error | rule noted on public.contacts | acts for app_user with the rights of \
-             postgres, who bypasses row-level security",
-            &format!("error | table public.audit | rule noted {fills}"),
+            "rule_bypasses_policies | rule noted on public.contacts | postgres",
+            "table_filled_with_tenants | table public.audit | rule noted on public.contacts",
             shared,
         ],
     );
@@ -179,8 +172,7 @@ fn notifications_that_tell_of_rows_are_found() {
     insert(2);
     let heard = tenant.notifications().timeout_iter(DEADLINE).next().unwrap().unwrap();
     assert_eq!(heard.payload(), "Grace");
-    let found = "warning | trigger telling on public.contacts | sends NOTIFY, and every tenant's \
-                 session may LISTEN to what is in it";
+    let found = "trigger_notifies | trigger telling on public.contacts";
     assert_eq!(findings(&mut owner), [found]);
     mend(&mut owner);
     assert_eq!(findings(&mut owner), [""; 0]);
@@ -198,8 +190,7 @@ fn sequences_that_a_tenant_may_set_are_found() {
         .unwrap();
     assert_eq!(tenant("kept_sequences", "select setval('numbers', 41)"), "41");
     assert_eq!(tenant("kept_sequences", "select nextval('numbers')"), "42");
-    let found = "warning | sequence public.numbers | app_user has UPDATE on it: a tenant may \
-                 setval() it for all";
+    let found = "sequence_settable | sequence public.numbers";
     assert_eq!(findings(&mut owner), [found]);
     mend(&mut owner);
     assert_eq!(findings(&mut owner), [""; 0]);

@@ -5,21 +5,24 @@
 use std::sync::{Arc, Mutex};
 
 use postgres::{Client, NoTls, SimpleQueryMessage};
-use testing::linter::{clean, findings, found_and_mended, mend, not_found};
+use testing::linter::{clean, findings, found_and_mended, is_found, mend, not_found};
 use testing::{GUARD, UNGUARD, cluster, count, sqlstate};
 
 /// A function of a superuser's that reads all rows, in a schema that app_user may not use.
 const READER: &str = "language sql security definer set search_path = pg_catalog, pg_temp as
     'select string_agg(name, '','') from public.contacts'";
 
-const RIGHTS: &str = "with the rights of postgres, who bypasses row-level security";
-
 #[test]
 fn functions_with_other_rights_behind_other_names_are_found() {
     let mut owner = filled("hidden_definers");
     owner.batch_execute("create schema closed").unwrap();
     for (plant, leak, expected, away) in definers().into_iter().chain(unasked()) {
-        leaks_until_mended(&mut owner, &plant, leak, &[&format!("error | {expected}")]);
+        leaks_until_mended(
+            &mut owner,
+            &plant,
+            leak,
+            &[&format!("function_bypasses_policies | {expected}")],
+        );
         owner.batch_execute(away).unwrap();
     }
     not_found(
@@ -45,9 +48,7 @@ fn definers() -> Vec<Story> {
                  create aggregate peek(text) (sfunc = closed.step, stype = text)"
             ),
             "select peek('x')",
-            format!(
-                "aggregate public.peek(text) | runs closed.step(text,text) for app_user {RIGHTS}"
-            ),
+            format!("aggregate public.peek(text) | runs closed.step(text,text) | postgres"),
             "drop aggregate peek(text); drop function closed.step(text, text)",
         ),
         (
@@ -57,8 +58,7 @@ fn definers() -> Vec<Story> {
             ),
             "select 1 ### 2",
             format!(
-                "function closed.all_names(integer,integer) | app_user reaches it by operator \
-                 public.###(integer,integer), and it runs {RIGHTS}"
+                "function closed.all_names(integer,integer) | by operator public.###(integer,integer) | postgres"
             ),
             "drop operator ### (int, int); drop function closed.all_names(int, int)",
         ),
@@ -70,8 +70,7 @@ fn definers() -> Vec<Story> {
             ),
             "select row(1)::token::text",
             format!(
-                "function closed.token(public.token) | app_user reaches it by cast (public.token \
-                 AS pg_catalog.text), and it runs {RIGHTS}"
+                "function closed.token(public.token) | by cast (public.token AS pg_catalog.text) | postgres"
             ),
             "drop cast (token as text); drop function closed.token(token); drop type token",
         ),
@@ -88,8 +87,7 @@ fn unasked() -> Vec<Story> {
             ),
             "insert into contacts values ('acme', 9, 'Alan') returning note",
             format!(
-                "function closed.made() | app_user reaches it by default value for \
-                 public.contacts.note, and it runs {RIGHTS}"
+                "function closed.made() | by default value for public.contacts.note | postgres"
             ),
             "alter table contacts drop note; drop function closed.made();
              delete from contacts where id = 9",
@@ -108,8 +106,7 @@ fn unasked() -> Vec<Story> {
             "create temp table n (a int); create index on n (a loud);
              insert into n values (1), (2)",
             format!(
-                "function closed.compare(integer,integer) | app_user reaches it by operator family \
-                 public.loud USING btree, and it runs {RIGHTS}"
+                "function closed.compare(integer,integer) | by operator family public.loud USING btree | postgres"
             ),
             "drop operator family loud using btree cascade; drop function closed.compare(int, int)",
         ),
@@ -123,14 +120,12 @@ fn leakproof_functions_of_somebodys_own_are_found() {
                      cost 0.0001 as $$begin raise warning 'saw %', $1; return $1 = $2; end$$";
     let leak = "set enable_indexscan = off; set enable_bitmapscan = off;
                 select name from contacts where same(name, 'x')";
-    let found = "error | function public.same(text,text) | is LEAKPROOF because postgres says so: \
-                 it sees rows before policies are asked";
+    let found = "function_leakproof | function public.same(text,text) | postgres";
     leaks_until_mended(&mut owner, plant, leak, &[found]);
     found_and_mended(
         &mut owner,
         "alter function textregexeq(text, text) leakproof",
-        &["error | function textregexeq(text,text) | was made LEAKPROOF: it sees rows before \
-           policies are asked"],
+        &["function_leakproof | function textregexeq(text,text)"],
     );
     not_found(
         &mut owner,
@@ -160,8 +155,7 @@ fn event_triggers_that_a_tenant_can_lead_astray_are_found() {
          create temp table noise (); select name from seen";
     let seen = tenant("hidden_event_triggers", attack);
     assert!(seen.contains("Grace"), "the leak itself: {seen}");
-    let found = "error | event trigger logs | runs public.logged(), which is SECURITY DEFINER and \
-                 finds its names by the search_path of whoever sets it off";
+    let found = "event_trigger_search_path | event trigger logs | public.logged()";
     assert_eq!(findings(&mut owner), [found]);
     mend(&mut owner);
     assert_eq!(findings(&mut owner), [""; 0]);
@@ -186,13 +180,9 @@ fn policies_that_take_two_tenants_for_one_are_found() {
         owner.batch_execute(&format!("{UNGUARD} {plant}; {GUARD}")).unwrap();
         assert!(tenant("hidden_casts", "select name from contacts").contains("Grace"), "{cast}");
         let found = findings(&mut owner);
-        let told = found.iter().any(|line| {
-            line.starts_with(
-                "error | policy multigres_isolation on public.contacts | compares \
-                              after a cast to character",
-            )
-        });
-        assert!(told, "{cast}: {found:?}");
+        let expected = "policy_casts_tenant | policy multigres_isolation on public.contacts | cast \
+                        to character";
+        assert!(is_found(&found, expected), "{cast}: {found:?}");
         mend(&mut owner);
         owner.batch_execute("select multigres_protect('contacts')").unwrap();
         mend(&mut owner);
@@ -201,8 +191,7 @@ fn policies_that_take_two_tenants_for_one_are_found() {
     }
     let other = "create policy own on contacts as restrictive
                      using (tenant_id::\"char\" = current_tenant_id()::\"char\")";
-    let found = "error | policy own on public.contacts | compares after a cast to \"char\", which \
-                 makes one of different tenants";
+    let found = "policy_casts_tenant | policy own on public.contacts | cast to \"char\"";
     found_and_mended(&mut owner, other, &[found]);
     not_found(
         &mut owner,

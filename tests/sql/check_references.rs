@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use postgres::Client;
 
-use testing::linter::version;
+use testing::linter::{self, Finding, version};
 
 use crate::check_constraints::{findings, mend_once};
 
@@ -173,9 +173,8 @@ fn a_shared_row_that_takes_those_of_all_tenants_along_is_found() {
         .unwrap();
     let found = |constraint: &str, command: &str| {
         format!(
-            "constraint {constraint} on public.contacts | app_user has {command} on \
-             public.countries, which is not protected: the rows of every tenant that refer to it \
-             go or change with it"
+            "cascade_from_shared_table | constraint {constraint} on public.contacts | app_user has \
+             {command} on public.countries"
         )
     };
     let expected =
@@ -211,16 +210,12 @@ fn a_reference_from_a_shared_table_tells_which_rows_others_have() {
     acme.batch_execute("insert into votes values (3)").unwrap();
     let nobodys = acme.batch_execute("insert into votes values (4)").unwrap_err();
     assert_eq!(sqlstate(&nobodys), "23503", "so 3 is somebody's");
-    let sql = "select problem, fix from multigres_check()
-               where object = 'constraint for_whom on public.votes'";
-    let found = owner.query_one(sql, &[]).unwrap();
-    assert_eq!(
-        found.get::<_, &str>(0),
-        "refers to public.contacts from a table that is not protected: it tells who has INSERT \
-         there which rows other tenants have"
-    );
-    owner.batch_execute(found.get(1)).unwrap();
-    assert_eq!(owner.query(sql, &[]).unwrap().len(), 0);
+    let expected = "foreign_key_from_shared_table | constraint for_whom on public.votes | refers \
+                    to public.contacts | INSERT";
+    let found = linter::findings(&mut owner);
+    let found = found.iter().find(|found| *found == expected).expect(expected);
+    owner.batch_execute(found.fix.as_ref().unwrap()).unwrap();
+    assert!(!linter::is_found(&linter::findings(&mut owner), expected));
     let refused = acme.batch_execute("insert into votes values (3)").unwrap_err();
     assert_eq!(sqlstate(&refused), "42501");
 }
@@ -253,7 +248,7 @@ const UNCROSS: &str = "delete from pets where id = 66; delete from days where da
      delete from fruit where id = 67; delete from lines where order_id = 66";
 
 /// Protected tables that are not, at present.
-const OPEN: &str = "multigres_isolations() as i join pg_class as c on c.oid = i.relation
+const OPEN: &str = "multigres.isolations() as i join pg_class as c on c.oid = i.relation
      where not (c.relrowsecurity and c.relforcerowsecurity and i.intact)";
 
 fn definition(client: &mut Client, constraint: &str) -> String {
@@ -262,10 +257,8 @@ fn definition(client: &mut Client, constraint: &str) -> String {
     client.query_one(sql, &[&constraint]).unwrap().get(0)
 }
 
-fn errors(owner: &mut Client) -> Vec<String> {
-    let sql = "select concat(object, ' | ', problem) from multigres_check()
-               where severity = 'error'";
-    owner.query(sql, &[]).unwrap().iter().map(|row| row.get(0)).collect()
+fn errors(owner: &mut Client) -> Vec<Finding> {
+    linter::findings(owner).into_iter().filter(|found| found.severity == "error").collect()
 }
 
 /// pg_dump of this major version, where one is installed.

@@ -9,21 +9,12 @@ use testing::{cluster, count};
 fn connections_out_of_the_server_are_found() {
     let mut owner = clean("check_links");
     // Extensions come and go with a transaction, as tables do.
-    let problem = "app_user may connect with it from inside the server, to this one as another \
-                   role too";
-    found_and_mended(
-        &mut owner,
-        "create extension dblink",
-        &[&format!("warning | extension dblink | {problem}")],
-    );
+    found_and_mended(&mut owner, "create extension dblink", &["dblink_granted | extension dblink"]);
     found_and_mended(
         &mut owner,
         "create extension dblink;
          grant execute on function dblink_connect_u(text) to tenant_tables",
-        &[&format!(
-            "error | extension dblink | {problem}, without a password where pg_hba.conf asks for \
-             none"
-        )],
+        &["dblink_without_password | extension dblink | without a password"],
     );
     let server = "create extension postgres_fdw; create server far foreign data wrapper \
                   postgres_fdw";
@@ -32,24 +23,19 @@ fn connections_out_of_the_server_are_found() {
     found_and_mended(
         &mut owner,
         &format!("{server}; grant usage on foreign server far to app_user"),
-        &["error | foreign server far | app_user may make a user mapping on it, and foreign \
-           tables where it may create"],
+        &["foreign_server_granted | foreign server far | user mapping"],
     );
     found_and_mended(
         &mut owner,
         "create extension postgres_fdw;
          grant usage on foreign data wrapper postgres_fdw to public",
-        &["error | foreign data wrapper postgres_fdw | app_user may make servers with it, to any \
-           address"],
+        &["foreign_server_granted | foreign data wrapper postgres_fdw | servers"],
     );
     for who in ["public", "app_user"] {
         found_and_mended(
             &mut owner,
             &format!("{server}; create user mapping for {who} server far options (user 'x')"),
-            &[&format!(
-                "warning | foreign server far | a user mapping gives {who} the name and password \
-                 of somebody there"
-            )],
+            &[&format!("user_mapping_for_tenants | foreign server far | {who}")],
         );
     }
 }
@@ -87,11 +73,10 @@ fn rules_that_act_with_their_owners_rights_are_found() {
     let rule = "create table log (line text);
                 create rule noted as on insert to contacts
                     do also insert into log select name from contacts";
-    let acts = "rule noted on public.contacts | acts for app_user with the rights of";
     found_and_mended(
         &mut owner,
         rule,
-        &[&format!("error | {acts} postgres, who bypasses row-level security")],
+        &["rule_bypasses_policies | rule noted on public.contacts | postgres"],
     );
     found_and_mended(
         &mut owner,
@@ -99,7 +84,7 @@ fn rules_that_act_with_their_owners_rights_are_found() {
             "{rule}; alter table contacts owner to trust_user;
              alter role trust_user set row_security = off"
         ),
-        &[&format!("info | {acts} trust_user")],
+        &["rule_with_owner_rights | rule noted on public.contacts | trust_user"],
     );
     not_found(&mut owner, &format!("{rule}; revoke all on contacts from app_user"));
     not_found(&mut owner, "create view seen with (security_barrier) as select 1 as one");
@@ -115,32 +100,17 @@ fn triggers_that_run_with_other_rights_are_found() {
     let trigger = "create trigger noting after insert on contacts
                        for each row execute function noted()";
     let runs = "trigger noting on public.contacts | runs public.noted()";
-    found_and_mended(
-        &mut owner,
-        &format!("{function}; {trigger}"),
-        &[&format!(
-            "warning | {runs} for app_user with the rights of postgres, \
-             who bypasses row-level security"
-        )],
-    );
+    let past = format!("trigger_bypasses_policies | {runs} | postgres");
+    found_and_mended(&mut owner, &format!("{function}; {trigger}"), &[&past]);
     found_and_mended(
         &mut owner,
         &format!("{function}; {trigger}; alter function noted() owner to trust_user"),
-        &[&format!("info | {runs} for app_user with the rights of trust_user")],
+        &[&format!("trigger_with_owner_rights | {runs} | trust_user")],
     );
     found_and_mended(
         &mut owner,
         &format!("{function}; {trigger}; alter function noted() reset search_path"),
-        &[
-            &format!(
-                "warning | {runs} for app_user with the rights of postgres, \
-             who bypasses row-level security"
-            ),
-            &format!(
-                "warning | {runs}, which is SECURITY DEFINER and finds its names by the \
-                 search_path of its caller"
-            ),
-        ],
+        &[&past, &format!("function_search_path | {runs}")],
     );
     for harmless in [
         "alter function noted() security invoker",
@@ -155,15 +125,14 @@ fn triggers_that_run_with_other_rights_are_found() {
 fn publications_of_protected_tables_are_found() {
     let mut owner = clean("check_publications");
     owner.batch_execute("set client_min_messages = error").unwrap();
-    let sends = "info | publication changes | sends the rows of all tenants to its subscribers: \
-                 public.contacts";
+    let sends = "publication_of_tenants | publication changes | public.contacts";
     let mut publications = vec!["for table contacts", "for all tables"];
     if version(&mut owner) >= 15 {
         publications.extend(["for tables in schema public", "for table contacts (tenant_id, id)"]);
     }
     for tables in publications {
         let plant = format!("create publication changes {tables}");
-        let own = "warning | publication changes | sends what Multigres keeps to its subscribers: ";
+        let own = "publication_of_multigres | publication changes | ";
         let mut expected = vec![sends.to_owned()];
         if tables == "for all tables" {
             let sql = "select string_agg(c.oid::regclass::text, ', ' order by c.relname)

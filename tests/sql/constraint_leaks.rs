@@ -2,7 +2,7 @@
 //! multigres_check() names each, and that its SQL ends it.
 
 use postgres::{Client, NoTls};
-use testing::linter::{clean, findings, mend, mend_one};
+use testing::linter::{clean, findings, is_found, mend, mend_one};
 use testing::{SEAL_KEY, SealedLogin, TENANT_VARIABLE, cluster, count, sealed_options, sqlstate};
 
 #[test]
@@ -33,12 +33,11 @@ fn a_reference_without_the_tenant_tells_which_rows_others_have() {
         assert_eq!(count(&mut acme, "calls"), 0);
         owner.batch_execute("insert into contacts values ('globex', 3, 'g@x')").unwrap();
 
-        let problem = "warning | constraint its_contact on public.calls | refers to \
-                       public.contacts without tenant_id: a row may point at another tenant's, \
-                       and go or change with it";
-        assert!(findings(&mut owner).contains(&problem.to_owned()), "{:?}", findings(&mut owner));
+        let problem = "foreign_key_without_tenant | constraint its_contact on public.calls | \
+                       refers to public.contacts | without tenant_id | deleted or changed";
+        assert!(is_found(&findings(&mut owner), problem), "{:?}", findings(&mut owner));
         mend_one(&mut owner, "constraint its_contact on public.calls");
-        assert!(!findings(&mut owner).contains(&problem.to_owned()));
+        assert!(!is_found(&findings(&mut owner), problem));
         for id in [3, 99] {
             assert_eq!(point_at(&mut acme, id), Err("23503".to_owned()), "{id}");
         }
@@ -76,9 +75,7 @@ fn a_unique_constraint_without_the_tenant_tells_which_values_others_have() {
             let done = insert(&mut acme, email, more);
             assert_eq!(done, expected.map_err(str::to_owned), "{email} {more}");
         }
-        let problem = "warning | constraint addresses on public.contacts | is unique without \
-                       tenant_id: a tenant learns that another has the same value, and cannot \
-                       use it";
+        let problem = "unique_without_tenant | constraint addresses on public.contacts | tenant_id";
         assert_eq!(findings(&mut owner), [problem]);
         mend(&mut owner);
         assert_eq!(findings(&mut owner), [""; 0]);

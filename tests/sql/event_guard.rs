@@ -212,7 +212,7 @@ fn what_migrations_are_made_of_passes() {
 #[test]
 fn what_no_trigger_sees_is_heard_at_the_next_login() {
     let mut owner = guarded("guard_heard");
-    let off = "app.t: row-level security is off";
+    let off = "app.t: row-level security is disabled";
     let name = "app.t: it has the name of a table that was protected";
     for (sql, problem) in [
         (
@@ -227,7 +227,7 @@ fn what_no_trigger_sees_is_heard_at_the_next_login() {
         ),
         (
             "update pg_policy set polroles = '{10}' where polrelid = 'app.t'::regclass",
-            "app.t: its policies are gone, or were changed",
+            "app.t: its policies are missing or were changed",
         ),
         ("delete from multigres.protected; alter table app.t disable row level security", off),
         ("reassign owned by guard_owner to app_user", "app_user owns it"),
@@ -404,7 +404,7 @@ fn a_setup_adopts_what_is_whole_and_leaves_what_is_open() {
         let open = "multigres.protected where table_name = 'open' and version is null";
         assert_eq!(count(&mut owner, open), 1);
         let heard = verdict(&mut owner, "app_user").expect("an open table");
-        assert_eq!(heard, "app.open: row-level security is off");
+        assert_eq!(heard, "app.open: row-level security is disabled");
     }
     assert_eq!(count(&mut owner, "pg_event_trigger where evtenabled = 'A'"), 4);
 }
@@ -436,7 +436,7 @@ fn the_record_is_nobodys_but_its_owners() {
         ))
         .unwrap();
     let row = owner.query_one("select public.multigres_verdict()", &[]).unwrap();
-    assert_eq!(row.get::<_, Option<&str>>(0), Some("app.t: row-level security is off"));
+    assert_eq!(row.get::<_, Option<&str>>(0), Some("app.t: row-level security is disabled"));
 }
 
 #[test]

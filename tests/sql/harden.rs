@@ -271,8 +271,7 @@ fn an_owner_who_is_no_superuser_closes_what_is_his_and_is_told_the_rest() {
     let closed = |rows: &[(String, bool)]| -> Vec<String> {
         rows.iter().filter(|(_, done)| *done).map(|(item, _)| item.clone()).collect()
     };
-    let creates = "error | database kept | app_user may create schemas in it, which other tenants' \
-                   search_path would find";
+    let creates = "database_create_granted | database kept";
     assert_eq!(findings(&mut owner), [creates]);
     assert_eq!(
         closed(&harden(&mut owner, "multigres_harden()")),

@@ -18,6 +18,7 @@ mod event_guard_parts;
 mod extra_errors;
 mod harden;
 mod harden_record;
+mod lints;
 mod managed;
 mod objects_of_others;
 mod owner;

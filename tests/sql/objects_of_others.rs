@@ -1,7 +1,7 @@
 //! What a role that may create objects in schema public lays there under a name of Multigres's:
 //! it must never run, or be read, with the rights of those who set up, harden, or log in.
 
-use testing::linter::{clean, findings, found_and_mended, mend};
+use testing::linter::{clean, findings, found_and_mended, is_found, mend};
 use testing::{SEAL_KEY, SETUP, TEARDOWN, as_squatter, cluster, count, empty_database, sqlstate};
 
 /// What each planted function would do for its maker.
@@ -61,8 +61,7 @@ fn a_planted_table_of_changes_is_not_undone() {
     }
     assert_eq!(
         findings(&mut owner)[0],
-        "error | table public.multigres_hardening | has a name of Multigres' and belongs to \
-         trust_user, who can change what it does"
+        "multigres_object_owner | table public.multigres_hardening | trust_user"
     );
     mend(&mut owner);
     owner.batch_execute("select multigres_harden(), multigres_unharden()").unwrap();
@@ -71,7 +70,6 @@ fn a_planted_table_of_changes_is_not_undone() {
 #[test]
 fn what_belongs_to_another_role_is_found_and_mended() {
     let mut owner = clean("planted_found");
-    let problem = "has a name of Multigres' and belongs to trust_user, who can change what it does";
     let stories = [
         (
             "create function public.multigres_admit(c pg_class) returns text",
@@ -83,8 +81,8 @@ fn what_belongs_to_another_role_is_found_and_mended() {
     for (planted, name, body) in stories {
         as_squatter(&mut owner, &format!("{planted} {body}"));
         let kind = if body.is_empty() { "table" } else { "function" };
-        let found = format!("error | {kind} public.multigres_{name} | {problem}");
-        assert!(findings(&mut owner).contains(&found), "{:?}", findings(&mut owner));
+        let found = format!("multigres_object_owner | {kind} public.multigres_{name} | trust_user");
+        assert!(is_found(&findings(&mut owner), &found), "{:?}", findings(&mut owner));
         mend(&mut owner);
         assert_eq!(findings(&mut owner), [""; 0]);
         assert_eq!(count(&mut owner, "pg_class where relname = 'trapped'"), 0, "{planted}");
@@ -100,7 +98,7 @@ fn what_belongs_to_another_role_is_found_and_mended() {
                  revoke create on schema public from trust_user"
             ))
             .unwrap();
-        let found = format!("error | function public.{function} | {problem}");
+        let found = format!("multigres_object_owner | function public.{function} | trust_user");
         assert_eq!(findings(&mut owner), [found]);
         mend(&mut owner);
         assert_eq!(findings(&mut owner), [""; 0]);
@@ -111,27 +109,25 @@ fn what_belongs_to_another_role_is_found_and_mended() {
 #[test]
 fn functions_that_setup_did_not_bring_are_found() {
     let mut owner = clean("planted_release");
-    let unknown = "has a name of Multigres', and setup.sql did not bring it: of another release, \
-                   or planted";
     found_and_mended(
         &mut owner,
         "create function multigres_protect(text) returns int language sql as 'select 1'",
-        &[&format!("warning | function public.multigres_protect(text) | {unknown}")],
+        &[&format!("multigres_function_unknown | function public.multigres_protect(text)")],
     );
     let run = "run setup.sql again";
     for (plant, problem) in [
         (
-            "create or replace function multigres_role_problems(role_id oid) returns text
+            "create or replace function multigres.role_problems(role_id oid) returns text
                  language sql as 'select null::text'",
-            "error | function public.multigres_role_problems(oid) | is not as setup.sql made it",
+            "multigres_function_changed | function multigres.role_problems(oid) | is not as",
         ),
         (
             "alter function multigres_harden(text[]) reset search_path",
-            "error | function public.multigres_harden(text[]) | is not as setup.sql made it",
+            "multigres_function_changed | function public.multigres_harden(text[]) | is not as",
         ),
         (
             "drop function multigres_status()",
-            "error | function public.multigres_status() | is gone",
+            "multigres_function_changed | function public.multigres_status() | is missing",
         ),
     ] {
         owner.batch_execute(plant).unwrap();
@@ -148,28 +144,28 @@ fn functions_that_setup_did_not_bring_are_found() {
 #[test]
 fn what_multigres_keeps_is_nobody_elses() {
     let mut owner = clean("planted_kept");
-    let used = "is Multigres' own, and app_user may use it";
     for grant in ["select", "insert", "trigger", "select (item)"] {
         found_and_mended(
             &mut owner,
             &format!("grant {grant} on multigres.hardening to app_user"),
-            &[&format!("error | table multigres.hardening | {used}")],
+            &[&format!(
+                "multigres_object_granted_to_tenants | table multigres.hardening | app_user"
+            )],
         );
     }
     found_and_mended(
         &mut owner,
         "grant usage on schema multigres to app_user",
-        &[&format!("error | schema multigres | {used}")],
+        &[&format!("multigres_object_granted_to_tenants | schema multigres | app_user")],
     );
     found_and_mended(
         &mut owner,
         "grant select on multigres.hardening to trust_user",
-        &["warning | table multigres.hardening | is Multigres' own, and trust_user may use it"],
+        &["multigres_object_granted | table multigres.hardening | trust_user"],
     );
-    let theirs = "has a name of Multigres' and belongs to trust_user, who can change what it does";
     found_and_mended(
         &mut owner,
         "create table multigres.mine (); alter table multigres.mine owner to trust_user",
-        &[&format!("error | table multigres.mine | {theirs}")],
+        &[&format!("multigres_object_owner | table multigres.mine | trust_user")],
     );
 }

@@ -45,7 +45,7 @@ fn a_temporary_table_of_a_tenant_is_never_recorded() {
     assert_eq!(count(&mut owner, misspelt), 0);
     owner.batch_execute(&SETUP).unwrap();
     serves(&mut owner, "recorded by an older version");
-    let own = "multigres_dimensions() where relation <> 'notes'::regclass";
+    let own = "multigres.isolations() where relation <> 'notes'::regclass";
     assert_eq!(count(&mut owner, own), 0);
     drop((forger, commented));
     let mut innocent = tenant();

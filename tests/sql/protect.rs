@@ -50,7 +50,7 @@ fn several_dimensions_must_all_fit() {
     owner.batch_execute("drop policy multigres_isolation on notes").unwrap();
     assert_eq!(bodies(&database, ACME_7), ["mine"]);
     let gone = ["tenant_id", "user_id"]
-        .map(|column| format!("public.notes - - no the policy of column {column} is gone"));
+        .map(|column| format!("public.notes - - no the policy of column {column} is missing"));
     assert_eq!(status(&mut owner), gone);
     owner.batch_execute("select multigres_protect('notes')").unwrap();
     assert_eq!(status(&mut owner), both);
@@ -223,7 +223,7 @@ fn partitions_that_come_later_are_protected_by_the_next_call() {
     let mut client = login(&database, ACME);
     let seen = |client: &mut Client| ["part", "part1", "part2"].map(|table| count(client, table));
     assert_eq!(seen(&mut client), [2, 1, 2]);
-    let bare = "public.part2 - - no app_user reaches all its rows".to_owned();
+    let bare = "public.part2 - - no app_user may use all its rows".to_owned();
     assert!(status(&mut owner).contains(&bare));
     owner.batch_execute("select multigres_protect('part')").unwrap();
     assert_eq!(seen(&mut client), [2, 1, 1]);

@@ -439,7 +439,7 @@ fn app_user_reads_no_key_and_changes_no_seal() {
         "select multigres.context_1('app.current_tenant_id')",
         "select multigres_seal(repeat('0', 64))",
         "select multigres_unseal()",
-        "select multigres_define_context()",
+        "select multigres.define_context()",
         "alter function multigres_context(text) security invoker",
         "alter function current_tenant_id() security invoker",
         "alter view multigres.sealed reset (security_barrier)",

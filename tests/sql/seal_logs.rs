@@ -111,7 +111,7 @@ fn who_cannot_keep_a_statement_out_of_the_log_is_told_and_gets_no_error() {
         heard.lock().unwrap().clone()
     };
     let keys = "pg_class where relname = 'seal_keys'";
-    let told = "NOT SEALED: the database does not take the key";
+    let told = "NOT SEALED: the database does not accept the key";
     let failing = format!("select multigres_seal('{KEY}', 'port')");
     assert!(said(&mut admin, &failing).contains(told));
     let block = format!("do $$ begin perform multigres_seal('{KEY}', 'port'); end $$");

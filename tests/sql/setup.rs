@@ -185,7 +185,7 @@ fn the_rights_that_go_round_policies_are_not_app_users() {
     assert!(count(&mut client, administration) > 5);
     let executable = format!("{administration} and has_function_privilege(oid, 'execute')");
     assert_eq!(count(&mut client, &executable), 0);
-    let define = client.batch_execute("select multigres_define_context()").unwrap_err();
+    let define = client.batch_execute("select multigres.define_context()").unwrap_err();
     assert_eq!(sqlstate(&define), "42501");
 }
 
@@ -425,19 +425,17 @@ fn the_status_tells_what_is_wrong_with_each_table() {
         status(&mut owner),
         [
             "schema open - no app_user may create objects in it",
-            "public.a_copy - no app_user reaches all its rows: it cannot have policies",
+            "public.a_copy - no app_user may use all its rows, and it cannot have policies",
             "public.a_view - no reads with the rights of its owner, who bypasses row-level \
              security",
             "public.changed - no policy multigres_isolation was changed",
-            "public.column_only - no app_user reaches all its rows",
+            "public.column_only - no app_user may use all its rows",
             "public.contacts tenant_id yes ",
-            "public.given tenant_id no app_user may TRUNCATE it, or put a trigger or a \
-             reference on it; app_user owns it",
-            "public.off tenant_id no row-level security is off",
+            "public.given tenant_id no app_user has TRUNCATE, REFERENCES or TRIGGER on it; app_user owns it",
+            "public.off tenant_id no row-level security is disabled",
             "public.rewritten - no policy multigres_isolation was changed",
-            "public.truncated tenant_id no app_user may TRUNCATE it, or put a trigger or a \
-             reference on it",
-            "public.unforced tenant_id no row-level security is not forced upon the owner",
+            "public.truncated tenant_id no app_user has TRUNCATE, REFERENCES or TRIGGER on it",
+            "public.unforced tenant_id no row-level security is not forced",
             "public.unreached - no ",
         ]
     );

@@ -57,12 +57,52 @@ const MIDDLE: &str = "
     create or replace function public.current_tenant_id() returns text
     language sql stable security definer parallel unsafe set search_path = pg_catalog as $$
         select public.multigres_context('app.current_tenant_id') $$;
-    drop function multigres_dimensions(regclass);
     create function public.multigres_dimensions() returns setof pg_policy language sql as
         'table pg_catalog.pg_policy';
     create function public.multigres_lost() returns setof pg_policy language sql as
         'table pg_catalog.pg_policy';
     drop function multigres_check() cascade";
+
+/// The version before the helpers moved into schema multigres, and before findings had names.
+const HELPERS_IN_PUBLIC: &str = "
+    select multigres_harden();
+    do $$
+    declare
+        helper regprocedure;
+    begin
+        for helper in
+            select p.oid from pg_proc as p
+            where p.pronamespace = 'multigres'::regnamespace and p.proname in ('family',
+                'sequences', 'prepare', 'restore_column', 'restore_table', 'app_roles', 'reached',
+                'revoke', 'revoke_table', 'define_context', 'role_problems', 'keep_owned')
+        loop
+            execute format('alter function %s set schema public', helper);
+            execute format('alter function %s rename to %I', helper, 'multigres_'
+                || (select p.proname from pg_proc as p where p.oid = helper));
+        end loop;
+        drop function public.multigres_check(), multigres.check_role(), multigres.check_owned(),
+            multigres.cascades(), multigres.login_settings();
+    end
+    $$;
+    create function public.multigres_dimensions(table_name regclass default null)
+        returns setof pg_policy language sql as 'table pg_catalog.pg_policy';
+    create function public.multigres_isolations() returns setof pg_policy language sql as
+        'table pg_catalog.pg_policy';
+    create function public.multigres_check()
+        returns table (severity text, object text, problem text, fix text)
+        language sql as 'select '''', '''', '''', ''''';
+    create function public.multigres_check_role()
+        returns table (severity text, object text, problem text, fix text)
+        language sql as 'select '''', '''', '''', ''''';
+    create function multigres.check_owned()
+        returns table (severity text, object text, problem text, fix text)
+        language sql as 'select '''', '''', '''', ''''';
+    create function multigres.cascades()
+        returns table (severity text, object text, problem text, fix text)
+        language sql as 'select '''', '''', '''', ''''';
+    create function multigres.login_settings() returns table (object text, name text, value text,
+        severity text, effect text, fix text) language sql as
+        'select '''', '''', '''', '''', '''', '''''";
 
 /// The policies of the version before the record: one restrictive one for each dimension, whose
 /// comment says what unprotect undoes, and a permissive one for everybody. The cast stands outside
@@ -131,9 +171,13 @@ fn an_older_setup_becomes_what_a_new_one_is() {
     let verifying = functions(&mut fresh);
     assert_ne!(plain, verifying);
     // The first version knew no seals.
-    for (name, older, sealed) in
-        [("first", FIRST, false), ("middle", MIDDLE, false), ("middle", MIDDLE, true)]
-    {
+    for (name, older, sealed) in [
+        ("first", FIRST, false),
+        ("middle", MIDDLE, false),
+        ("middle", MIDDLE, true),
+        ("helpers", HELPERS_IN_PUBLIC, false),
+        ("helpers", HELPERS_IN_PUBLIC, true),
+    ] {
         let database = set_up_database(&format!("upgrade_{name}_{sealed}"));
         let mut owner = cluster().superuser(&database);
         owner
@@ -155,6 +199,9 @@ fn an_older_setup_becomes_what_a_new_one_is() {
         assert_eq!(functions(&mut owner), *expected, "{name}");
         assert_eq!(count(&mut owner, "multigres_status() where protected = 'no'"), 0);
         assert_eq!(findings(&mut owner), [""; 0], "{name}");
+        let moved = "pg_event_trigger as t join pg_proc as p on p.oid = t.evtfoid
+            where p.oid = 'multigres.keep_owned()'::regprocedure";
+        assert_eq!(count(&mut owner, moved), i64::from(name == "helpers"), "{name}");
         let bare = "pg_policy where pg_get_expr(polqual, polrelid) !~* 'select'";
         assert_eq!(count(&mut owner, bare), 0, "{name}");
         isolates(&database, sealed);
@@ -189,7 +236,8 @@ fn functions(client: &mut Client) -> Vec<String> {
     let sql = "select concat_ws(' ', oid::regprocedure, pg_get_function_result(oid),
                    array_to_string(proacl, ';'), prosecdef, provolatile::text, proparallel::text,
                    proconfig::text, md5(prosrc))
-               from pg_proc where pronamespace = 'public'::regnamespace order by 1";
+               from pg_proc where pronamespace in ('public'::regnamespace,
+                   to_regnamespace('multigres')) order by 1";
     client.query(sql, &[]).unwrap().iter().map(|row| row.get(0)).collect()
 }
 
@@ -230,8 +278,7 @@ fn what_the_comments_of_policies_remembered_moves_into_the_record() {
     let same = |line: &&String| !line.starts_with("lost 2");
     assert!(before.iter().filter(same).eq(after.iter().filter(same)), "{before:?} {after:?}");
     assert_eq!(after.len(), before.len(), "what was dropped by hand is still asked for");
-    let changed = "error | policy multigres_isolation on public.lost | does not compare each \
-                   tenant column with the context, and nothing else";
+    let changed = "policy_changed | policy multigres_isolation on public.lost";
     assert_eq!(findings(&mut owner), [changed], "and is not closed again without being told");
     owner.batch_execute("select multigres_protect('lost')").unwrap();
     assert_eq!(findings(&mut owner), [""; 0]);

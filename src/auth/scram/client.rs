@@ -112,16 +112,6 @@ impl Client {
     }
 }
 
-/// A nonce that nobody can foresee.
-///
-/// # Errors
-/// When the operating system has no randomness.
-pub fn fresh_nonce() -> Result<String, String> {
-    let mut bytes = [0; 18];
-    getrandom::fill(&mut bytes).map_err(|error| error.to_string())?;
-    Ok(encode(&bytes))
-}
-
 /// PostgreSQL's default is 4,096; a server that asks for millions would stop all sessions.
 const ITERATIONS_MAX: u32 = 100_000;
 

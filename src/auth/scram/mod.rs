@@ -11,9 +11,17 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-pub use client::{Binding, Client, fresh_nonce};
+pub use client::{Binding, Client};
 pub use secret::Secret;
 pub use server::{Challenged, Channel, Failure, MESSAGE_BYTES_MAX, Server};
+
+/// A nonce for [`Client::new`] or [`Server::new`], from bytes that nobody can foresee.
+pub fn nonce(random: [u8; NONCE_BYTES]) -> String {
+    encode(&random)
+}
+
+/// As many as PostgreSQL takes.
+pub const NONCE_BYTES: usize = 18;
 
 /// A key of SCRAM-SHA-256.
 type Key = Zeroizing<[u8; KEY_BYTES]>;

@@ -1,0 +1,105 @@
+-- The lints that multigres_check() knows, and how severe each is. docs/lints.md has a section for
+-- each of them.
+create or replace function multigres.lints() returns table (lint text, severity text)
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+    values
+    -- role.sql and settings.sql
+    ('role_missing', 'error'),
+    ('role_bypasses_policies', 'error'),
+    ('role_owns_multigres', 'error'),
+    ('role_reaches_seal_keys', 'error'),
+    ('role_predefined', 'warning'),
+    ('seal_keys_granted', 'error'),
+    ('schema_create_granted', 'error'),
+    ('schema_owned_by_tenants', 'error'),
+    ('database_create_granted', 'error'),
+    ('default_privileges', 'info'),
+    ('login_setting_of_context', 'error'),
+    ('login_setting_timeout', 'error'),
+    ('login_setting', 'warning'),
+    ('login_setting_unknown', 'info'),
+    -- tables.sql
+    ('table_rls_disabled', 'error'),
+    ('table_not_forced', 'error'),
+    ('table_not_protected', 'error'),
+    ('table_with_other_policies', 'warning'),
+    ('table_shared_written', 'warning'),
+    ('table_shared_read', 'info'),
+    ('table_owned_by_tenants', 'error'),
+    ('table_privilege_not_covered', 'error'),
+    ('part_not_protected', 'error'),
+    ('part_not_granted', 'info'),
+    ('parent_not_protected', 'error'),
+    ('tenant_column_nullable', 'warning'),
+    ('tenant_column_not_indexed', 'warning'),
+    -- policies.sql and expressions.sql
+    ('policy_missing', 'error'),
+    ('policy_changed', 'error'),
+    ('policy_not_restrictive', 'error'),
+    ('policy_not_for_all_roles', 'error'),
+    ('policy_not_for_all_commands', 'error'),
+    ('policy_without_isolation', 'error'),
+    ('policy_opens_table', 'error'),
+    ('policy_casts_tenant', 'error'),
+    ('policy_not_held_by_seal', 'error'),
+    ('policy_reads_setting', 'info'),
+    ('policy_not_sealed', 'warning'),
+    ('policy_still_sealed', 'info'),
+    ('seal_front_off', 'info'),
+    ('privilege_without_policy', 'warning'),
+    ('role_sees_no_row', 'warning'),
+    ('tenant_column_without_default', 'warning'),
+    -- constraints.sql and indexes.sql
+    ('foreign_key_without_tenant', 'warning'),
+    ('foreign_key_from_shared_table', 'warning'),
+    ('cascade_from_shared_table', 'error'),
+    ('unique_without_tenant', 'warning'),
+    ('surrogate_key_without_tenant', 'info'),
+    ('index_without_tenant', 'warning'),
+    -- views.sql and functions.sql
+    ('view_bypasses_policies', 'error'),
+    ('view_with_owner_rights', 'info'),
+    ('relation_without_policies', 'error'),
+    ('relation_shared_read', 'info'),
+    ('function_bypasses_policies', 'error'),
+    ('function_with_owner_rights', 'info'),
+    ('function_search_path', 'warning'),
+    ('event_trigger_search_path', 'error'),
+    ('function_leakproof', 'error'),
+    -- triggers.sql
+    ('rule_bypasses_policies', 'error'),
+    ('rule_with_owner_rights', 'info'),
+    ('trigger_bypasses_policies', 'warning'),
+    ('trigger_with_owner_rights', 'info'),
+    ('table_filled_with_tenants', 'error'),
+    ('trigger_notifies', 'warning'),
+    -- connections.sql
+    ('dblink_without_password', 'error'),
+    ('dblink_granted', 'warning'),
+    ('foreign_server_granted', 'error'),
+    ('user_mapping_for_tenants', 'warning'),
+    ('statement_texts_visible', 'warning'),
+    ('prepared_transactions_enabled', 'info'),
+    ('publication_of_seal_keys', 'error'),
+    ('publication_of_multigres', 'warning'),
+    ('publication_of_tenants', 'info'),
+    ('sequence_settable', 'warning'),
+    -- owners.sql
+    ('object_owned_by_tenants', 'error'),
+    ('trigger_granted_on_shared_table', 'error'),
+    ('owner_logs_in_as_tenant', 'error'),
+    ('owner_sees_no_row', 'warning'),
+    -- installation.sql and system_privileges.sql
+    ('multigres_object_owner', 'error'),
+    ('multigres_object_granted_to_tenants', 'error'),
+    ('multigres_object_granted', 'warning'),
+    ('multigres_function_changed', 'error'),
+    ('multigres_function_unknown', 'warning'),
+    ('server_files_granted', 'error'),
+    ('system_function_granted', 'warning'),
+    ('system_relation_granted', 'error')
+$$;
+
+revoke all on function multigres.lints() from public;
