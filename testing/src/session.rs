@@ -141,6 +141,8 @@ pub struct Play {
     upstream_takes: usize,
     actions: Vec<Action>,
     end: Option<SocketAddr>,
+    /// How often the session has asked for that.
+    pub address_calls: usize,
 }
 
 impl Play {
@@ -176,6 +178,7 @@ impl Play {
             upstream_takes: usize::MAX,
             actions: Vec::new(),
             end: cast.end,
+            address_calls: 0,
         }
     }
 
@@ -245,6 +248,10 @@ impl Play {
     /// The proxy has a verdict that still counts.
     pub fn keeps_verdict(&mut self) {
         self.session.keep_verdict();
+    }
+
+    pub fn sealed(&self) -> Option<bool> {
+        self.session.sealed()
     }
 
     pub fn guard(&self) -> Option<Guard> {
@@ -328,7 +335,11 @@ impl Play {
             if action == Action::Connect {
                 let said = self.session.output(Leg::Upstream);
                 assert!(said.is_empty(), "nothing is said before there is a connection");
-                let Ok(()) = self.session.connected(|| Ok::<_, Infallible>(self.end));
+                let address_calls = &mut self.address_calls;
+                let Ok(()) = self.session.connected(|| {
+                    *address_calls += 1;
+                    Ok::<_, Infallible>(self.end)
+                });
             }
         }
         self.to_client.extend(self.session.output(Leg::Client).split());
