@@ -132,7 +132,7 @@ pub fn at_some_chunk_sizes(story: impl Fn(Cast)) {
 
 /// A session under way, its output collected.
 pub struct Play {
-    settings: Rc<Settings>,
+    settings: Rc<LoginSettings>,
     session: Session,
     chunk_bytes: usize,
     to_client: Vec<u8>,
