@@ -87,13 +87,14 @@ impl<N: Net> Proxy<N> {
             return;
         }
         self.acceptor.paused_until = None;
-        let mut left = self.settings.limits.turn_accepts;
+        let most = self.settings.limits.turn_accepts;
+        let mut left = planted!(most, AcceptsUnbounded => usize::MAX);
         let listeners = self.acceptor.listeners.len();
         // Another one is the first each time, so that a flood on one leaves the others their share.
         self.acceptor.first = (self.acceptor.first + 1) % listeners;
         let first = self.acceptor.first;
         for at in (0..listeners).map(|at| (first + at) % listeners) {
-            while (left > 0 || mutant!(AcceptsUnbounded)) && self.acceptor.listeners[at].ready {
+            while left > 0 && self.acceptor.listeners[at].ready {
                 let room = self.room();
                 if room == Room::None {
                     return self.wait_for_room(now);
@@ -151,9 +152,8 @@ impl<N: Net> Proxy<N> {
     /// upstream is dialled its time is always the shortest.
     fn room(&self) -> Room {
         let Settings { connections_max, limits, .. } = &*self.settings;
-        if self.connections.len() < 2 * connections_max + limits.spare_connections
-            || mutant!(RoomIgnored)
-        {
+        let most = 2 * connections_max + limits.spare_connections;
+        if self.connections.len() < planted!(most, RoomIgnored => usize::MAX) {
             return Room::Free;
         }
         let mut room = Room::None;

@@ -26,8 +26,7 @@ pub(super) struct Ticket(Rc<Cell<usize>>);
 impl Admission {
     /// A ticket, unless `most` of them are out.
     fn admit(&mut self, most: usize) -> Option<Ticket> {
-        let is_full = self.sessions.get() >= most;
-        if is_full && !mutant!(NeverFull) {
+        if planted!(self.sessions.get() >= most, NeverFull => false) {
             return None;
         }
         self.warned_full = false;

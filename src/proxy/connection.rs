@@ -2,7 +2,7 @@
 //! Knows nothing of the other connections.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Settings;
 use super::admission::Ticket;
@@ -112,11 +112,17 @@ impl<S: Stream> Connection<S> {
         self.accepted
     }
 
+    /// Nothing has come for so long.
+    pub(super) fn is_idle(&self, timeout: Duration, now: Instant) -> bool {
+        planted!(now >= self.last_active + timeout, IdleNotRenewed => true)
+    }
+
     /// It may be closed so that another one can be accepted. A session that has ended counts no
     /// longer, but its client may still have to take upstream's last words: closing would reset
     /// them if the client has said anything since.
     pub(super) fn may_be_crowded_out(&self) -> bool {
-        self.ticket.is_none() && (self.piped.is_none() || mutant!(LastWordsCrowdedOut))
+        let was_up = planted!(self.piped.is_some(), LastWordsCrowdedOut => false);
+        self.ticket.is_none() && !was_up
     }
 
     /// Notes what it waits for now, with a line in the log where a session comes up or is refused.

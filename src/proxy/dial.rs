@@ -48,7 +48,8 @@ impl<N: Net> Proxy<N> {
         };
         let (waiting, addresses) = self.directory.answered(now, addresses);
         for key in waiting {
-            if !self.is_wanted(key) && !mutant!(LateAnswerDials) {
+            let is_wanted = planted!(self.is_wanted(key), LateAnswerDials => true);
+            if !is_wanted {
                 sometimes!(LateAnswer);
                 continue;
             }
@@ -126,7 +127,7 @@ impl<N: Net> Proxy<N> {
         connection.relay.detach();
         connection.dial = None;
         connection.log(Event::NotConnected(&addresses[at], error));
-        if at + 1 < addresses.len() && !mutant!(FirstAddressOnly) {
+        if planted!(at + 1 < addresses.len(), FirstAddressOnly => false) {
             sometimes!(NextAddress);
             self.try_address(key, addresses, at + 1, None, now);
         } else {

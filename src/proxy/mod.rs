@@ -26,9 +26,9 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use crate::net::{Address, Net, Readiness, Token};
+use crate::net::{Address, Net, Readiness, Stream, Token};
 use crate::refusal::{Fault, Refusal, sqlstate};
-use crate::relay::{Awaiting, BufferPool, Pumped};
+use crate::relay::{Awaiting, BufferPool, Pumped, Relay};
 use crate::session::{self, Stage};
 use crate::tls::Tls;
 
@@ -218,8 +218,7 @@ impl<N: Net> Proxy<N> {
             .collect();
         for key in keys {
             if let Some(connection) = self.connection(key)
-                && connection.relay.session().stage() == Stage::Login
-                && !mutant!(DrainForgetsLogins)
+                && is_login(&connection.relay)
             {
                 sometimes!(DrainRefused);
                 connection.relay.session_mut().refuse(
@@ -232,7 +231,7 @@ impl<N: Net> Proxy<N> {
                 );
                 self.drive(key, now);
             }
-            if control == Control::Stop || mutant!(DrainCuts) {
+            if planted!(control == Control::Stop, DrainCuts => true) {
                 sometimes!(StopCut);
                 self.close(key, Some(Cut::Stop), now);
             }
@@ -357,7 +356,8 @@ impl<N: Net> Proxy<N> {
             self.note_verdict(key, now);
         }
         let Some(connection) = self.connections.get_mut(key.slot) else { return };
-        if connection.awaiting == Awaiting::ClientEnd && !mutant!(RefusedCounted) {
+        let is_over = connection.awaiting == Awaiting::ClientEnd;
+        if planted!(is_over, RefusedCounted => false) {
             connection.ticket = None;
         }
         let settings = &connection.settings;
@@ -395,9 +395,7 @@ impl<N: Net> Proxy<N> {
             }
             Awaiting::Login => self.expire_dial(key, now),
             Awaiting::Traffic => match idle_timeout {
-                Some(timeout)
-                    if now >= connection.last_active + timeout || mutant!(IdleNotRenewed) =>
-                {
+                Some(timeout) if connection.is_idle(timeout, now) => {
                     sometimes!(IdleTimedOut);
                     self.close(key, Some(Cut::IdleTimeout), now);
                 }
@@ -442,6 +440,11 @@ impl<N: Net> Proxy<N> {
         let next = [self.timers.next(), self.acceptor.resumes()].into_iter().flatten().min()?;
         Some(next.saturating_duration_since(now))
     }
+}
+
+/// Whether a drain refuses it.
+fn is_login<S: Stream>(relay: &Relay<S>) -> bool {
+    planted!(relay.session().stage() == Stage::Login, DrainForgetsLogins => false)
 }
 
 /// How many logins have their turn before the open pipes have theirs again.

@@ -31,8 +31,7 @@ impl Asker {
         if login.database.len() > NAME_BYTES_MAX {
             return None;
         }
-        let database =
-            if mutant!(VerdictOfAnyDatabase) { Bytes::new() } else { login.database.clone() };
+        let database = planted!(login.database.clone(), VerdictOfAnyDatabase => Bytes::new());
         let role = Bytes::copy_from_slice(tenant.role());
         Some(Asker { address: address.to_string(), database, role })
     }
@@ -119,7 +118,7 @@ impl<N: Net> Proxy<N> {
 }
 
 fn is_fresh(asked: Instant, ttl: Duration, now: Instant) -> bool {
-    now.saturating_duration_since(asked) < ttl || mutant!(VerdictForEver)
+    now.saturating_duration_since(asked) < planted!(ttl, VerdictForEver => Duration::MAX)
 }
 
 /// Longest name of a database or role that PostgreSQL keeps whole (NAMEDATALEN).

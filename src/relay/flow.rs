@@ -132,7 +132,8 @@ impl Flow {
                 match to.write(buffer.pending()) {
                     Ok(written) => {
                         self.bytes += written as u64;
-                        if !buffer.consume(written) && !mutant!(BufferDropped) {
+                        let is_empty = planted!(buffer.consume(written), BufferDropped => true);
+                        if !is_empty {
                             return Moved::Waiting;
                         }
                         self.release(pool);

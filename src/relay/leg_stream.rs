@@ -242,5 +242,5 @@ impl<S: Stream> LegStream<S> {
 }
 
 fn is_interrupted(error: &io::Error) -> bool {
-    error.kind() == ErrorKind::Interrupted && !mutant!(InterruptBreaks)
+    planted!(error.kind() == ErrorKind::Interrupted, InterruptBreaks => false)
 }

@@ -86,15 +86,15 @@ impl Authenticating {
         if matches!(self.owed, Owed::Nothing) {
             return Ok(None);
         }
-        match client.input.first() {
+        let tag = client.input.first();
+        match planted!(tag, AnyReply => tag.and(Some(&frontend::AUTHENTICATION_REPLY))) {
             None | Some(&frontend::AUTHENTICATION_REPLY) => {}
             // Not a reply at all, and none has to come: the client speaks early.
             Some(_) if matches!(self.owed, Owed::PerhapsReply) => return Ok(None),
-            Some(other) if !mutant!(AnyReply) => {
+            Some(other) => {
                 let private = format!("a message of type {:?} for a reply", *other as char);
                 return Err(Refusal::protocol(Fault::Client, private));
             }
-            Some(_) => {}
         }
         let limit = frontend::AUTHENTICATION_REPLY_BYTES_MAX;
         let message = take_message(&mut client.input, limit);
@@ -175,7 +175,8 @@ impl Authenticating {
         upstream: &mut UpstreamIo,
         settings: &LoginSettings,
     ) -> Result<Step<Authenticated>, Refusal> {
-        if self.waits_for_client() && !mutant!(ReplyNotAwaited) {
+        let is_early = planted!(self.waits_for_client(), ReplyNotAwaited => false);
+        if is_early {
             return Err(Refusal::protocol(Fault::Upstream, "upstream did not wait for a reply"));
         }
         let (request, owed) = match authentication {
@@ -264,7 +265,8 @@ impl Authenticating {
     fn check_leg(&self, settings: &LoginSettings) -> Result<(), Refusal> {
         let client = self.legs.client;
         let is_allowed = client.is_local || client.has_tls || settings.allow_cleartext_password;
-        if !is_allowed && !mutant!(CleartextAnywhere) {
+        let is_allowed = planted!(is_allowed, CleartextAnywhere => true);
+        if !is_allowed {
             return Err(Refusal::new(
                 Fault::Client,
                 sqlstate::INVALID_AUTHORIZATION,

@@ -325,7 +325,8 @@ impl Policy {
                 .detail(format!("A role name has 1 to {ROLE_BYTES_MAX} bytes."))
                 .private(private()));
         }
-        if self.bypasses(&role) && !mutant!(BypassTenant) {
+        let is_bypass = planted!(self.bypasses(&role), BypassTenant => false);
+        if is_bypass {
             return Err(unauthorized("this role cannot log in as a tenant")
                 .detail("The role is configured to bypass tenant isolation.")
                 .private(private()));
@@ -359,9 +360,8 @@ impl Policy {
             if name == "replication" && !is_false(value) {
                 return Err(unauthorized("replication is not possible for a tenant"));
             }
-            if let Some(reserved) = self.reserved_name(name)
-                && !mutant!(ReservedAllowed)
-            {
+            let reserved = planted!(self.reserved_name(name), ReservedAllowed => None);
+            if let Some(reserved) = reserved {
                 return Err(Refusal::new(
                     Fault::Client,
                     sqlstate::INVALID_PARAMETER_VALUE,

@@ -8,7 +8,9 @@ use multigres::session::{
     Action, Auth, ClientPlace, ClientTls, Guard, Handshake, Leg, LoginSettings, Outcome, Session,
     Stage, UpstreamTls,
 };
-use multigres::tenant::{GuardDemand, Policy, Pooler, Seal, SealBind, SealDemand, SealKey};
+use multigres::tenant::{
+    Described, GuardDemand, Policy, Pooler, Seal, SealBind, SealDemand, SealKey,
+};
 
 /// Who plays: the settings, and the size of the chunks.
 #[derive(Clone, Copy)]
@@ -130,6 +132,7 @@ pub fn at_some_chunk_sizes(story: impl Fn(Cast)) {
 
 /// A session under way, its output collected.
 pub struct Play {
+    settings: Rc<LoginSettings>,
     session: Session,
     chunk_bytes: usize,
     to_client: Vec<u8>,
@@ -138,6 +141,8 @@ pub struct Play {
     upstream_takes: usize,
     actions: Vec<Action>,
     end: Option<SocketAddr>,
+    /// How often the session has asked for that.
+    pub address_calls: usize,
 }
 
 impl Play {
@@ -163,14 +168,17 @@ impl Play {
             upstream_tls: cast.upstream_tls,
             ..LoginSettings::default()
         };
+        let settings = Rc::new(settings);
         Play {
-            session: Session::new(Rc::new(settings), cast.client_place, [7; 18]),
+            session: Session::new(Rc::clone(&settings), cast.client_place, [7; 18]),
+            settings,
             chunk_bytes: cast.chunk_bytes,
             to_client: Vec::new(),
             to_upstream: Vec::new(),
             upstream_takes: usize::MAX,
             actions: Vec::new(),
             end: cast.end,
+            address_calls: 0,
         }
     }
 
@@ -242,8 +250,25 @@ impl Play {
         self.session.keep_verdict();
     }
 
+    pub fn sealed(&self) -> Option<bool> {
+        self.session.sealed()
+    }
+
     pub fn guard(&self) -> Option<Guard> {
         self.session.guard()
+    }
+
+    /// What the log tells of the login.
+    pub fn described(&self) -> String {
+        Described(self.session.login(), &self.settings.policy).to_string()
+    }
+
+    /// The refusal as the log tells it.
+    pub fn refusal(&self) -> String {
+        match self.outcome() {
+            Some(Outcome::Refused(refusal)) => refusal.to_string(),
+            other => panic!("not refused: {other:?}"),
+        }
     }
 
     pub fn stage(&self) -> Stage {
@@ -310,7 +335,11 @@ impl Play {
             if action == Action::Connect {
                 let said = self.session.output(Leg::Upstream);
                 assert!(said.is_empty(), "nothing is said before there is a connection");
-                let Ok(()) = self.session.connected(|| Ok::<_, Infallible>(self.end));
+                let address_calls = &mut self.address_calls;
+                let Ok(()) = self.session.connected(|| {
+                    *address_calls += 1;
+                    Ok::<_, Infallible>(self.end)
+                });
             }
         }
         self.to_client.extend(self.session.output(Leg::Client).split());
