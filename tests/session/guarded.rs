@@ -86,6 +86,8 @@ fn no_other_answer_is_believed() {
     refused(cast, &[None], "55000");
     refused(cast, &[], "08004");
     refused(cast, &[Some("held"), Some("held")], "08004");
+    let lost = refused(cast, &[Some("lost")], "55000");
+    assert!(contains(&lost, b"protect its tables again"), "{}", lost.escape_ascii());
     let foreign = refused(cast, &[Some("foreign")], "55000");
     assert!(contains(&foreign, b"drop the function"), "{}", foreign.escape_ascii());
 }
