@@ -26,7 +26,7 @@ test: ## Formatting, lints, docs, all tests on a private PostgreSQL (installed i
 	$(SIMULATOR) ci $(if $(SEEDS),--from $(SEEDS)) \
 		--against "$${CARGO_TARGET_DIR:-target}/debug/multigres-sim"
 	PG_BINDIR="$$(scripts/postgresql)" PSYCOPG_PYTHON="$$(scripts/psycopg)" \
-		SCHEMA_TOOLS="$$(scripts/schema-tools)" \
+		SCHEMA_TOOLS="$$(scripts/schema-tools)" PYTHON_ORMS="$$(scripts/python-orms)" \
 		cargo test --workspace --locked --lib --bins --tests
 
 sim: ## Simulate seeds that nobody has run yet, for a minute (MINUTES=30: longer)

@@ -271,12 +271,12 @@ pub fn settings(plan: &Plan, upstream: Address) -> proxy::Settings {
         None => Upstream::Address(upstream),
     };
     proxy::Settings {
-        session: Rc::new(session::Settings {
+        session: Rc::new(session::LoginSettings {
             policy,
             auth,
             allow_cleartext_password,
             upstream_is_local: true,
-            ..session::Settings::default()
+            ..session::LoginSettings::default()
         }),
         upstream,
         login_timeout: Duration::from_millis(daemon.login_timeout_ms),

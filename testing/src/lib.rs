@@ -27,7 +27,7 @@ pub use database::{
 pub use fake_upstream::{FakeUpstream, Tamper, relay, swallow};
 pub use managed::Managed;
 pub use raw::{ErrorFields, Message, Raw, startup_message};
-pub use schema_tools::schema_tools;
+pub use schema_tools::{python_orms, schema_tools};
 pub use seal::{SEAL_KEY, SealedLogin, TENANT_VARIABLE, sealed_options};
 pub use supervised::{Watchdog, send_signal};
 pub use tls_raw::{

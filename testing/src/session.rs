@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use multigres::session::{
-    Action, Auth, ClientPlace, ClientTls, Guard, Leg, Outcome, Secured, Session, Settings, Stage,
-    UpstreamTls,
+    Action, Auth, ClientPlace, ClientTls, Guard, Handshake, Leg, LoginSettings, Outcome, Session,
+    Stage, UpstreamTls,
 };
 use multigres::tenant::{
     Described, GuardDemand, Policy, Pooler, Seal, SealBind, SealDemand, SealKey,
@@ -132,7 +132,7 @@ pub fn at_some_chunk_sizes(story: impl Fn(Cast)) {
 
 /// A session under way, its output collected.
 pub struct Play {
-    settings: Rc<Settings>,
+    settings: Rc<LoginSettings>,
     session: Session,
     chunk_bytes: usize,
     to_client: Vec<u8>,
@@ -158,7 +158,7 @@ impl Play {
         };
         // Names all settings that there are today; a new one need not be named.
         #[allow(clippy::needless_update)]
-        let settings = Settings {
+        let settings = LoginSettings {
             policy,
             auth: cast.auth,
             allow_cleartext_password: cast.allow_cleartext_password,
@@ -166,7 +166,7 @@ impl Play {
             upstream_may_know_multigres: cast.upstream_may_know_multigres,
             client_tls: cast.client_tls,
             upstream_tls: cast.upstream_tls,
-            ..Settings::default()
+            ..LoginSettings::default()
         };
         let settings = Rc::new(settings);
         Play {
@@ -198,9 +198,9 @@ impl Play {
     }
 
     /// The handshake that was asked for is done.
-    pub fn secured(&mut self, leg: Leg, secured: Secured) {
+    pub fn handshake_done(&mut self, leg: Leg, handshake: Handshake) {
         assert!(self.starts_tls(leg));
-        self.session.secured(leg, secured);
+        self.session.handshake_done(leg, handshake);
         self.collect();
     }
 

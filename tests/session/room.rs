@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use multigres::session::{Action, ClientPlace, Leg, Session, Settings, Stage};
+use multigres::session::{Action, ClientPlace, Leg, LoginSettings, Session, Stage};
 
 use testing::session::{message, startup};
 
@@ -10,7 +10,7 @@ use testing::session::{message, startup};
 const MOST: usize = 65_540;
 
 fn session() -> Session {
-    Session::new(Rc::new(Settings::default()), ClientPlace::Loopback, [7; 18])
+    Session::new(Rc::new(LoginSettings::default()), ClientPlace::Loopback, [7; 18])
 }
 
 /// One whose StartupMessage has gone upstream.
