@@ -89,7 +89,7 @@ fn nothing_is_said_behind_half_a_message_to_upstream() {
 #[test]
 fn notices_are_kept_up_to_64_kib_together_and_all_else_up_to_256() {
     let notice = |bytes: usize| {
-        message(b'N', &[b"SNOTICE\0M", &vec![b'x'; bytes - 17][..], b"\0\0"].concat())
+        message(b'N', &[b"SNOTICE\0M", &vec![b'x'; bytes - 16][..], b"\0\0"].concat())
     };
     assert_eq!(notice(30_000).len(), 30_000);
     let two = [notice(30_000), notice(65_536 - 30_000)].concat();
