@@ -3,7 +3,7 @@
 
 use multigres::session::Stage;
 
-use super::{CANARY, acme, answer, error, parameter, ready, start};
+use super::{CANARY, acme, answer, error, ok, parameter, ready, start};
 use testing::session::{Cast, at_every_chunk_size, message};
 
 /// What a role with `client_min_messages = debug5` is told: too much of it, and too long.
@@ -83,5 +83,34 @@ fn nothing_is_said_behind_half_a_message_to_upstream() {
         let terminate = message(b'X', b"");
         let farewell = if taken == batch.len() { terminate.as_slice() } else { b"" };
         assert_eq!(play.take_to_upstream(), [&batch[..taken], farewell].concat(), "{taken}");
+    }
+}
+
+#[test]
+fn notices_are_kept_up_to_64_kib_together_and_all_else_up_to_256() {
+    let notice = |bytes: usize| {
+        message(b'N', &[b"SNOTICE\0M", &vec![b'x'; bytes - 16][..], b"\0\0"].concat())
+    };
+    assert_eq!(notice(30_000).len(), 30_000);
+    let two = [notice(30_000), notice(65_536 - 30_000)].concat();
+    let mut play = acme(Cast::whole());
+    play.upstream(&ok());
+    for part in [&two[..], &notice(20)].concat().chunks(4_096) {
+        play.upstream(part);
+    }
+    play.upstream(&start()[ok().len()..]);
+    play.upstream(&answer().concat());
+    assert_eq!(play.stage(), Stage::Piping);
+    assert_eq!(play.take_to_client(), [&ok(), &two, &start()[ok().len()..]].concat());
+
+    let status = |bytes: usize| parameter("x", &"y".repeat(bytes - 8));
+    assert_eq!(status(60_000).len(), 60_000);
+    let most = 256 * 1024 - ok().len() - 4 * 60_000;
+    for (last, is_kept) in [(most, true), (most + 1, false)] {
+        let mut play = acme(Cast::whole());
+        let said = [ok(), status(60_000).repeat(4), status(last)].concat();
+        said.chunks(4_096).for_each(|part| play.upstream(part));
+        let is_refused = play.stage() == Stage::Refusing;
+        assert_eq!(is_refused, !is_kept, "{last}");
     }
 }
