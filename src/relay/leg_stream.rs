@@ -16,6 +16,9 @@ pub(super) struct LegStream<S> {
     hung_up: bool,
     read_ended: bool,
     write_ended: bool,
+    /// A write has told that the leg is broken. The kernel tells it once, and an end of the stream
+    /// to whoever reads after that.
+    broken: Option<ErrorKind>,
 }
 
 /// What a read came to.
@@ -53,6 +56,7 @@ impl<S: Stream> LegStream<S> {
             hung_up: false,
             read_ended: false,
             write_ended: false,
+            broken: None,
         }
     }
 
@@ -105,7 +109,7 @@ impl<S: Stream> LegStream<S> {
             return match self.stream.read(into) {
                 Ok(0) => {
                     self.read_ended = true;
-                    Read::End
+                    self.broken.map_or(Read::End, Read::Failed)
                 }
                 Ok(bytes) => {
                     if bytes < into.len() {
@@ -190,6 +194,7 @@ impl<S: Stream> LegStream<S> {
                 }
                 Err(error) => {
                     self.write_ended = true;
+                    self.broken = Some(error.kind());
                     Err(error.kind())
                 }
             };
