@@ -133,7 +133,8 @@ impl AwaitStartup {
             decline(io);
             return Ok(Step::Again);
         }
-        if !io.input.is_empty() {
+        let is_stuffed = !io.input.is_empty() && !mutant!(StuffedRequestTaken);
+        if is_stuffed {
             let message = "received unencrypted data behind an SSLRequest";
             return Err(Refusal::new(Fault::Client, sqlstate::PROTOCOL_VIOLATION, message));
         }
@@ -144,7 +145,7 @@ impl AwaitStartup {
 
     fn start(&self, startup: StartupMessage, settings: &Settings) -> Result<Step<Wanted>, Refusal> {
         let has_tls = self.tls == Tls::Secured;
-        let is_required = settings.client_tls == ClientTls::Required;
+        let is_required = settings.client_tls == ClientTls::Required && !mutant!(ClearLoginAllowed);
         if is_required && !has_tls && self.place != ClientPlace::UnixSocket {
             let message = "connections without TLS are not accepted";
             let refusal = Refusal::new(Fault::Client, sqlstate::INVALID_AUTHORIZATION, message);

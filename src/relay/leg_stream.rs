@@ -109,7 +109,7 @@ impl<S: Stream> LegStream<S> {
             return match self.stream.read(into) {
                 Ok(0) => {
                     self.read_ended = true;
-                    self.broken.map_or(Read::End, Read::Failed)
+                    self.broken.filter(|_| !mutant!(BrokenLegEnds)).map_or(Read::End, Read::Failed)
                 }
                 Ok(bytes) => {
                     if bytes < into.len() {

@@ -301,7 +301,7 @@ impl<S: Stream> Relay<S> {
                 let chain = connection.peer_certificates().filter(|_| leg == Leg::Upstream);
                 let certificate = chain.and_then(|chain| chain.first());
                 let secured = Secured {
-                    alpn: connection.alpn_protocol() == Some(ALPN),
+                    alpn: connection.alpn_protocol() == Some(ALPN) || mutant!(AlpnUnread),
                     same_certificate: self.tls.is_own_certificate(chain),
                     end_point: certificate.and_then(end_point).map(Bytes::from),
                 };

@@ -98,7 +98,7 @@ impl TlsStream {
         match self.state {
             State::Handshake | State::Open => {
                 self.has_input()
-                    || self.plaintext_bytes > 0
+                    || self.holds_plaintext()
                     || self.close_notified
                     || self.failure.is_some()
                     || stream.is_readable()
@@ -183,7 +183,8 @@ impl TlsStream {
         stream: &mut LegStream<S>,
         bytes: &[u8],
     ) -> Result<usize, ErrorKind> {
-        if bytes.is_empty() || !self.flush(stream)? || self.is_handshaking() {
+        let has_gone = self.flush(stream)? || mutant!(CiphertextUnbounded);
+        if bytes.is_empty() || !has_gone || self.is_handshaking() {
             return Ok(0);
         }
         let records = bytes.len().div_ceil(RECORD_BYTES_MAX) as u64;
@@ -225,6 +226,13 @@ impl TlsStream {
 
     /// Says the last; whether that, and all before it, has gone or can never go.
     pub(super) fn say_last<S: Stream>(&mut self, stream: &mut LegStream<S>, last: Last) -> bool {
+        let last = if mutant!(EndUnsaid) {
+            Last::Cut
+        } else if mutant!(CutSaidAsEnd) {
+            Last::Word
+        } else {
+            last
+        };
         match last {
             Last::Word if !self.has_lost => self.connection.send_close_notify(),
             Last::Word | Last::Cut => {}
@@ -241,6 +249,10 @@ impl TlsStream {
 
     fn is_secured(&self) -> bool {
         self.is_handshaking() && self.failure.is_none() && !self.connection.is_handshaking()
+    }
+
+    fn holds_plaintext(&self) -> bool {
+        self.plaintext_bytes > 0 && !mutant!(PlaintextForgotten)
     }
 
     fn has_input(&self) -> bool {
@@ -270,6 +282,10 @@ impl TlsStream {
         }
         pool.take_back(buffer);
         Some(match read {
+            Read::End if mutant!(TruncationUnseen) => {
+                self.state = State::Ended;
+                Read::End
+            }
             Read::End => {
                 self.state = State::Failed;
                 self.failure = Some("the stream ended without close_notify".into());
