@@ -229,6 +229,34 @@ points! {
         DuplicateAllowed,
         /// Context and role come first in StartupMessage.
         ContextFirst,
+        /// Upstream declines TLS, and the login goes on although it was demanded.
+        DeclinedTlsIgnored,
+        /// Unencrypted bytes behind upstream's answer to SSLRequest are not noticed.
+        StuffedAnswerTaken,
+        /// Unencrypted bytes behind a client's SSLRequest are taken for its handshake.
+        StuffedRequestTaken,
+        /// A client may come without TLS although it is demanded.
+        ClearLoginAllowed,
+        /// What ALPN has agreed on is not looked at.
+        AlpnUnread,
+        /// Any certificate of upstream's will do.
+        CertificateUnread,
+        /// A certificate for another name will do.
+        NameUnread,
+        /// The first records of a client that begins with TLS are lost.
+        EarlyRecordsLost,
+        /// TLS does not say that the end is the end.
+        EndUnsaid,
+        /// TLS says of a cut that it is the end.
+        CutSaidAsEnd,
+        /// An end that TLS has not said is taken for the end.
+        TruncationUnseen,
+        /// A leg that is broken looks as if it had ended.
+        BrokenLegEnds,
+        /// Plaintext is encrypted although the records before it have not gone.
+        CiphertextUnbounded,
+        /// What is decrypted and has not been read is forgotten until more comes.
+        PlaintextForgotten,
         /// A password is asked for where others can listen.
         CleartextAnywhere,
         /// Upstream need not prove that it knows the password.

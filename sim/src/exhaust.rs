@@ -2,8 +2,9 @@
 //! authenticate. It is small enough to be gone through, so nothing of it is left to chance.
 
 use crate::plan::{
-    Auth, AuthMode, Cancel, Client, Conduct, Cut, Daemon, End, Ending, Fate, Faults, Limits,
-    Network, Pace, Password, Pipe, Plan, Profile, Script, Session, User,
+    Auth, AuthMode, Cancel, Client, ClientTls, Conduct, Cut, Daemon, End, Ending, Fate, Faults,
+    Limits, Network, Pace, Password, Pipe, Plan, Prelude, Profile, Script, Session, Tls, TlsAnswer,
+    UpstreamTls, User,
 };
 use crate::run;
 
@@ -14,6 +15,9 @@ enum Side {
     Upstream,
 }
 
+/// One for each session.
+type Cuts = Vec<(Side, Option<Cut>)>;
+
 /// All plans, each with some dozens of cuts. With a `stride` above one, every so manieth cut.
 pub fn plans(stride: usize) -> Vec<Plan> {
     let mut plans = Vec::new();
@@ -23,22 +27,37 @@ pub fn plans(stride: usize) -> Vec<Plan> {
             if mode == AuthMode::Password && matches!(auth, Auth::Trust | Auth::Md5) {
                 continue;
             }
-            let (client_bytes, upstream_bytes) = login_bytes(mode, auth);
-            for how in [End::Pause, End::HalfClose, End::Close, End::Reset, End::Silence] {
-                for (side, bytes) in
-                    [(Side::Client, client_bytes), (Side::Upstream, upstream_bytes)]
-                {
-                    let cuts: Vec<Cut> =
-                        (0..bytes).step_by(stride).map(|at| Cut { at, how }).collect();
-                    for some in cuts.chunks(SESSIONS_PER_PLAN) {
-                        let cuts = some.iter().map(|cut| (side, Some(*cut)));
-                        plans.push(plan(mode, auth, cuts.collect()));
-                    }
-                }
+            add(&mut plans, &|cuts| plan(mode, auth, cuts), &ENDS, stride);
+        }
+    }
+    for old in [false, true] {
+        let ends = [&ENDS[..], &[End::Garble]].concat();
+        add(&mut plans, &|cuts| encrypted(old, cuts), &ends, stride * TLS_STRIDE);
+    }
+    plans
+}
+
+/// The cuts of one kind of login.
+fn add(plans: &mut Vec<Plan>, plan: &dyn Fn(Cuts) -> Plan, ends: &[End], stride: usize) {
+    let (client_bytes, upstream_bytes) = login_bytes(plan);
+    for &how in ends {
+        for (side, bytes) in [(Side::Client, client_bytes), (Side::Upstream, upstream_bytes)] {
+            let cuts: Vec<Cut> = (0..bytes).step_by(stride).map(|at| Cut { at, how }).collect();
+            for some in cuts.chunks(SESSIONS_PER_PLAN) {
+                plans.push(plan(some.iter().map(|cut| (side, Some(*cut))).collect()));
             }
         }
     }
-    plans
+}
+
+/// With TLS on both legs.
+fn encrypted(old: bool, cuts: Cuts) -> Plan {
+    let mut plan = plan(AuthMode::Auto, Auth::Trust, cuts);
+    plan.daemon.tls = Tls { client: ClientTls::Require, upstream: UpstreamTls::VerifyFull, old };
+    for session in &mut plan.sessions {
+        session.client.prelude = vec![Prelude::Ssl];
+    }
+    plan
 }
 
 /// So many honest logins at once, with no faults.
@@ -47,14 +66,14 @@ pub(crate) fn honest(mode: AuthMode, auth: Auth, logins: usize) -> Plan {
 }
 
 /// How long both parts of an honest login are.
-fn login_bytes(mode: AuthMode, auth: Auth) -> (usize, usize) {
-    let ran = run::run(&plan(mode, auth, vec![(Side::Client, None)]), false);
+fn login_bytes(plan: &dyn Fn(Cuts) -> Plan) -> (usize, usize) {
+    let ran = run::run(&plan(vec![(Side::Client, None)]), false);
     assert!(ran.record.violations.is_empty(), "{:?}", ran.record.violations);
     let entry = ran.ledger.entry(0);
     (entry.client.login_bytes, entry.upstream.login_bytes)
 }
 
-fn plan(mode: AuthMode, auth: Auth, cuts: Vec<(Side, Option<Cut>)>) -> Plan {
+fn plan(mode: AuthMode, auth: Auth, cuts: Cuts) -> Plan {
     let session = |(number, (side, cut)): (usize, (Side, Option<Cut>))| {
         let conduct = match (side, cut) {
             (Side::Client, Some(cut)) => Conduct::Cut(cut),
@@ -83,6 +102,7 @@ fn plan(mode: AuthMode, auth: Auth, cuts: Vec<(Side, Option<Cut>)>) -> Plan {
             },
             script: Script {
                 auth,
+                tls: TlsAnswer::Yes,
                 fate,
                 talkative: true,
                 coalesced: 0,
@@ -109,12 +129,17 @@ fn plan(mode: AuthMode, auth: Auth, cuts: Vec<(Side, Option<Cut>)>) -> Plan {
             lookup: None,
             seal: None,
             verify_ttl_ms: 0,
+            tls: Tls::default(),
             limits: Limits::default(),
         },
         sessions: cuts.into_iter().enumerate().map(session).collect(),
         events: Vec::new(),
     }
 }
+
+const ENDS: [End; 5] = [End::Pause, End::HalfClose, End::Close, End::Reset, End::Silence];
+/// A record's bytes are much alike.
+const TLS_STRIDE: usize = 5;
 
 const PIPE: Pipe = Pipe {
     up: 40,

@@ -7,15 +7,20 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::pipe::Report;
+use crate::pipe::{Report, Way};
 use crate::plan::{Fate, Lie, Plan, Session};
+use crate::record::{applied, violate};
 
 /// What both peers of all sessions have seen.
 #[derive(Clone)]
 pub struct Ledger {
+    /// Most bytes between both ends of a session.
+    between_max: usize,
     entries: Rc<RefCell<Vec<Entry>>>,
     /// Whose connections come from where.
     peers: Rc<RefCell<BTreeMap<SocketAddr, usize>>>,
+    /// For whom upstream was dialled from where.
+    dials: Rc<RefCell<BTreeMap<SocketAddr, usize>>>,
 }
 
 /// What both peers of one session have seen.
@@ -29,6 +34,8 @@ pub struct Entry {
     pub accepted: Option<Duration>,
     /// When it has shut its client leg down for writing.
     pub shut: Option<Duration>,
+    /// How the pipe goes, from the client's and from upstream's side.
+    pub passing: [Report; 2],
     /// How many other connections there were then whose client leg was not.
     pub others: usize,
     /// When it has closed its client leg.
@@ -46,6 +53,8 @@ pub struct ClientSide {
     pub said: Option<Duration>,
     /// When it has heard of the end, or has ended it.
     pub ended: Duration,
+    /// Something has come to it by TLS.
+    pub secured: bool,
     /// AuthenticationOk has come.
     pub authenticated: bool,
     /// ReadyForQuery has come: the session is up.
@@ -56,6 +65,8 @@ pub struct ClientSide {
     pub refused: Option<(String, String)>,
     /// The connection has ended before the pipe: with EOF, or with a reset.
     pub login_ended: Option<LoginEnd>,
+    /// Its TLS has said that nothing more comes.
+    pub farewell: bool,
     /// How the pipe went.
     pub pipe: Option<Report>,
     /// It waited for an end that did not come.
@@ -81,6 +92,8 @@ pub fn tells_of_the_end(code: &str, words: &str) -> bool {
 pub enum LoginEnd {
     /// EOF.
     Eof,
+    /// EOF of which TLS has said nothing.
+    Truncated,
     /// A reset.
     Reset,
     /// The client itself.
@@ -118,7 +131,12 @@ impl Ledger {
     /// An empty ledger for the sessions of a plan.
     pub fn new(plan: &Plan) -> Self {
         let entries = vec![Entry::default(); plan.sessions.len()];
-        Ledger { entries: Rc::new(RefCell::new(entries)), peers: Rc::default() }
+        Ledger {
+            between_max: between_max(plan),
+            entries: Rc::new(RefCell::new(entries)),
+            peers: Rc::default(),
+            dials: Rc::default(),
+        }
     }
 
     /// The entry of a session.
@@ -134,6 +152,29 @@ impl Ledger {
     /// Whose login comes from this address.
     pub fn session_of(&self, peer: SocketAddr) -> Option<usize> {
         self.peers.borrow().get(&peer).copied()
+    }
+
+    /// What one side of a session has sent and received so far. What is between both is bounded.
+    pub fn passed(&self, session: usize, out: Way, report: Report) {
+        let passing = &mut self.entry(session).passing;
+        passing[out as usize] = report;
+        for (from, to) in [(0, 1), (1, 0)] {
+            let between = passing[from].sent.saturating_sub(passing[to].received);
+            if between > self.between_max {
+                violate("S8", format!("session {session}: {between} bytes are on their way"));
+            }
+        }
+        applied("S8 on its way");
+    }
+
+    /// Upstream is dialled from this address for the login of a session.
+    pub fn is_dialled(&self, session: usize, from: SocketAddr) {
+        self.dials.borrow_mut().insert(from, session);
+    }
+
+    /// For whose login upstream is dialled from this address.
+    pub fn dialled_for(&self, from: SocketAddr) -> Option<usize> {
+        self.dials.borrow().get(&from).copied()
     }
 
     /// Whether upstream has done with all that have come to it.
@@ -154,6 +195,21 @@ impl Ledger {
         self.entries.borrow().iter().all(|entry| entry.client.done)
     }
 }
+
+/// What the kernels between both ends of a session may hold, and the daemon: of TLS a record on
+/// each leg, besides its buffers and what was said before it was asked for.
+fn between_max(plan: &Plan) -> usize {
+    let asked = |session: &Session| {
+        let pipe = &session.pipe;
+        let chunk = pipe.client.chunk.max(pipe.upstream.chunk);
+        chunk + pipe.early.max(session.script.coalesced)
+    };
+    let asked = plan.sessions.iter().map(asked).max().unwrap_or(0);
+    2 * (plan.network.window + plan.daemon.limits.buffer_bytes + RECORD_BYTES_MAX) + asked
+}
+
+/// A record with its overhead.
+const RECORD_BYTES_MAX: usize = 17 * 1024;
 
 /// The role of a session's user.
 pub fn role(session: &Session) -> String {

@@ -25,5 +25,6 @@ pub mod shrink;
 pub mod sock;
 pub mod sweep;
 pub mod talk;
+pub mod tls;
 pub mod watch;
 pub mod wire;

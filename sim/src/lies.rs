@@ -4,8 +4,9 @@
 
 use crate::exhaust;
 use crate::plan::{
-    Auth, AuthMode, BadStart, Cancel, Client, Conduct, Cut, End, Fate, Lie, Lookup, LookupAnswer,
-    Password, Plan, Script, SealBind, Session, User,
+    Auth, AuthMode, BadStart, Cancel, Client, ClientTls, Conduct, Cut, End, Ending, Fate, Lie,
+    Lookup, LookupAnswer, Password, Plan, Prelude, Script, SealBind, Session, Tls, TlsAnswer,
+    UpstreamTls, User,
 };
 
 /// All plans, each with a hundred logins or so.
@@ -18,6 +19,12 @@ pub fn plans() -> Vec<Plan> {
                     plans.push(plan(mode, auth, pooler, private));
                 }
             }
+        }
+    }
+    for upstream in UpstreamTls::ALL {
+        for old in [false, true] {
+            plans.push(tls(ClientTls::Allow, upstream, old));
+            plans.push(tls(ClientTls::Require, upstream, old));
         }
     }
     plans.push(cancels());
@@ -88,11 +95,45 @@ fn plan(mode: AuthMode, auth: Auth, pooler: bool, private: bool) -> Plan {
     plan
 }
 
+/// Every way to come with TLS or without, and every answer to the daemon's own wish for it.
+fn tls(client: ClientTls, upstream: UpstreamTls, old: bool) -> Plan {
+    let preludes = [
+        vec![],
+        vec![Prelude::Ssl],
+        vec![Prelude::Gss, Prelude::Ssl],
+        vec![Prelude::Direct],
+        vec![Prelude::DirectWithoutAlpn],
+    ];
+    let mut plan = exhaust::honest(AuthMode::Auto, Auth::Scram, 4 * preludes.len() * TLS_WAYS);
+    plan.daemon.tls = Tls { client, upstream, old };
+    let mut sessions = plan.sessions.iter_mut();
+    for prelude in preludes {
+        for auth in Auth::ALL {
+            for at in 0..TLS_WAYS {
+                let session = sessions.next().expect("as many as were asked for");
+                session.client.prelude.clone_from(&prelude);
+                session.client.eager = at == 0;
+                session.script.auth = auth;
+                session.script.tls = TlsAnswer::ALL.get(at).copied().unwrap_or_default();
+                session.pipe.ending = match at {
+                    8 => Ending::ClientTruncates,
+                    9 => Ending::UpstreamTruncates,
+                    10 => Ending::UpstreamAbrupt(20),
+                    _ => Ending::ClientFirst,
+                };
+            }
+        }
+    }
+    plan
+}
+
 fn set(session: &mut Session, set: impl FnOnce(&mut Script, &mut Client)) {
     set(&mut session.script, &mut session.client);
     // Something to get through too early.
     session.pipe.early = 20;
 }
 
+/// Every answer, and for the first ones every end.
+const TLS_WAYS: usize = TlsAnswer::ALL.len() + 3;
 /// Twice for each of the roles.
 const GUARDED: usize = 6;

@@ -29,6 +29,8 @@ pub struct Lives {
     /// Sessions whose clients say nothing before they are asked to: when one of them has ended, its
     /// login has.
     terse: BTreeSet<usize>,
+    /// Sessions with TLS on the client leg.
+    tls: BTreeSet<usize>,
     /// As many connections as there is room for: then silent ones are crowded out.
     connections_max: usize,
 }
@@ -43,6 +45,7 @@ struct Times {
     slack: Duration,
     /// A client takes its refusal in the turn in which it is said.
     at_once: bool,
+    has_tls: bool,
 }
 
 struct Life {
@@ -65,6 +68,8 @@ struct Life {
     read: [u64; 2],
     /// A byte has moved.
     moved: Duration,
+    /// The same, before the moment of that: with TLS, the last words of a connection move too.
+    moved_before: Duration,
     /// Something has gone to the client.
     told_client: Duration,
     /// That began before so much was read that it can be a CancelRequest.
@@ -84,6 +89,7 @@ impl Lives {
             turn: Duration::from_millis(plan.faults.slow_turn_ms),
             slack: Duration::from_millis(plan.slack_ms()),
             at_once: plan.takes_at_once(),
+            has_tls: plan.has_tls(),
         };
         let is_terse = |session: &&Session| {
             let client = &session.client;
@@ -91,6 +97,8 @@ impl Lives {
             is_cut && !client.eager && session.pipe.early == 0
         };
         let terse = plan.sessions.iter().filter(is_terse).map(|session| session.number).collect();
+        let tls = plan.sessions.iter().filter(|session| plan.client_has_tls(session));
+        let tls = tls.map(|session| session.number).collect();
         let sessions_max = daemon.connections_max;
         let connections_max = daemon.room();
         let (lives, told) = (BTreeMap::new(), Vec::new());
@@ -103,6 +111,7 @@ impl Lives {
             draining: false,
             sessions_max,
             terse,
+            tls,
             connections_max,
         }
     }
@@ -157,6 +166,7 @@ impl Lives {
             ended: None,
             read: [0; 2],
             moved: now,
+            moved_before: now,
             told_client: now,
             told_early: false,
             active: now,
@@ -171,9 +181,12 @@ impl Lives {
     }
 
     /// The attempt to connect has succeeded, as far as the kernel knows.
-    pub(crate) fn connected(&mut self, token: Token) {
-        if let Some(life) = self.life(token) {
-            life.connected = true;
+    pub(crate) fn connected(&mut self, token: Token, local: Option<SocketAddr>) {
+        let Some(life) = self.life(token).filter(|_| token.0 & 1 == 1) else { return };
+        life.connected = true;
+        let peer = life.peer;
+        if let (Some(number), Some(local)) = (self.session_of(peer), local) {
+            self.ledger.is_dialled(number, local);
         }
     }
 
@@ -208,17 +221,25 @@ impl Lives {
     /// A call that has moved so many bytes; none may be an end.
     pub(crate) fn moved(&mut self, token: Token, wrote: bool, count: usize) {
         let now = record::now();
+        let peer = self.life(token).and_then(|life| life.peer);
+        let session = self.session_of(peer);
+        let is_truncated = session.is_some_and(|number| {
+            self.tls.contains(&number) && !self.ledger.entry(number).client.farewell
+        });
         let Some(life) = self.life(token) else { return };
         life.active = now;
-        if count > 0 {
-            life.moved = now;
+        if count > 0 && life.moved < now {
+            (life.moved_before, life.moved) = (life.moved, now);
         }
         match (token.0 & 1, wrote, count) {
             (0, true, 1..) => {
                 life.told_client = now;
                 life.told_early |= life.read[0] < CANCEL_BYTES;
             }
-            (0, false, 0) => life.client_ended = true,
+            (0, false, 0) => {
+                life.client_ended = true;
+                life.client_broken = is_truncated.then_some(now);
+            }
             (1, false, 0) => life.upstream_ended = true,
             (leg, false, 1..) => life.read[leg] += count as u64,
             _ => {}
@@ -279,7 +300,12 @@ impl Lives {
         if self.is_cancel(life.peer, life.read[0]) {
             applied("S3 no answer to a cancel");
         }
-        if self.stopped || life.client_ended {
+        let has_left = |number| {
+            let client = &self.ledger.entry(number).client;
+            // Amid a handshake there is no telling it anything, nor waiting for it.
+            client.farewell || self.tls.contains(&number) && !client.secured
+        };
+        if self.stopped || life.client_ended || self.session_of(life.peer).is_some_and(has_left) {
             return;
         }
         applied("L3 not before");
@@ -305,7 +331,9 @@ impl Lives {
         let lingered = life.shut.is_some_and(|shut| now + early >= shut + LINGER);
         let untold = life.shut.is_none() && !is_in && now >= life.accepted + LINGER;
         let flushed = life.hung_up.is_some_and(|at| now >= at.max(life.told_client) + FLUSH);
-        let idle = self.times.idle.is_some_and(|idle| now >= life.moved + idle);
+        let is_said = self.times.has_tls && life.moved == now;
+        let moved = if is_said { life.moved_before } else { life.moved };
+        let idle = self.times.idle.is_some_and(|idle| now >= moved + idle);
         let reasons = [
             (lingered, "L3 linger"),
             (flushed, "L3 flush"),
@@ -379,6 +407,8 @@ impl Lives {
     fn check_gone(&self, life: &Life, status: &Status) {
         let Some(number) = self.session_of(life.peer) else { return };
         let is_over = life.shut.is_some() || self.ledger.entry(number).upstream.confirmed;
+        // The answer of TLS to what was read may be what has failed.
+        let is_over = is_over || self.times.has_tls && life.client_broken == Some(record::now());
         if life.client_ended && !is_over && self.terse.contains(&number) && status.run_queue == 0 {
             violate("L3", format!("session {number}: its client has gone, its login goes on"));
         }
@@ -424,7 +454,9 @@ impl Lives {
         }
         let is_in = number.is_some_and(|number| self.ledger.entry(number).client.up);
         if is_in {
-            if let Some(at) = life.client_broken {
+            // What TLS has said last may be what has failed: an event tells it again.
+            let told = |at: &Duration| !(self.times.has_tls && *at == record::now());
+            if let Some(at) = life.client_broken.filter(told) {
                 // Upstream, if it is broken too, shows that at once.
                 if !life.upstream_ended {
                     found.push((at + LINGER, "nobody is there any more"));

@@ -194,8 +194,8 @@ impl Inner {
             let socket = self.sockets.get_mut(&id).expect("listed");
             if socket.flag.woken.swap(false, Ordering::Relaxed) {
                 socket.pump(window);
-                if let State::Up(_) = socket.state {
-                    self.watch.connected(socket.token);
+                if let State::Up(kernel) = &socket.state {
+                    self.watch.connected(socket.token, kernel.local_addr().ok());
                 }
                 self.enqueue(id);
             }

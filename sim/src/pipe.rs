@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use crate::ledger::Ledger;
 use crate::plan::{Ending, Pipe};
 use crate::record::{applied, violate};
 use crate::sock::Sock;
+use crate::talk::Talk;
 
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub struct Report {
     pub received: usize,
     /// EOF has come.
     pub eof: bool,
+    /// The other side's TLS had not said before that this was its last.
+    pub truncated: bool,
     /// A reset has come.
     pub reset: bool,
     /// It has gone away itself, as planned.
@@ -51,13 +55,27 @@ pub fn bytes(session: usize, way: Way, from: usize, count: usize) -> Vec<u8> {
     (from..from + count).map(|at| byte(session, way, at)).collect()
 }
 
+/// How far a side is with its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shut {
+    No,
+    /// The last is being said, and a half-close follows it.
+    Half,
+    /// The last is being said, and the side closes behind it.
+    Whole,
+    Done,
+}
+
 /// One peer's side of a pipe.
 pub struct Side<'a> {
     session: usize,
+    ledger: &'a Ledger,
     out: Way,
     pipe: &'a Pipe,
     report: Report,
-    shut: bool,
+    /// What has been said and has not gone.
+    outgoing: Vec<u8>,
+    shut: Shut,
     broken: bool,
     /// The login may be refused when upstream has just confirmed it: Terminate comes instead.
     tolerant: bool,
@@ -65,9 +83,10 @@ pub struct Side<'a> {
 
 impl<'a> Side<'a> {
     /// The side that sends `out`, of which `sent` bytes have gone already.
-    pub fn new(session: usize, out: Way, pipe: &'a Pipe, sent: usize) -> Self {
+    pub fn new(session: usize, out: Way, pipe: &'a Pipe, sent: usize, ledger: &'a Ledger) -> Self {
         let report = Report { sent, ..Report::default() };
-        Side { session, out, pipe, report, shut: false, broken: false, tolerant: false }
+        let (outgoing, shut) = (Vec::new(), Shut::No);
+        Side { session, ledger, out, pipe, report, outgoing, shut, broken: false, tolerant: false }
     }
 
     /// Takes Terminate for the start of the stream.
@@ -97,6 +116,7 @@ impl<'a> Side<'a> {
             }
         }
         self.report.received += bytes.len();
+        self.ledger.passed(self.session, self.out, self.report);
     }
 
     fn to_receive(&self) -> usize {
@@ -122,26 +142,42 @@ impl<'a> Side<'a> {
     }
 
     /// Runs until this side has done its part.
-    pub async fn run(mut self, sock: &mut Sock) -> Report {
+    pub async fn run(mut self, talk: &mut Talk) -> Report {
         if self.pipe.ending == Ending::Deaf && self.out == Way::Up {
-            return self.be_deaf(sock).await;
+            return self.be_deaf(talk.sock()).await;
         }
         let pace = if self.out == Way::Up { self.pipe.client } else { self.pipe.upstream };
+        self.report.eof = talk.codec.is_closed();
         loop {
             if self.has_to_leave() {
                 self.report.left = true;
                 return self.report;
             }
             if self.is_done() {
-                return self.report;
+                if self.shut == Shut::No {
+                    self.say_end(talk, Shut::Whole);
+                }
+                if self.outgoing.is_empty() || self.broken || self.report.reset {
+                    return self.report;
+                }
             }
             poll_fn(|cx| {
-                sock.kernel().pump(cx);
-                if self.step(sock, pace.chunk) { Poll::Ready(()) } else { Poll::Pending }
+                talk.sock().kernel().pump(cx);
+                if self.step(talk, pace.chunk) { Poll::Ready(()) } else { Poll::Pending }
             })
             .await;
             if pace.pause_ms > 0 {
                 sleep(Duration::from_millis(pace.pause_ms)).await;
+            }
+        }
+    }
+
+    fn say_end(&mut self, talk: &mut Talk, shut: Shut) {
+        self.shut = shut;
+        if self.pipe.ending.is_said() {
+            self.outgoing.extend(talk.codec.farewell());
+            if self.out == Way::Up {
+                self.ledger.entry(self.session).client.farewell = talk.codec.is_tls();
             }
         }
     }
@@ -167,7 +203,8 @@ impl<'a> Side<'a> {
     }
 
     fn is_done(&self) -> bool {
-        let sent_all = self.report.sent >= self.to_send() || self.broken;
+        let sent_all =
+            self.report.sent >= self.to_send() && self.outgoing.is_empty() || self.broken;
         if self.report.reset {
             return true;
         }
@@ -175,22 +212,47 @@ impl<'a> Side<'a> {
             (Way::Up, Ending::UpstreamFirst) => self.report.eof && sent_all,
             (Way::Up, _) => self.report.eof,
             (Way::Down, Ending::Deaf) => sent_all,
-            (Way::Down, Ending::ClientFirst | Ending::UpstreamFirst | Ending::Mute) => {
-                self.report.eof && sent_all
-            }
+            (
+                Way::Down,
+                Ending::ClientFirst
+                | Ending::ClientTruncates
+                | Ending::UpstreamFirst
+                | Ending::Mute,
+            ) => self.report.eof && sent_all,
             (Way::Down, _) if self.report.eof => sent_all,
             (Way::Down, _) => sent_all && self.report.received >= self.pipe.up,
         }
     }
 
     /// Whether anything moved.
-    fn step(&mut self, sock: &mut Sock, chunk: usize) -> bool {
+    fn step(&mut self, talk: &mut Talk, chunk: usize) -> bool {
         let mut moved = false;
         let count = self.may_send().min(chunk);
-        if count > 0 && !self.broken {
-            match sock.kernel().write(&bytes(self.session, self.out, self.report.sent, count)) {
+        if count > 0 && self.outgoing.is_empty() && !self.broken && self.shut == Shut::No {
+            self.outgoing =
+                talk.codec.seal(&bytes(self.session, self.out, self.report.sent, count));
+            self.report.sent += count;
+            self.ledger.passed(self.session, self.out, self.report);
+            moved = true;
+        }
+        let says_all = matches!(
+            (self.out, self.pipe.ending),
+            (Way::Up, Ending::ClientFirst | Ending::ClientTruncates)
+                | (Way::Down, Ending::UpstreamFirst)
+        );
+        if says_all && self.report.sent >= self.to_send() && self.shut == Shut::No {
+            self.say_end(talk, Shut::Half);
+        }
+        moved | self.put(talk.sock()) | self.hear(talk, chunk)
+    }
+
+    /// Puts on the wire what there is room for.
+    fn put(&mut self, sock: &mut Sock) -> bool {
+        let mut moved = false;
+        if !self.outgoing.is_empty() && !self.broken {
+            match sock.kernel().write(&self.outgoing) {
                 Ok(sent) => {
-                    self.report.sent += sent;
+                    self.outgoing.drain(..sent);
                     moved = true;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -200,34 +262,45 @@ impl<'a> Side<'a> {
                 }
             }
         }
-        let says_all = matches!(
-            (self.out, self.pipe.ending),
-            (Way::Up, Ending::ClientFirst) | (Way::Down, Ending::UpstreamFirst)
-        );
-        if says_all && self.report.sent >= self.to_send() && !self.shut {
-            self.shut = true;
+        if self.shut == Shut::Half && self.outgoing.is_empty() {
+            self.shut = Shut::Done;
             let _ = sock.kernel().shutdown_write();
             moved = true;
         }
-        let mut space = vec![0; chunk];
-        match sock.kernel().read(&mut space) {
+        moved
+    }
+
+    fn hear(&mut self, talk: &mut Talk, chunk: usize) -> bool {
+        // So many bytes of a stream: a record around them counts for nothing.
+        let record = if talk.codec.is_tls() { RECORD_MORE } else { 0 };
+        let mut space = vec![0; chunk + record];
+        match talk.sock().kernel().read(&mut space) {
             Ok(0) => {
-                moved |= !self.report.eof;
+                let is_news = !self.report.eof;
+                self.report.truncated |= is_news && talk.codec.is_tls();
                 self.report.eof = true;
+                is_news
             }
             Ok(count) => {
-                self.receive(&space[..count]);
-                moved = true;
+                match talk.codec.open(&space[..count]) {
+                    Ok(plain) => self.receive(&plain),
+                    Err(error) => {
+                        violate("S6", format!("session {}: {:?} {error}", self.session, self.out));
+                    }
+                }
+                self.report.eof |= talk.codec.is_closed();
+                true
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => false,
             Err(_) => {
                 self.report.reset = true;
-                moved = true;
+                true
             }
         }
-        moved
     }
 }
 
 const TERMINATE: &[u8] = b"X\0\0\0\x04";
+/// What a record has more than its plaintext, and some.
+const RECORD_MORE: usize = 40;
 const PINGPONG_BYTES: usize = 16;

@@ -20,7 +20,7 @@ use crate::net::SimNet;
 use crate::plan::{AuthMode, Conduct, Fate, Happening, Lie, Lookup, Plan, Session};
 use crate::record::{self, Record, applied, violate};
 use crate::watch::Watch;
-use crate::{oracle, postgres};
+use crate::{oracle, postgres, tls};
 
 /// What a run came to.
 pub struct Ran {
@@ -35,6 +35,7 @@ pub struct Ran {
 /// Carries out a plan.
 pub fn run(plan: &Plan, keep_text: bool) -> Ran {
     record::start(keep_text);
+    tls::seed(plan.seed);
     let plan = Rc::new(plan.clone());
     let ledger = Ledger::new(&plan);
     let mut virtual_time = Duration::ZERO;
@@ -222,7 +223,7 @@ async fn daemon(plan: Rc<Plan>, remote: Remote, ledger: Ledger) -> turmoil::Resu
     let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let listener = turmoil::net::TcpListener::bind((any, DAEMON_PORT)).await?;
     let early = plan.sessions.iter().map(early_bytes).max().unwrap_or(0);
-    let watch = Watch::new(plan.daemon.limits.into(), early);
+    let watch = Watch::new(plan.daemon.limits.into(), early, plan.has_tls());
     let net = SimNet::new(plan.faults.clone(), plan.network.window, watch, plan.seed);
     net.watch(|watch| watch.know(Lives::new(&plan, ledger)));
     let token = Proxy::<SimNet>::listener_token(0);
@@ -276,8 +277,11 @@ pub fn settings(plan: &Plan, upstream: Address) -> proxy::Settings {
             auth,
             allow_cleartext_password,
             upstream_is_local: true,
+            client_tls: daemon.tls.client.into(),
+            upstream_tls: daemon.tls.upstream.into(),
             ..session::LoginSettings::default()
         }),
+        tls: Rc::new(tls::daemon(&daemon.tls)),
         upstream,
         login_timeout: Duration::from_millis(daemon.login_timeout_ms),
         upstream_connect_timeout: Duration::from_millis(daemon.connect_timeout_ms),
@@ -285,7 +289,6 @@ pub fn settings(plan: &Plan, upstream: Address) -> proxy::Settings {
         verify_ttl: Duration::from_millis(daemon.verify_ttl_ms),
         connections_max: daemon.connections_max,
         limits: plan.daemon.limits.into(),
-        ..proxy::Settings::default()
     }
 }
 

@@ -185,7 +185,7 @@ impl Tally {
 
 /// All that are checked at the end or counted on the way. R2 has no count: a loop that is busy for
 /// nothing panics.
-const INVARIANTS: [&str; 19] = [
-    "S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9", "S10", "L1", "L2", "L3", "L4", "L5",
-    "R1", "R3", "R4", "R5",
+const INVARIANTS: [&str; 20] = [
+    "S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9", "S10", "S11", "L1", "L2", "L3", "L4",
+    "L5", "R1", "R3", "R4", "R5",
 ];

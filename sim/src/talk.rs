@@ -4,10 +4,12 @@
 use std::io;
 use std::time::Duration;
 
+use rustls::Connection;
 use tokio::time::sleep;
 
 use crate::plan::{Cut, End};
 use crate::sock::Sock;
+use crate::tls::Codec;
 use crate::wire;
 
 /// A peer in its login.
@@ -16,8 +18,10 @@ pub struct Talk {
     pub sock: Option<Sock>,
     /// What has been received and not been taken.
     pub input: Vec<u8>,
-    /// Bytes said so far.
+    /// Bytes said so far, as they were on the wire.
     pub said: usize,
+    /// Its TLS, if there is any.
+    pub codec: Codec,
     cut: Option<Cut>,
     chunk: usize,
     pace_ms: u64,
@@ -28,6 +32,10 @@ pub struct Talk {
 pub enum Stop {
     /// The other side has said its last.
     Eof,
+    /// The other side's TLS has not said that it was its last.
+    Truncated,
+    /// What has come is not what TLS waits for.
+    Garbled,
     /// The connection was reset.
     Reset,
     /// This side's bytes were cut as planned.
@@ -45,7 +53,13 @@ impl From<io::Error> for Stop {
 impl Talk {
     /// A login that has not begun.
     pub fn new(sock: Sock, cut: Option<Cut>, chunk: usize, pace_ms: u64) -> Self {
-        Talk { sock: Some(sock), input: Vec::new(), said: 0, cut, chunk, pace_ms }
+        let codec = Codec::default();
+        Talk { sock: Some(sock), input: Vec::new(), said: 0, codec, cut, chunk, pace_ms }
+    }
+
+    /// It is known whose login it is: what has been said counts, and has not been cut.
+    pub fn go_on(&mut self, cut: Option<Cut>, chunk: usize, pace_ms: u64) {
+        (self.cut, self.chunk, self.pace_ms) = (cut, chunk, pace_ms);
     }
 
     /// The socket.
@@ -60,10 +74,56 @@ impl Talk {
     }
 
     /// Says the last of the login: a cut behind it is none.
-    pub async fn say_last(&mut self, mut bytes: &[u8]) -> Result<(), Stop> {
+    pub async fn say_last(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+        let wire = self.codec.seal(bytes);
+        self.put(wire).await
+    }
+
+    /// Says the last of the login and more in one piece, which is never cut behind the login.
+    /// `ends` hears where that is, on the wire, if the login comes so far.
+    pub async fn say_beyond(
+        &mut self,
+        last: &[u8],
+        more: &[u8],
+        ends: impl FnOnce(usize),
+    ) -> Result<(), Stop> {
+        let wire = self.codec.seal(&[last, more].concat());
+        // A record comes as a whole or not at all.
+        let beyond = if self.codec.is_tls() { 0 } else { more.len() };
+        let end = self.said + wire.len() - beyond;
+        self.cut = self.cut.filter(|cut| cut.at < end);
+        self.cut = self.cut.filter(|cut| cut.how != End::Garble || self.codec.is_tls());
+        if self.cut.is_none_or(|cut| cut.how == End::Pause) {
+            ends(end);
+        }
+        self.put(wire).await?;
+        self.said = end;
+        Ok(())
+    }
+
+    /// Begins TLS, and waits until it is there. What has come already is the first of it.
+    pub async fn start_tls(&mut self, connection: Connection) -> Result<(), Stop> {
+        self.codec.start(connection);
+        let early = std::mem::take(&mut self.input);
+        self.take(&early).await?;
+        while self.codec.is_handshaking() {
+            self.more().await?;
+        }
+        self.check_cut().await
+    }
+
+    /// Puts it on the wire.
+    async fn put(&mut self, mut wire: Vec<u8>) -> Result<(), Stop> {
+        let is_reached = |cut: &Cut| cut.how == End::Garble && cut.at < self.said + wire.len();
+        let garbles = self.codec.is_tls() && self.cut.is_some_and(|cut| is_reached(&cut));
+        if garbles && let Some(last) = wire.last_mut() {
+            *last ^= 1;
+        }
+        let mut bytes = &wire[..];
         while !bytes.is_empty() {
             self.check_cut().await?;
-            let left = self.cut.map_or(usize::MAX, |cut| cut.at - self.said);
+            let cut = self.cut.filter(|cut| cut.how != End::Garble);
+            let left = cut.map_or(usize::MAX, |cut| cut.at - self.said);
             let count = bytes.len().min(self.chunk).min(left);
             let count = self.sock().write(&bytes[..count]).await?;
             bytes = &bytes[count..];
@@ -72,15 +132,7 @@ impl Talk {
                 sleep(Duration::from_millis(self.pace_ms)).await;
             }
         }
-        Ok(())
-    }
-
-    /// Says the last of the login and more in one piece, which is never cut behind the login.
-    pub async fn say_beyond(&mut self, last: &[u8], more: &[u8]) -> Result<(), Stop> {
-        self.cut = self.cut.filter(|cut| cut.at < self.said + last.len());
-        self.say_last(&[last, more].concat()).await?;
-        self.said -= more.len();
-        Ok(())
+        if garbles { Err(Stop::Cut(End::Garble)) } else { Ok(()) }
     }
 
     /// Carries out the cut if its place has come.
@@ -99,20 +151,34 @@ impl Talk {
             End::Close => self.sock = None,
             End::Reset => self.sock.take().expect("not closed").reset(),
             End::Silence => {}
+            End::Garble => {
+                self.cut = Some(cut);
+                return Ok(());
+            }
         }
         Err(Stop::Cut(cut.how))
     }
 
     /// Hears more bytes.
     pub async fn more(&mut self) -> Result<(), Stop> {
+        if self.codec.is_closed() {
+            return Err(Stop::Eof);
+        }
         let mut space = [0; 4096];
         match self.sock().read(&mut space).await? {
+            0 if self.codec.is_tls() => Err(Stop::Truncated),
             0 => Err(Stop::Eof),
-            count => {
-                self.input.extend_from_slice(&space[..count]);
-                Ok(())
-            }
+            count => self.take(&space[..count]).await,
         }
+    }
+
+    /// Takes what has come, and answers it if it is TLS' own.
+    async fn take(&mut self, wire: &[u8]) -> Result<(), Stop> {
+        let opened = self.codec.open(wire);
+        let owed = self.codec.owed();
+        self.put(owed).await?;
+        self.input.extend(opened.map_err(|_| Stop::Garbled)?);
+        Ok(())
     }
 
     /// Hears a whole message.
@@ -147,11 +213,12 @@ impl Talk {
 
     /// Nothing has come that was not asked for. Terminate may come at any time.
     pub fn is_quiet(&mut self) -> bool {
-        let mut pending = self.input.clone();
         if let Some(sock) = &mut self.sock {
-            pending.extend(sock.kernel().peek());
+            let mut wire = vec![0; sock.kernel().unread()];
+            let _ = sock.kernel().read(&mut wire);
+            self.input.extend(self.codec.open(&wire).unwrap_or_default());
         }
-        TERMINATE.starts_with(&pending)
+        TERMINATE.starts_with(&self.input)
     }
 }
 

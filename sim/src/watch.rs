@@ -16,8 +16,9 @@ pub struct Watch {
     connections: BTreeMap<usize, Legs>,
     lives: Option<Lives>,
     limits: Limits,
-    /// Most bytes that a connection may hold in one direction.
-    held_bytes_max: u64,
+    /// Most bytes that a connection may hold in one direction. With TLS, whose records are longer
+    /// than what is in them, both ends alone know.
+    held_bytes_max: Option<u64>,
     accepts: usize,
     /// Calls since something has moved, and when that was.
     calls: usize,
@@ -46,12 +47,13 @@ struct Legs {
 
 impl Watch {
     /// The daemon has these limits, and peers say at most so many bytes before they are asked to.
-    pub fn new(limits: Limits, early_bytes: usize) -> Self {
+    pub fn new(limits: Limits, early_bytes: usize, has_tls: bool) -> Self {
+        let held_bytes_max = (limits.buffer_bytes + LOGIN_BYTES_MAX + early_bytes) as u64;
         Watch {
             connections: BTreeMap::new(),
             lives: None,
             limits,
-            held_bytes_max: (limits.buffer_bytes + LOGIN_BYTES_MAX + early_bytes) as u64,
+            held_bytes_max: (!has_tls).then_some(held_bytes_max),
             accepts: 0,
             calls: 0,
             moved: 0,
@@ -94,9 +96,9 @@ impl Watch {
         }
     }
 
-    pub(crate) fn connected(&mut self, token: Option<Token>) {
+    pub(crate) fn connected(&mut self, token: Option<Token>, local: Option<SocketAddr>) {
         if let Some(token) = token {
-            self.live(|lives| lives.connected(token));
+            self.live(|lives| lives.connected(token, local));
         }
     }
 
@@ -190,7 +192,9 @@ impl Watch {
         *field(legs, token.0 & 1) += count as u64;
         if !legs.joined {
             let may_discard = legs.parted || legs.refused || legs.blocked;
-            if !may_discard && legs.read[0] > EARLY_BYTES_MAX {
+            // With TLS, a buffer of records and what is in one of them.
+            let more = if self.held_bytes_max.is_some() { 0 } else { self.limits.buffer_bytes };
+            if !may_discard && legs.read[0] > EARLY_BYTES_MAX + 2 * more as u64 {
                 violate("S8", format!("a login without upstream has taken {} bytes", legs.read[0]));
             }
             return;
@@ -198,7 +202,7 @@ impl Watch {
         applied("S8");
         for from in [0, 1] {
             let held = legs.read[from].saturating_sub(legs.written[1 - from]);
-            if held > self.held_bytes_max {
+            if self.held_bytes_max.is_some_and(|most| held > most) {
                 violate("S8", format!("a connection holds {held} bytes from leg {from}"));
             }
         }

@@ -67,24 +67,22 @@ impl Negotiation {
         mode: UpstreamTls,
         io: &mut UpstreamIo,
     ) -> Result<Step<T>, Refusal> {
-        match (&io.input[..], mode) {
+        match (answer(&io.input), mode) {
             ([], _) => Ok(Step::Wait),
             (b"S", _) => {
                 io.input.clear();
                 *self = Negotiation::Handshake;
                 Ok(Step::StartTls(Leg::Upstream))
             }
-            (b"N", UpstreamTls::Preferred) => {
+            (b"N", mode) if goes_on_without(mode) => {
                 io.input.clear();
                 *self = Negotiation::Ready(None);
                 Ok(Step::Again)
             }
-            ([b'N'], UpstreamTls::Disabled | UpstreamTls::Required | UpstreamTls::Direct) => {
-                Err(failed("upstream does not support TLS").hint(
-                    "Switch ssl on in upstream's postgresql.conf, or set \"upstream_tls\" in \
+            (b"N", _) => Err(failed("upstream does not support TLS").hint(
+                "Switch ssl on in upstream's postgresql.conf, or set \"upstream_tls\" in \
                      Multigres.",
-                ))
-            }
+            )),
             ([b'S' | b'N', ..], _) => {
                 let private = "unencrypted bytes behind the answer to SSLRequest";
                 Err(Refusal::protocol(Fault::Upstream, private))
@@ -107,6 +105,21 @@ impl Negotiation {
         }
         *self = Negotiation::Ready(Some(handshake));
         Ok(())
+    }
+}
+
+/// All that has come: more than one byte is more than the answer.
+fn answer(input: &[u8]) -> &[u8] {
+    if mutant!(StuffedAnswerTaken) { &input[..input.len().min(1)] } else { input }
+}
+
+/// Whether the login goes on in clear when upstream declines TLS.
+fn goes_on_without(mode: UpstreamTls) -> bool {
+    match mode {
+        UpstreamTls::Preferred => true,
+        UpstreamTls::Disabled | UpstreamTls::Required | UpstreamTls::Direct => {
+            mutant!(DeclinedTlsIgnored)
+        }
     }
 }
 

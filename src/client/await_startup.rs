@@ -139,7 +139,8 @@ impl AwaitStartup {
             decline(io);
             return Ok(Step::Again);
         }
-        if !io.input.is_empty() {
+        let is_stuffed = !io.input.is_empty() && !mutant!(StuffedRequestTaken);
+        if is_stuffed {
             let message = "received unencrypted data behind an SSLRequest";
             return Err(Refusal::new(Fault::Client, sqlstate::PROTOCOL_VIOLATION, message));
         }
@@ -154,7 +155,8 @@ impl AwaitStartup {
         settings: &LoginSettings,
     ) -> Result<Step<Wanted>, Refusal> {
         let has_tls = self.encryption == Encryption::Established;
-        let is_required = settings.client_tls == ClientTls::Required;
+        let is_required =
+            planted!(settings.client_tls == ClientTls::Required, ClearLoginAllowed => false);
         if is_required && !has_tls && self.place != ClientPlace::UnixSocket {
             let message = "connections without TLS are not accepted";
             let refusal = Refusal::new(Fault::Client, sqlstate::INVALID_AUTHORIZATION, message);

@@ -10,7 +10,7 @@ use super::{Draft, value};
 use crate::session::{ClientTls, UpstreamTls};
 use crate::tls::{
     Chain, ClientCertificate, ClientLeg, Identity, Key, Roots, Tls, UpstreamLeg, Verification,
-    server_name,
+    provider, server_name,
 };
 
 /// The settings of TLS while they are being read.
@@ -142,7 +142,7 @@ impl Draft {
             (Some(roots), Some(ClientCert::Require) | None) => ClientCertificate::Required(roots),
         };
         let leg = identity.and_then(|identity| {
-            let leg = ClientLeg::new(identity, &asked);
+            let leg = ClientLeg::new(provider(), identity, &asked);
             leg.map_err(|error| self.mistake(self.place(&["tls_cert"]), error)).ok()
         });
         (mode, leg.filter(|_| mode != ClientTls::Disabled))
@@ -213,7 +213,7 @@ impl Draft {
         let (Some(verification), Ok(name)) = (verification, name) else {
             return (wanted, None);
         };
-        let leg = UpstreamLeg::new(name, verification, identity);
+        let leg = UpstreamLeg::new(provider(), name, verification, identity);
         (wanted, leg.map_err(|error| self.mistake(self.place(&["upstream_tls"]), error)).ok())
     }
 

@@ -35,8 +35,11 @@ enum WriteSide {
     Full,
     /// There may be room.
     Writable,
-    /// It has been shut down, or is broken.
+    /// It has been shut down.
     Ended,
+    /// A write has told that the leg is broken. The kernel tells it once, and an end of the stream
+    /// to whoever reads after that.
+    Broken(ErrorKind),
 }
 
 /// What a read came to.
@@ -120,7 +123,7 @@ impl<S: Stream> LegStream<S> {
 
     /// Nothing can be written any more.
     pub(super) fn write_ended(&self) -> bool {
-        self.write_side == WriteSide::Ended
+        matches!(self.write_side, WriteSide::Ended | WriteSide::Broken(_))
     }
 
     /// Reads once.
@@ -132,7 +135,7 @@ impl<S: Stream> LegStream<S> {
             return match self.stream.read(into) {
                 Ok(0) => {
                     self.read_side = ReadSide::Ended;
-                    Read::End
+                    planted!(self.end(), BrokenLegEnds => Read::End)
                 }
                 Ok(bytes) => {
                     if bytes < into.len() {
@@ -156,6 +159,16 @@ impl<S: Stream> LegStream<S> {
                     Read::Failed(error.kind())
                 }
             };
+        }
+    }
+
+    /// What an end of the stream means.
+    fn end(&self) -> Read {
+        match self.write_side {
+            WriteSide::Broken(kind) => Read::Failed(kind),
+            WriteSide::Connecting | WriteSide::Full | WriteSide::Writable | WriteSide::Ended => {
+                Read::End
+            }
         }
     }
 
@@ -198,7 +211,7 @@ impl<S: Stream> LegStream<S> {
         match self.write_side {
             WriteSide::Writable => {}
             WriteSide::Connecting | WriteSide::Full => return Ok(0),
-            WriteSide::Ended => return Err(ErrorKind::BrokenPipe),
+            WriteSide::Ended | WriteSide::Broken(_) => return Err(ErrorKind::BrokenPipe),
         }
         loop {
             return match write(&mut self.stream) {
@@ -223,7 +236,7 @@ impl<S: Stream> LegStream<S> {
                     Ok(0)
                 }
                 Err(error) => {
-                    self.write_side = WriteSide::Ended;
+                    self.write_side = WriteSide::Broken(error.kind());
                     Err(error.kind())
                 }
             };
@@ -232,7 +245,7 @@ impl<S: Stream> LegStream<S> {
 
     /// Half-close, once. An error means that the leg is broken: its reading side tells.
     pub(super) fn shut_down(&mut self) {
-        if self.write_side != WriteSide::Ended {
+        if !self.write_ended() {
             self.write_side = WriteSide::Ended;
             if !mutant!(HalfCloseDropped) {
                 let _ = self.stream.shutdown_write();

@@ -300,8 +300,9 @@ impl<S: Stream> Relay<S> {
                 let connection = stream.connection().expect("only TLS says so");
                 let chain = connection.peer_certificates().filter(|_| leg == Leg::Upstream);
                 let certificate = chain.and_then(|chain| chain.first());
+                let is_ours = connection.alpn_protocol() == Some(ALPN);
                 let handshake = Handshake {
-                    alpn: connection.alpn_protocol() == Some(ALPN),
+                    alpn: planted!(is_ours, AlpnUnread => true),
                     same_certificate: self.tls.is_own_certificate(chain),
                     end_point: certificate.and_then(end_point).map(Bytes::from),
                 };

@@ -98,7 +98,7 @@ impl TlsStream {
         match self.state {
             State::Handshake | State::Open => {
                 self.has_input()
-                    || self.plaintext_bytes > 0
+                    || self.holds_plaintext()
                     || self.close_notified
                     || self.failure.is_some()
                     || stream.is_readable()
@@ -183,7 +183,8 @@ impl TlsStream {
         stream: &mut LegStream<S>,
         bytes: &[u8],
     ) -> Result<usize, ErrorKind> {
-        if bytes.is_empty() || !self.flush(stream)? || self.is_handshaking() {
+        let has_gone = self.flush(stream)? || mutant!(CiphertextUnbounded);
+        if bytes.is_empty() || !has_gone || self.is_handshaking() {
             return Ok(0);
         }
         let records = bytes.len().div_ceil(RECORD_BYTES_MAX) as u64;
@@ -225,7 +226,8 @@ impl TlsStream {
 
     /// Says the last; whether that, and all before it, has gone or can never go.
     pub(super) fn close<S: Stream>(&mut self, stream: &mut LegStream<S>, closure: Closure) -> bool {
-        match closure {
+        let closure = planted!(closure, EndUnsaid => Closure::Truncated);
+        match planted!(closure, CutSaidAsEnd => Closure::Complete) {
             Closure::Complete if !self.has_lost => self.connection.send_close_notify(),
             Closure::Complete | Closure::Truncated => {}
         }
@@ -241,6 +243,10 @@ impl TlsStream {
 
     fn is_handshake_done(&self) -> bool {
         self.is_handshaking() && self.failure.is_none() && !self.connection.is_handshaking()
+    }
+
+    fn holds_plaintext(&self) -> bool {
+        self.plaintext_bytes > 0 && !mutant!(PlaintextForgotten)
     }
 
     fn has_input(&self) -> bool {
@@ -270,6 +276,10 @@ impl TlsStream {
         }
         pool.take_back(buffer);
         Some(match read {
+            Read::End if mutant!(TruncationUnseen) => {
+                self.state = State::Ended;
+                Read::End
+            }
             Read::End => {
                 self.state = State::Failed;
                 self.failure = Some("the stream ended without close_notify".into());

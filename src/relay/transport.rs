@@ -32,6 +32,7 @@ impl<S: Stream> Transport<S> {
         early: BytesMut,
     ) {
         assert!(self.tls.is_none(), "TLS starts once");
+        let early = if mutant!(EarlyRecordsLost) { BytesMut::new() } else { early };
         self.tls = Some(TlsStream::new(connection, plain_output, early));
     }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -35,8 +36,11 @@ impl ClientLeg {
     ///
     /// # Errors
     /// What rustls says against it.
-    pub fn new(identity: Identity, asked: &ClientCertificate) -> Result<Self, String> {
-        let provider = super::provider();
+    pub fn new(
+        provider: Arc<CryptoProvider>,
+        identity: Identity,
+        asked: &ClientCertificate,
+    ) -> Result<Self, String> {
         let verifier = |roots: &Roots| {
             WebPkiClientVerifier::builder_with_provider(roots.anchors.clone(), provider.clone())
         };

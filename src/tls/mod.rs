@@ -77,7 +77,9 @@ impl Tls {
 ///
 /// With TLS 1.2 an AES key is worn out after 2^24 records, and cannot be changed; ChaCha20's never
 /// is. So that one comes first there.
-fn provider() -> Arc<CryptoProvider> {
+///
+/// Only a simulator gives the legs another one, whose random numbers come from a seed.
+pub fn provider() -> Arc<CryptoProvider> {
     let mut provider = ring::default_provider();
     provider.signature_verification_algorithms = algorithms::SUPPORTED;
     provider.cipher_suites.sort_by_key(|suite| match suite {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rustls::ClientConfig;
 use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{DnsName, ServerName};
 
 use super::verify::{UpstreamVerifier, Verification};
@@ -26,11 +27,11 @@ impl UpstreamLeg {
     /// # Errors
     /// What rustls says against it.
     pub fn new(
+        provider: Arc<CryptoProvider>,
         name: ServerName<'static>,
         verification: Verification,
         identity: Option<Identity>,
     ) -> Result<Self, String> {
-        let provider = super::provider();
         let verifier = UpstreamVerifier::new(verification);
         let config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(VERSIONS)

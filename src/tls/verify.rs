@@ -34,7 +34,7 @@ pub(super) struct UpstreamVerifier(Verification);
 
 impl UpstreamVerifier {
     pub(super) fn new(verification: Verification) -> Self {
-        UpstreamVerifier(verification)
+        UpstreamVerifier(planted(verification))
     }
 
     /// Whether a root has signed it, by way of the others.
@@ -121,6 +121,17 @@ impl ServerCertVerifier for UpstreamVerifier {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         let by_pss_keys = BY_PSS_KEYS.iter().map(|(scheme, _)| *scheme);
         SUPPORTED.supported_schemes().into_iter().chain(by_pss_keys).collect()
+    }
+}
+
+/// Planted bugs.
+fn planted(verification: Verification) -> Verification {
+    match verification {
+        Verification::ChainAndName(roots) if mutant!(NameUnread) => Verification::Chain(roots),
+        _ if mutant!(CertificateUnread) => Verification::AnyCertificate,
+        Verification::AnyCertificate | Verification::Chain(_) | Verification::ChainAndName(_) => {
+            verification
+        }
     }
 }
 

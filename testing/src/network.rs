@@ -22,7 +22,7 @@ struct State {
     end: Option<Result<(), ErrorKind>>,
     /// How much the daemon may still write.
     room: usize,
-    write_error: Option<ErrorKind>,
+    is_reset: bool,
     /// A vectored write takes the first slice alone, as one that is not implemented.
     one_slice: bool,
     connected: Result<bool, ErrorKind>,
@@ -36,6 +36,12 @@ struct State {
     event: Option<Readiness>,
 }
 
+impl State {
+    fn tell_reset(&mut self) {
+        (self.end, self.is_reset) = (Some(Ok(())), true);
+    }
+}
+
 impl Wire {
     fn new(connected: Result<bool, ErrorKind>) -> Self {
         Wire(Rc::new(RefCell::new(State {
@@ -43,7 +49,7 @@ impl Wire {
             from_daemon: Vec::new(),
             end: None,
             room: usize::MAX,
-            write_error: None,
+            is_reset: false,
             one_slice: false,
             connected,
             shut: false,
@@ -65,10 +71,10 @@ impl Wire {
         self.notify(Readiness { readable: true, read_closed: true, ..Readiness::default() });
     }
 
-    /// A reset: what was said before can still be read, nothing can be written.
+    /// A reset: what was said before can still be read, nothing can be written. As a kernel does,
+    /// one call tells of it, and reads after that come to an end.
     pub fn reset(&self) {
         self.state().end = Some(Err(ErrorKind::ConnectionReset));
-        self.state().write_error = Some(ErrorKind::BrokenPipe);
         self.notify(Readiness { readable: true, writable: true, read_closed: true });
     }
 
@@ -158,7 +164,10 @@ impl Read for Socket {
             return match state.end {
                 None => Err(ErrorKind::WouldBlock.into()),
                 Some(Ok(())) => Ok(0),
-                Some(Err(kind)) => Err(kind.into()),
+                Some(Err(kind)) => {
+                    state.tell_reset();
+                    Err(kind.into())
+                }
             };
         }
         let bytes = into.len().min(state.to_daemon.len());
@@ -177,8 +186,12 @@ impl Write for Socket {
         let mut state = self.0.state();
         state.calls.1 += 1;
         assert!(!state.shut, "written behind its own end");
-        if let Some(kind) = state.write_error {
+        if let Some(Err(kind)) = state.end {
+            state.tell_reset();
             return Err(kind.into());
+        }
+        if state.is_reset {
+            return Err(ErrorKind::BrokenPipe.into());
         }
         if state.room == 0 {
             return Err(ErrorKind::WouldBlock.into());

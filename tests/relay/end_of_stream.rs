@@ -134,6 +134,24 @@ fn a_reset_of_upstream_s_does_not_look_like_its_end() {
 }
 
 #[test]
+fn a_reset_that_a_write_is_told_of_does_not_look_like_an_end_to_whoever_reads() {
+    let (mut world, mut client, upstream) = pipe(CLIENT);
+    client.say(b"insert");
+    let bytes = client.take_ciphertext();
+    client.wire.say(&bytes);
+    upstream.wire.reset();
+    settle(&mut world, &mut [&mut client], Pace::ANY);
+    assert!(client.wire.is_shut() && !client.hears_the_end());
+
+    let (mut world, client, mut upstream) = pipe(UPSTREAM);
+    client.wire.reset();
+    upstream.say(b"rows");
+    settle(&mut world, &mut [&mut upstream], Pace::ANY);
+    assert!(upstream.wire.is_shut() || upstream.wire.is_closed());
+    assert!(!upstream.hears_the_end());
+}
+
+#[test]
 fn a_client_that_is_cut_short_takes_its_upstream_along() {
     log_lines::keep();
     let (mut world, mut client, mut upstream) = pipe(BOTH);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use multigres::tls::{
-    ClientCertificate, ClientLeg, Identity, Tls, UpstreamLeg, Verification, server_name,
+    ClientCertificate, ClientLeg, Identity, Tls, UpstreamLeg, Verification, provider, server_name,
 };
 use rustls::client::ClientConfig;
 use rustls::crypto::{CryptoProvider, ring};
@@ -67,12 +67,13 @@ pub fn shake(client: &mut ClientConnection, server: &mut ServerConnection) -> En
 
 /// Multigres' client leg.
 pub fn accepting(identity: Identity, asked: &ClientCertificate) -> Tls {
-    Tls { client: Some(ClientLeg::new(identity, asked).unwrap()), upstream: None }
+    Tls { client: Some(ClientLeg::new(provider(), identity, asked).unwrap()), upstream: None }
 }
 
 /// Multigres' upstream leg to a host.
 pub fn connecting(host: &str, verification: Verification, shown: Option<Identity>) -> Tls {
-    let leg = UpstreamLeg::new(server_name(host).unwrap(), verification, shown).unwrap();
+    let leg =
+        UpstreamLeg::new(provider(), server_name(host).unwrap(), verification, shown).unwrap();
     Tls { client: None, upstream: Some(leg) }
 }
 

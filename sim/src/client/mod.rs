@@ -23,6 +23,7 @@ use crate::rng::Rng;
 use crate::scram::{self, Secrets};
 use crate::sock::{Orphans, Sock};
 use crate::talk::{Stop, Talk};
+use crate::tls;
 use crate::wire::{self, CANARY};
 
 /// Plays the sessions of one host, its lanes side by side.
@@ -84,6 +85,14 @@ struct Login<'a> {
     early_sent: bool,
 }
 
+/// What becomes of an encryption request.
+enum Answer {
+    Declined,
+    Granted,
+    /// An ErrorResponse comes in place of an answer.
+    Refused,
+}
+
 /// A SCRAM exchange under way.
 struct Exchange {
     bare: String,
@@ -143,12 +152,18 @@ impl<'a> Login<'a> {
             let code = match prelude {
                 Prelude::Ssl => wire::SSL_REQUEST,
                 Prelude::Gss => wire::GSSENC_REQUEST,
+                Prelude::Direct | Prelude::DirectWithoutAlpn => {
+                    self.start_tls(*prelude == Prelude::Direct).await?;
+                    continue;
+                }
             };
             said.extend(wire::packet(&code.to_be_bytes()));
             if !client.eager {
                 self.talk.say(&std::mem::take(&mut said)).await?;
-                if !self.is_declined().await? {
-                    return Ok(());
+                match self.hear_answer().await? {
+                    Answer::Declined => {}
+                    Answer::Granted => self.start_tls(true).await?,
+                    Answer::Refused => return Ok(()),
                 }
             }
         }
@@ -157,12 +172,15 @@ impl<'a> Login<'a> {
         self.ledger.entry(self.session.number).client.said = Some(record::now());
         let unheard = match client.conduct {
             Conduct::Bad(BadStart::SslTwice) => 1,
-            _ if client.eager => client.prelude.len(),
+            _ if client.eager => client.prelude.iter().filter(|it| it.is_request()).count(),
             _ => 0,
         };
         for _ in 0..unheard {
-            if !self.is_declined().await? {
-                return Ok(());
+            match self.hear_answer().await? {
+                Answer::Declined => {}
+                // What it has said already cannot have been TLS: the daemon sees that.
+                Answer::Granted => return Err(self.talk.hear_end().await),
+                Answer::Refused => return Ok(()),
             }
         }
         if client.conduct == Conduct::Flood {
@@ -187,20 +205,34 @@ impl<'a> Login<'a> {
         bytes
     }
 
-    /// Whether an encryption request is declined; otherwise a refusal has come.
-    async fn is_declined(&mut self) -> Result<bool, Stop> {
+    async fn hear_answer(&mut self) -> Result<Answer, Stop> {
         let answer = self.talk.hear_bytes(1).await?;
         match answer[0] {
-            b'N' => Ok(true),
+            b'N' => Ok(Answer::Declined),
+            b'S' if self.plan.client_has_tls(self.session)
+                || self.plan.is_stuffed(self.session) =>
+            {
+                Ok(Answer::Granted)
+            }
             b'E' => {
                 self.talk.input.insert(0, b'E');
-                Ok(false)
+                Ok(Answer::Refused)
             }
             other => {
                 self.violate("S9", &format!("{other} answers an encryption request"));
                 Err(Stop::Own)
             }
         }
+    }
+
+    async fn start_tls(&mut self, alpn: bool) -> Result<(), Stop> {
+        // An alert says that the daemon has ended it meanwhile.
+        if self.talk.input.first().is_some_and(|first| *first != TLS_ALERT) {
+            self.violate("S11", "there are bytes behind the grant of TLS");
+        }
+        self.talk.start_tls(tls::client(&self.plan.daemon.tls, alpn)).await?;
+        applied("S11 client");
+        Ok(())
     }
 
     /// What is said before it is asked for. It counts as the pipe's.
@@ -218,6 +250,7 @@ impl<'a> Login<'a> {
     /// Takes one message of the login; whether the session is up now.
     async fn message(&mut self, tag: u8, body: &[u8]) -> Result<bool, Stop> {
         self.check_canary(body);
+        self.ledger.entry(self.session.number).client.secured = self.talk.codec.is_tls();
         match tag {
             b'N' => {}
             b'v' if !self.asked && !self.authenticated => {}
@@ -328,6 +361,10 @@ impl<'a> Login<'a> {
     async fn scram(&mut self, code: u32, data: &[u8], secret: &str) -> Result<(), Stop> {
         let text = String::from_utf8_lossy(data).into_owned();
         match (code, self.scram.take()) {
+            (10, _) if text.contains("-PLUS") && !self.talk.codec.is_tls() => {
+                self.violate("S4", "a client without TLS is offered to bind to its channel");
+                Err(Stop::Own)
+            }
             // Its Query is the answer.
             (10, None) if self.session.client.conduct == Conduct::QueryBehindStart => Ok(()),
             (10, None) if !text.contains("SCRAM-SHA-256") => Err(Stop::Own),
@@ -372,8 +409,9 @@ impl<'a> Login<'a> {
     async fn end(&mut self, stop: Stop) {
         let end = match stop {
             Stop::Eof => LoginEnd::Eof,
+            Stop::Truncated => LoginEnd::Truncated,
             Stop::Reset => LoginEnd::Reset,
-            Stop::Own => LoginEnd::Own,
+            Stop::Own | Stop::Garbled => LoginEnd::Own,
             Stop::Cut(_) => self.hear_end().await,
         };
         record::line(format_args!("client {} login ended {end:?}", self.session.number));
@@ -402,8 +440,9 @@ impl<'a> Login<'a> {
         }
         match end {
             Ok(Stop::Eof) => LoginEnd::Eof,
+            Ok(Stop::Truncated) => LoginEnd::Truncated,
             Ok(Stop::Reset) => LoginEnd::Reset,
-            Ok(Stop::Cut(_) | Stop::Own) => LoginEnd::Own,
+            Ok(Stop::Cut(_) | Stop::Own | Stop::Garbled) => LoginEnd::Own,
             Err(_) => {
                 let confirmed = self.ledger.entry(self.session.number).upstream.confirmed;
                 if !confirmed && !self.plan.is_disruptive() {
@@ -420,9 +459,9 @@ impl<'a> Login<'a> {
             self.cancel(orphans).await;
         }
         let sent = if self.early_sent { session.pipe.early } else { 0 };
-        let mut side = Side::new(session.number, Way::Up, &session.pipe, sent);
+        let mut side = Side::new(session.number, Way::Up, &session.pipe, sent, self.ledger);
         side.receive(&std::mem::take(&mut self.talk.input));
-        let report = side.run(self.talk.sock()).await;
+        let report = side.run(&mut self.talk).await;
         record::line(format_args!("client {} pipe {report:?}", session.number));
         self.ledger.entry(session.number).client.pipe = Some(report);
     }
@@ -452,5 +491,7 @@ const PIPE_PATIENCE: Duration = Duration::from_secs(60);
 const LOST_PATIENCE: Duration = Duration::from_secs(6);
 /// The daemon itself waits for a minute.
 const DEAF_PATIENCE: Duration = Duration::from_secs(75);
+/// The first byte of a record in which TLS says what is wrong.
+const TLS_ALERT: u8 = 0x15;
 /// More than anybody has room for.
 const FLOOD_BYTES: usize = 300 * 1024;

@@ -3,11 +3,12 @@
 
 mod disaster;
 mod session;
+mod tls;
 
 use crate::plan::{
     Auth, AuthMode, Cancel, Client, Conduct, Daemon, Ending, Event, Fate, Faults, Happening,
     Limits, Lookup, LookupAnswer, Network, Pace, Password, Pipe, Plan, Profile, Script, SealBind,
-    Session, User,
+    Session, Tls, TlsAnswer, User,
 };
 use crate::rng::Rng;
 use disaster::events;
@@ -16,6 +17,17 @@ use session::session;
 impl Plan {
     /// The plan of a seed.
     pub fn from_seed(seed: u64, profile: Profile) -> Self {
+        if profile == Profile::Tls {
+            // As one of the others, which is so one in two times that everything is exact.
+            let rng = &mut Rng::fork(seed, "tls");
+            let others = [Profile::Auth, Profile::Backpressure, Profile::Swarm, Profile::Liveness];
+            let base = if rng.percent(50) { Profile::Quiet } else { rng.pick(&others) };
+            return Plan { profile, ..Plan::of(seed, base, Some(rng)) };
+        }
+        Plan::of(seed, profile, None)
+    }
+
+    fn of(seed: u64, profile: Profile, tls: Option<&mut Rng>) -> Self {
         let mut rng = Rng::fork(seed, "plan");
         let shape = Shape::of(&mut rng, profile);
         let faults = faults(&mut rng, profile);
@@ -34,6 +46,9 @@ impl Plan {
         }
         if profile == Profile::Liveness {
             plan.add_probes(&mut rng);
+        }
+        if let Some(rng) = tls {
+            plan.add_tls(rng);
         }
         if plan.turns_ms(5_000) > SLOW_LOGIN_MS {
             plan.faults.slow_turn_ms = 0;
@@ -242,7 +257,7 @@ impl Shape {
             Profile::Quiet => Shape::Usual { hosts, lanes, rounds: rng.size(1..4) },
             Profile::Backpressure => Shape::Usual { hosts: 1, lanes: rng.size(1..4), rounds: 1 },
             Profile::Auth => Shape::Usual { hosts, lanes, rounds: rng.size(2..5) },
-            Profile::Swarm => Shape::Usual { hosts, lanes, rounds: rng.size(1..4) },
+            Profile::Swarm | Profile::Tls => Shape::Usual { hosts, lanes, rounds: rng.size(1..4) },
             Profile::Liveness => Shape::Usual { hosts, lanes, rounds: rng.size(1..3) },
         }
     }
@@ -268,6 +283,7 @@ fn plain(rng: &mut Rng, number: usize, host: usize) -> Session {
         },
         script: Script {
             auth: Auth::Trust,
+            tls: TlsAnswer::Yes,
             fate: Fate::Honest,
             talkative: false,
             coalesced: 0,
@@ -350,6 +366,7 @@ fn daemon(rng: &mut Rng, profile: Profile) -> Daemon {
         seal: None,
         // As the seal.
         verify_ttl_ms: 0,
+        tls: Tls::default(),
         // As the timeouts.
         limits: Limits::default(),
     }

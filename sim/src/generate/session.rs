@@ -3,7 +3,7 @@
 
 use crate::plan::{
     Auth, BadStart, Cancel, Client, Conduct, Cut, Daemon, End, Ending, Fate, Faults, Lie, Network,
-    Pace, Password, Pipe, Prelude, Profile, Script, Session, User,
+    Pace, Password, Pipe, Prelude, Profile, Script, Session, TlsAnswer, User,
 };
 use crate::rng::Rng;
 
@@ -55,7 +55,7 @@ fn script(rng: &mut Rng, profile: Profile, is_bypass: bool) -> Script {
     let trouble = match profile {
         Profile::Backpressure => 0,
         Profile::Auth => 60,
-        Profile::Quiet | Profile::Swarm | Profile::Liveness => 45,
+        Profile::Quiet | Profile::Swarm | Profile::Liveness | Profile::Tls => 45,
     };
     let fate = if is_bypass || !rng.percent(trouble) {
         Fate::Honest
@@ -77,6 +77,7 @@ fn script(rng: &mut Rng, profile: Profile, is_bypass: bool) -> Script {
     let (chunk, pace_ms) = pieces(rng);
     Script {
         auth: rng.pick(&Auth::ALL),
+        tls: TlsAnswer::Yes,
         fate,
         talkative: rng.percent(40),
         coalesced: 0,
@@ -103,7 +104,7 @@ fn client(rng: &mut Rng, profile: Profile, user: User, daemon: &Daemon) -> Clien
     let trouble = match profile {
         Profile::Backpressure => 0,
         Profile::Auth => 20,
-        Profile::Quiet | Profile::Swarm | Profile::Liveness => 25,
+        Profile::Quiet | Profile::Swarm | Profile::Liveness | Profile::Tls => 25,
     };
     let conduct = if !rng.percent(trouble) {
         Conduct::Good

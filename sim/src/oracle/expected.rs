@@ -2,7 +2,8 @@
 //! Knows nothing of what has come of it.
 
 use crate::plan::{
-    Auth, AuthMode, Conduct, End, Fate, LookupAnswer, Password, Plan, Session, User,
+    Auth, AuthMode, ClientTls, Conduct, Cut, End, Fate, LookupAnswer, NO_TLS, Password, Plan,
+    Prelude, Session, User,
 };
 
 /// What a login must come to.
@@ -25,13 +26,26 @@ pub enum Expected {
 /// What a login must come to, in the order in which things are found out.
 pub fn expected(plan: &Plan, session: &Session, confirmed: bool) -> Expected {
     let (client, script) = (&session.client, &session.script);
+    if let Some(expected) = at_the_door(plan, session) {
+        return expected;
+    }
     match client.conduct {
         Conduct::Bad(bad) if bad.is_unanswered() => return Expected::Gone,
+        Conduct::Bad(bad) if requires_tls(plan, session) && !bad.is_no_packet() => {
+            return Expected::Refused(vec!["28000"]);
+        }
         Conduct::Bad(bad) => return Expected::Refused(vec![bad.sqlstate()]),
         Conduct::Cut(cut) if cut.how == End::Silence => return silent(plan, session, confirmed),
+        Conduct::Cut(cut) if cut.how == End::Garble && !plan.client_has_tls(session) => {}
         Conduct::Cut(cut) if cut.how != End::Pause => return Expected::Gone,
         Conduct::Flood => return Expected::Gone,
         _ => {}
+    }
+    if requires_tls(plan, session) {
+        return Expected::Refused(vec!["28000"]);
+    }
+    if plan.client_has_tls(session) && client.prelude.contains(&Prelude::DirectWithoutAlpn) {
+        return Expected::Refused(vec!["08P01"]);
     }
     let answer = plan.daemon.lookup.as_ref().map(|lookup| lookup.answer);
     match answer {
@@ -48,14 +62,19 @@ pub fn expected(plan: &Plan, session: &Session, confirmed: bool) -> Expected {
         return Expected::Refused(vec![UNREACHABLE, "57014"]);
     }
     let before = before_the_context(plan, session);
+    let has_tls = plan.upstream_has_tls(session);
     let cut = match script.fate {
         Fate::Cut(cut) if !confirmed => match cut.how {
             End::Pause => None,
             End::Silence => Some("57014"),
-            End::HalfClose | End::Close | End::Reset => Some("08006"),
+            End::Garble if !has_tls => None,
+            End::Garble | End::HalfClose | End::Close | End::Reset => Some("08006"),
         },
         _ => None,
     };
+    if cut == Some("08006") && has_tls {
+        return amid_tls(script.fate, before);
+    }
     match (before, cut) {
         (Some(Expected::Refused(mut codes)), Some(cut)) => {
             codes.push(cut);
@@ -74,6 +93,42 @@ pub fn expected(plan: &Plan, session: &Session, confirmed: bool) -> Expected {
             _ => Expected::Up,
         },
     }
+}
+
+/// Upstream's records end, or one is wrong: amid its handshake it cannot be told from one that has
+/// no TLS.
+fn amid_tls(fate: Fate, before: Option<Expected>) -> Expected {
+    let mut codes = vec!["08006", NO_TLS];
+    if matches!(fate, Fate::Cut(Cut { how: End::Garble, .. })) {
+        // It may have been a length.
+        codes.push("57014");
+    }
+    match before {
+        Some(Expected::Refused(more)) => codes.extend(more),
+        Some(Expected::RefusedByUpstream(code, _)) => codes.push(code),
+        _ => {}
+    }
+    Expected::Refused(codes)
+}
+
+/// What becomes of a client with whom there can be no talking about TLS.
+fn at_the_door(plan: &Plan, session: &Session) -> Option<Expected> {
+    let client = &session.client;
+    if session.is_direct() && !plan.client_has_tls(session) {
+        return Some(Expected::Gone);
+    }
+    let is_cut = matches!(client.conduct, Conduct::Cut(_) | Conduct::Flood);
+    if client.prelude.contains(&Prelude::DirectWithoutAlpn) && !is_cut {
+        return Some(Expected::Refused(vec!["08P01"]));
+    }
+    // In pieces, what is behind the request comes where the handshake should.
+    let is_whole = plan.faults.read_max > 100 && plan.network.window > 100 && client.chunk > 100;
+    plan.is_stuffed(session)
+        .then(|| if is_whole { Expected::Refused(vec!["08P01"]) } else { Expected::Gone })
+}
+
+fn requires_tls(plan: &Plan, session: &Session) -> bool {
+    plan.daemon.tls.client == ClientTls::Require && !session.wants_tls()
 }
 
 /// A client that falls silent is refused when its time is over, unless something else is found out
@@ -95,13 +150,18 @@ fn silent(plan: &Plan, session: &Session, confirmed: bool) -> Expected {
 /// What ends a login up to AuthenticationOk, if anything does.
 fn before_the_context(plan: &Plan, session: &Session) -> Option<Expected> {
     let (client, script) = (&session.client, &session.script);
+    if let Some(codes) = plan.upstream_tls_fails(session) {
+        return Some(Expected::Refused(codes));
+    }
     let is_tenant = client.user != User::Bypass;
+    let has_tls = plan.client_has_tls(session);
     let asks = |auth: Auth| match plan.daemon.auth {
         AuthMode::Password => true,
+        AuthMode::Auto if auth == Auth::Scram => plan.breaks_binding(session),
         AuthMode::Auto => auth == Auth::Md5 && is_tenant,
         AuthMode::Relay => false,
     };
-    let may_ask = plan.faults.private_peers || plan.daemon.allow_cleartext;
+    let may_ask = has_tls || plan.faults.private_peers || plan.daemon.allow_cleartext;
     match script.fate {
         Fate::ErrorFirst => {
             return Some(Expected::RefusedByUpstream("53300", "no more connections"));

@@ -6,6 +6,7 @@ mod expected;
 use std::time::Duration;
 
 use crate::ledger::{ClientSide, Entry, Ledger, LoginEnd, tells_of_the_end};
+use crate::pipe::Report;
 use crate::plan::{Cancel, Conduct, Ending, Fate, Lie, LookupAnswer, Plan, Session};
 use crate::record::{applied, violate};
 
@@ -143,6 +144,10 @@ fn is_drained(plan: &Plan, session: &Session, entry: &Entry) -> bool {
         }
         return true;
     }
+    if plan.client_has_tls(session) && !client.secured && client.ended >= at {
+        // Amid its handshake there is no way to tell it.
+        return true;
+    }
     let slack = Duration::from_millis(plan.slack_ms());
     let is_late = entry.accepted.is_some() && entry.shut.is_some_and(|shut| shut > at + slack);
     if is_late && !entry.upstream.confirmed {
@@ -171,6 +176,8 @@ fn judge_exactly(plan: &Plan, session: &Session, entry: &Entry) {
             _ if upstream.confirmed => {}
             Some((code, _)) if codes.contains(&code.as_str()) => {}
             Some((code, _)) if code == "53300" && may_be_full(plan, entry) => {}
+            // Amid a handshake there is no way to tell it anything.
+            None if plan.client_has_tls(session) && !client.secured => {}
             other => fail("L3", format!("a silent client is told {other:?}")),
         },
         Expected::Either(code, _, cut) => match &client.refused {
@@ -235,7 +242,8 @@ fn check_pipe(plan: &Plan, session: &Session, entry: &Entry, fail: &impl Fn(&'st
             if told.received != pipe.down || heard.received != pipe.up {
                 fail("S6", "bytes are missing".into());
             }
-            if told.reset || heard.reset || !told.eof {
+            let is_cut = told.truncated || heard.truncated;
+            if told.reset || heard.reset || !told.eof || is_cut {
                 fail("S7", "the end of the stream is not passed on as such".into());
             }
             applied("S7");
@@ -252,6 +260,14 @@ fn check_pipe(plan: &Plan, session: &Session, entry: &Entry, fail: &impl Fn(&'st
             }
         }
         Ending::Deaf => check_flush(plan, entry, fail),
+        Ending::ClientTruncates => {
+            let (from, to) = (plan.client_has_tls(session), plan.upstream_has_tls(session));
+            check_cut(pipe.up, heard, (from, to), fail);
+        }
+        Ending::UpstreamTruncates => {
+            let (from, to) = (plan.upstream_has_tls(session), plan.client_has_tls(session));
+            check_cut(pipe.down, told, (from, to), fail);
+        }
         Ending::ClientAbrupt(_) => {
             if !heard.eof && !heard.reset && heard.received < pipe.up {
                 fail("S7", "upstream does not hear that the client has gone".into());
@@ -260,6 +276,9 @@ fn check_pipe(plan: &Plan, session: &Session, entry: &Entry, fail: &impl Fn(&'st
         Ending::UpstreamAbrupt(_) => {
             if !told.eof && !told.reset {
                 fail("S7", "the client does not hear that upstream has gone".into());
+            }
+            if plan.client_has_tls(session) && !told.truncated && !told.reset {
+                fail("S7", "the client takes what upstream has said for all of it".into());
             }
         }
     }
@@ -272,6 +291,27 @@ fn check_pipe(plan: &Plan, session: &Session, entry: &Entry, fail: &impl Fn(&'st
     }
     if pipe.cancel != Cancel::None {
         applied("S4");
+    }
+}
+
+/// All bytes have come through up to an end of which the sender's TLS did not say that it was one,
+/// and the receiver's says so neither.
+fn check_cut(
+    bytes: usize,
+    got: Report,
+    (from_tls, to_tls): (bool, bool),
+    fail: &impl Fn(&'static str, String),
+) {
+    if got.received != bytes {
+        fail("S6", "bytes before a cut are missing".into());
+    }
+    applied("S7 cut");
+    let is_over = got.eof || got.reset;
+    if !is_over || from_tls && to_tls && !got.truncated && !got.reset {
+        fail("S7", "a cut is not passed on as such".into());
+    }
+    if !from_tls && to_tls && got.truncated {
+        fail("S7", "an end is passed on as a cut".into());
     }
 }
 
@@ -301,8 +341,9 @@ fn check_share(
         applied("L4");
     }
     let rounds = (pipe.up.max(pipe.down) / 16 + 8) as u64;
+    let bytes = if plan.has_tls() { 256 } else { 64 };
     let round =
-        5 * plan.hop_ms() + pipe.client.pause_ms + pipe.upstream.pause_ms + plan.turns_ms(64);
+        5 * plan.hop_ms() + pipe.client.pause_ms + pipe.upstream.pause_ms + plan.turns_ms(bytes);
     let most = Duration::from_millis(rounds * round + 2 * plan.slack_ms()) + SHARE;
     let took = entry.client.ended.saturating_sub(entry.client.up_at);
     if took > most {

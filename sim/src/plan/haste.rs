@@ -15,7 +15,7 @@ impl Plan {
     /// How long the slowest honest login may take.
     pub fn login_ms(&self) -> u64 {
         let slowest = self.sessions.iter().map(|session| self.session_ms(session)).max();
-        let shared = self.turns_ms(LOGIN_BYTES) + self.hold_ms() + PAUSE_MS;
+        let shared = self.turns_ms(LOGIN_BYTES + self.tls_bytes()) + self.hold_ms() + PAUSE_MS;
         self.connect_ms() + slowest.unwrap_or(0) + shared
     }
 
@@ -77,10 +77,16 @@ impl Plan {
         let (client, script) = (&session.client, &session.script);
         let said =
             |bytes: usize, chunk: usize, pace_ms: u64| bytes.div_ceil(chunk) as u64 * pace_ms;
-        let windows = (LOGIN_BYTES / self.network.window.max(1)) as u64;
-        said(CLIENT_BYTES, client.chunk, client.pace_ms)
-            + said(UPSTREAM_BYTES, script.chunk, script.pace_ms)
+        let tls = self.tls_bytes();
+        let windows = ((LOGIN_BYTES + tls) / self.network.window.max(1)) as u64;
+        said(CLIENT_BYTES + tls / 2, client.chunk, client.pace_ms)
+            + said(UPSTREAM_BYTES + tls / 2, script.chunk, script.pace_ms)
             + (LOGIN_HOPS + 2 * windows) * self.hop_ms()
+    }
+
+    /// Handshakes on both legs, and what the records of the login have more than its bytes.
+    fn tls_bytes(&self) -> usize {
+        if self.has_tls() { TLS_BYTES } else { 0 }
     }
 
     /// How long links are held, all in all.
@@ -103,7 +109,8 @@ const CLIENT_BYTES: usize = 500;
 const UPSTREAM_BYTES: usize = 4_000;
 /// All that passes in one login.
 const LOGIN_BYTES: usize = 7_000;
-const LOGIN_HOPS: u64 = 30;
+const TLS_BYTES: usize = 6_000;
+const LOGIN_HOPS: u64 = 40;
 /// Cuts after which the bytes go on.
 const PAUSE_MS: u64 = 400;
 /// Between two pieces of a pipe.

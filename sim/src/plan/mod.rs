@@ -4,6 +4,7 @@
 mod haste;
 mod script;
 mod session;
+mod tls;
 
 use std::fmt;
 
@@ -16,6 +17,7 @@ pub use session::{
     BadStart, Cancel, Client, Conduct, Cut, End, Ending, Pace, Password, Pipe, Prelude, Session,
     User,
 };
+pub use tls::{ClientTls, NO_TLS, Tls, TlsAnswer, UpstreamTls};
 
 /// A whole run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,12 +51,20 @@ pub enum Profile {
     Backpressure,
     /// Faults until a moment, then health.
     Liveness,
+    /// Any of these, with TLS.
+    Tls,
 }
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Profile; 5] =
-        [Profile::Quiet, Profile::Auth, Profile::Backpressure, Profile::Swarm, Profile::Liveness];
+    pub const ALL: [Profile; 6] = [
+        Profile::Quiet,
+        Profile::Auth,
+        Profile::Backpressure,
+        Profile::Swarm,
+        Profile::Liveness,
+        Profile::Tls,
+    ];
 }
 
 impl fmt::Display for Profile {
@@ -65,6 +75,7 @@ impl fmt::Display for Profile {
             Profile::Auth => "auth",
             Profile::Backpressure => "backpressure",
             Profile::Liveness => "liveness",
+            Profile::Tls => "tls",
         })
     }
 }
@@ -176,6 +187,9 @@ pub struct Daemon {
     /// `verify_ttl`
     #[serde(default)]
     pub verify_ttl_ms: u64,
+    /// TLS of both legs.
+    #[serde(default)]
+    pub tls: Tls,
     /// Sizes of its buffers and turns.
     #[serde(default)]
     pub limits: Limits,

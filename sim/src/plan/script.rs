@@ -3,13 +3,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Cut;
+use super::{Cut, TlsAnswer};
 
 /// The model PostgreSQL's side of a login.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Script {
     /// How the client is to prove who it is.
     pub auth: Auth,
+    /// What it makes of the wish for TLS.
+    #[serde(default)]
+    pub tls: TlsAnswer,
     /// What goes wrong.
     pub fate: Fate,
     /// NoticeResponse, more ParameterStatus and NegotiateProtocolVersion in between.

@@ -66,6 +66,17 @@ pub enum Prelude {
     Ssl,
     /// GSSENCRequest.
     Gss,
+    /// None: TLS begins with the first byte.
+    Direct,
+    /// The same without ALPN.
+    DirectWithoutAlpn,
+}
+
+impl Prelude {
+    /// Whether it is answered.
+    pub fn is_request(self) -> bool {
+        matches!(self, Prelude::Ssl | Prelude::Gss)
+    }
 }
 
 /// What a client knows.
@@ -161,6 +172,12 @@ impl BadStart {
         matches!(self, LengthZero | LengthSeven | LengthTooBig | LengthNegative | Http)
     }
 
+    /// Whether it is no StartupMessage at all: that is found out before all else.
+    pub fn is_no_packet(self) -> bool {
+        use BadStart::{ProtocolTwo, SslTwice, Trailing, UserTwice};
+        matches!(self, ProtocolTwo | SslTwice | Trailing | UserTwice) || self.is_unanswered()
+    }
+
     /// The SQLSTATE of its refusal.
     pub fn sqlstate(self) -> &'static str {
         match self {
@@ -204,6 +221,8 @@ pub enum End {
     Reset,
     /// Nothing more comes.
     Silence,
+    /// The last byte of what is being said then is another one. Of TLS alone.
+    Garble,
 }
 
 /// What goes through the pipe.
@@ -271,6 +290,10 @@ pub enum Ending {
     UpstreamLast,
     /// Upstream half-closes when it has said all; the client says its rest behind that and closes.
     UpstreamFirst,
+    /// As `ClientFirst`, but with TLS the client does not say that it is the end.
+    ClientTruncates,
+    /// As `UpstreamLast`, but with TLS upstream does not say that it is the end.
+    UpstreamTruncates,
     /// Neither ends it when both have said all.
     Mute,
     /// The client takes nothing of what upstream says before it closes.

@@ -67,7 +67,9 @@ impl Backend<'_> {
 
     async fn scram(&mut self, secret: &str) -> Result<bool, Stop> {
         let salt: [u8; 16] = self.rng("scram salt").bytes();
-        let offer = [wire::text("SCRAM-SHA-256"), vec![0]].concat();
+        // Upstream has a channel that can be bound to if it has TLS.
+        let bound = self.talk.codec.is_tls().then(|| wire::text("SCRAM-SHA-256-PLUS"));
+        let offer = [bound.unwrap_or_default(), wire::text("SCRAM-SHA-256"), vec![0]].concat();
         self.talk.say(&wire::authentication(10, &offer)).await?;
         let initial = self.reply().await?;
         let Some(client_first) = initial_response(&initial) else {

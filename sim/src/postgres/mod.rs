@@ -15,11 +15,12 @@ use tokio::time::timeout;
 use crate::carrier::Listener;
 use crate::ledger::{Ledger, database, role};
 use crate::pipe::{self, Side, Way};
-use crate::plan::{End, Fate, Lie, Plan, Session, User};
+use crate::plan::{self, Cut, End, Fate, Lie, Plan, Session, TlsAnswer, UpstreamTls, User};
 use crate::record::{self, applied, violate};
 use crate::rng::Rng;
 use crate::sock::{Orphans, Sock};
 use crate::talk::{Stop, Talk};
+use crate::tls;
 use crate::wire::{self, CANARY};
 
 pub use seal::SEAL_KEY;
@@ -70,8 +71,11 @@ pub const PORT: u16 = 5432;
 
 async fn serve(sock: Sock, shared: Shared) {
     let mut talk = Talk::new(sock, None, usize::MAX, 0);
-    let Ok(packet) = first_packet(&mut talk).await else { return };
+    let Ok(packet) = open(&mut talk, &shared).await else { return };
     let code = u32::from_be_bytes([packet[0], packet[1], packet[2], packet[3]]);
+    if shared.plan.daemon.tls.upstream.is_demanded() && !talk.codec.is_tls() {
+        violate("S11", "upstream is told something in clear");
+    }
     if code == wire::CANCEL_REQUEST {
         return cancel(&packet[4..], &mut talk, &shared).await;
     }
@@ -94,17 +98,15 @@ async fn serve(sock: Sock, shared: Shared) {
     let peer = talk.sock().peer_addr().ok();
     let context = seal::context(&shared.plan, session, peer);
     check_identity(&parameters, session, &shared.plan, &context);
-    let cut = match session.script.fate {
-        Fate::Cut(cut) => Some(cut),
-        _ => None,
-    };
-    let Some(sock) = talk.sock.take() else { return };
+    if talk.said == 0 {
+        talk.go_on(cut_of(session), session.script.chunk, session.script.pace_ms);
+    }
     let (pid, key) = pid_and_key(session.number, shared.plan.seed);
     let mut backend = Backend {
         plan: &shared.plan,
         session,
         ledger: &shared.ledger,
-        talk: Talk::new(sock, cut, session.script.chunk, session.script.pace_ms),
+        talk,
         pid,
         key,
         context,
@@ -117,6 +119,90 @@ async fn serve(sock: Sock, shared: Shared) {
     (entry.upstream.done, entry.upstream.ended) = (true, record::now());
     entry.upstream.login_bytes = backend.talk.said;
     record::line(format_args!("upstream {} done: {stop:?}", session.number));
+}
+
+/// Up to the first packet that is no SSLRequest.
+async fn open(talk: &mut Talk, shared: &Shared) -> Result<Vec<u8>, Stop> {
+    let tls = &shared.plan.daemon.tls;
+    let first = talk.hear_bytes(1).await?;
+    talk.input.splice(0..0, first.iter().copied());
+    let is_direct = first == [TLS_HANDSHAKE] && tls.upstream == UpstreamTls::Direct;
+    if !is_direct {
+        let packet = first_packet(talk).await?;
+        if packet != wire::SSL_REQUEST.to_be_bytes() {
+            return Ok(packet);
+        }
+        if tls.upstream == UpstreamTls::Disable || tls.upstream == UpstreamTls::Direct {
+            violate("S11", "upstream is asked for TLS");
+        }
+        if !talk.input.is_empty() {
+            violate("S11", "bytes behind an SSLRequest");
+        }
+    }
+    let peer = talk.sock().peer_addr().ok();
+    let session = peer.and_then(|peer| shared.ledger.dialled_for(peer));
+    let session = session.map(|number| &shared.plan.sessions[number]);
+    let answer = session.map_or(TlsAnswer::Yes, |session| session.script.tls);
+    if let Some(session) = session {
+        talk.go_on(cut_of(session), session.script.chunk, session.script.pace_ms);
+    }
+    let stop = match open_tls(talk, tls, answer, is_direct).await {
+        Ok(()) => return first_packet(talk).await,
+        Err(stop) => stop,
+    };
+    if matches!(stop, Stop::Own | Stop::Cut(_)) {
+        // The daemon lets go of it, having told it nothing.
+        let login = Duration::from_millis(shared.plan.daemon.login_timeout_ms);
+        let _ = timeout(login + PATIENCE, talk.hear_end()).await;
+        if !talk.codec.is_tls() && !talk.input.is_empty() {
+            violate("S11", "upstream is told something although TLS has failed");
+        }
+    }
+    Err(stop)
+}
+
+/// Answers the wish for TLS.
+async fn open_tls(
+    talk: &mut Talk,
+    tls: &plan::Tls,
+    answer: TlsAnswer,
+    is_direct: bool,
+) -> Result<(), Stop> {
+    if !is_direct {
+        match answer {
+            TlsAnswer::No => {
+                talk.say(b"N").await?;
+                let goes_on = tls.upstream == UpstreamTls::Prefer;
+                return if goes_on { Ok(()) } else { Err(Stop::Own) };
+            }
+            TlsAnswer::Error => {
+                talk.say(&wire::report(b'E', "FATAL", "0A000", CANARY)).await?;
+                return Err(Stop::Own);
+            }
+            TlsAnswer::Garbage => {
+                talk.say(b"?").await?;
+                return Err(Stop::Own);
+            }
+            TlsAnswer::Stuffed => {
+                talk.say(&[b"S", CANARY].concat()).await?;
+                let _ = talk.hear_end().await;
+                return Err(Stop::Eof);
+            }
+            TlsAnswer::Yes | TlsAnswer::Stranger | TlsAnswer::OtherName | TlsAnswer::NoAlpn => {
+                talk.say(b"S").await?
+            }
+        }
+    }
+    talk.start_tls(tls::server(tls, answer)).await?;
+    applied("S11 upstream");
+    Ok(())
+}
+
+fn cut_of(session: &Session) -> Option<Cut> {
+    match session.script.fate {
+        Fate::Cut(cut) => Some(cut),
+        _ => None,
+    }
 }
 
 async fn first_packet(talk: &mut Talk) -> Result<Vec<u8>, Stop> {
@@ -200,7 +286,7 @@ impl Backend<'_> {
     async fn last_words(&mut self, stop: Stop) -> Stop {
         let number = self.session.number;
         let end = match stop {
-            Stop::Eof | Stop::Reset => stop,
+            Stop::Eof | Stop::Truncated | Stop::Garbled | Stop::Reset => stop,
             Stop::Cut(_) | Stop::Own => {
                 self.ledger.entry(number).upstream.doomed = Some(record::now());
                 match timeout(self.patience(stop), self.talk.hear_end()).await {
@@ -265,8 +351,9 @@ impl Backend<'_> {
         self.ledger.entry(self.session.number).upstream.authenticated = true;
         if is_bypass {
             // Its pipe begins behind AuthenticationOk.
-            self.confirm(wire::authentication(0, &[]).len());
-            return self.talk.say_beyond(&start, &self.rows()).await;
+            let ok = wire::authentication(0, &[]).len();
+            let (last, more) = start.split_at(ok);
+            return self.say_beyond(last, &[more, &self.rows()].concat()).await;
         }
         self.talk.say(&start).await?;
         if let Fate::ErrorAfterOk = self.session.script.fate {
@@ -288,10 +375,7 @@ impl Backend<'_> {
                 self.talk.say(last).await?;
                 Err(Stop::Own)
             }
-            _ => {
-                self.confirm(last.len());
-                self.talk.say_beyond(last, &self.rows()).await
-            }
+            _ => self.say_beyond(last, &self.rows()).await,
         }
     }
 
@@ -300,12 +384,16 @@ impl Backend<'_> {
         pipe::bytes(self.session.number, Way::Down, 0, self.session.script.coalesced)
     }
 
-    /// So many bytes are the last of the login.
-    fn confirm(&self, bytes: usize) {
-        record::line(format_args!("upstream {} confirmed", self.session.number));
-        let mut entry = self.ledger.entry(self.session.number);
-        entry.upstream.confirmed = true;
-        entry.upstream.login_end = Some((self.talk.said + bytes) as u64);
+    /// Says the last of the login, and the first of the pipe in the same piece.
+    async fn say_beyond(&mut self, last: &[u8], more: &[u8]) -> Result<(), Stop> {
+        let (ledger, number) = (self.ledger, self.session.number);
+        let confirmed = |end: usize| {
+            record::line(format_args!("upstream {number} confirmed"));
+            let mut entry = ledger.entry(number);
+            entry.upstream.confirmed = true;
+            entry.upstream.login_end = Some(end as u64);
+        };
+        self.talk.say_beyond(last, more, confirmed).await
     }
 
     /// No byte has come that this side has not asked for.
@@ -366,10 +454,11 @@ impl Backend<'_> {
 
     async fn pipe(&mut self) -> Stop {
         let sent = self.session.script.coalesced;
-        let mut side = Side::new(self.session.number, Way::Down, &self.session.pipe, sent);
+        let mut side =
+            Side::new(self.session.number, Way::Down, &self.session.pipe, sent, self.ledger);
         side.tolerate_terminate(self.plan.is_disruptive() || self.plan.ends_at().is_some());
         side.receive(&std::mem::take(&mut self.talk.input));
-        let report = side.run(self.talk.sock()).await;
+        let report = side.run(&mut self.talk).await;
         self.ledger.entry(self.session.number).upstream.pipe = Some(report);
         if report.left
             && let Some(sock) = self.talk.sock.take()
@@ -393,6 +482,8 @@ fn is_told_at_the_start(lie: Lie) -> bool {
     )
 }
 
+/// The first byte of a TLS handshake.
+const TLS_HANDSHAKE: u8 = 0x16;
 /// Until the daemon has let go of what it has found to be wrong.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// More than what the daemon holds back.

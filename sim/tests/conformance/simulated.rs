@@ -106,7 +106,7 @@ fn play_in(
     sim.host("far", move || serve(queue.take().expect("started once")));
     sim.client("near", async move {
         let is_exact = faults.spurious_percent == 0;
-        let net = SimNet::new(faults, WINDOW, Watch::new(Limits::default(), 0), seed);
+        let net = SimNet::new(faults, WINDOW, Watch::new(Limits::default(), 0, false), seed);
         let other = Other { jobs: jobs.clone(), net: net.clone(), kept: Rc::default() };
         // The other host has to listen first.
         other.ask(async |_| ()).await;
