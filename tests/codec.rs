@@ -49,6 +49,20 @@ proptest! {
         }
     }
 
+    /// Whatever is cut off, it is an error no more.
+    #[test]
+    fn an_error_is_whole_or_not_an_error(
+        texts in vec("[^\0]{0,9}", 0..3), cut in 1usize..99, rest in vec(any::<u8>(), 1..9),
+    ) {
+        let mut body = b"SFATAL\0C42704\0Mno\0".to_vec();
+        texts.iter().for_each(|text| body.extend(format!("D{text}\0").bytes()));
+        body.push(0);
+        let parsed = backend::parse_error(&body);
+        prop_assert_eq!(parsed, Ok(("42704".to_owned(), "no".to_owned())));
+        prop_assert!(backend::parse_error(&body[..body.len() - cut.min(body.len())]).is_err());
+        prop_assert!(backend::parse_error(&[body, rest].concat()).is_err());
+    }
+
     #[test]
     fn no_body_panics(body in vec(any::<u8>(), 0..120)) {
         let _ = backend::parse_authentication(&body);

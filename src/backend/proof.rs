@@ -69,7 +69,10 @@ impl Proof {
 
     /// The batch ends in an ErrorResponse.
     fn failed(&self, message: &Message) -> Refusal {
-        let (state, text) = backend::parse_error(message.body());
+        let (state, text) = match backend::parse_error(message.body()) {
+            Ok(parsed) => parsed,
+            Err(error) => return Refusal::wire(Fault::Upstream)(error),
+        };
         let refusal = not_bound(format!("upstream said {state}: {text}"));
         let asks_for_seals = self.batch.asks(|it| matches!(it, Expected::Seals(_)));
         if asks_for_seals && seal::NOT_CALLABLE.contains(&state.as_str()) {

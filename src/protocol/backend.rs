@@ -142,19 +142,39 @@ pub fn parse_data_row(body: &[u8]) -> Result<Vec<Option<&[u8]>>, WireError> {
     Ok(columns)
 }
 
-/// SQLSTATE and primary message of an ErrorResponse, for the log; empty where they are missing.
-pub fn parse_error(body: &[u8]) -> (String, String) {
-    let (mut sqlstate, mut message) = (String::new(), String::new());
+/// SQLSTATE and primary message of an ErrorResponse.
+///
+/// # Errors
+/// [`WireError::BadBody`] unless the body is made of fields, and the three that are always present
+/// are among them: severity, SQLSTATE and message.
+pub fn parse_error(body: &[u8]) -> Result<(String, String), WireError> {
+    let (mut severity, mut sqlstate, mut message) = (None, None, None);
     let mut fields = Fields::new(body);
-    while let Ok(field) = fields.u8() {
-        let Ok(text) = fields.cstr() else { break };
+    loop {
+        let field = fields.u8()?;
+        if field == 0 {
+            break;
+        }
+        let text = fields.cstr()?;
         match field {
-            b'C' => sqlstate = text.escape_ascii().to_string(),
-            b'M' => message = String::from_utf8_lossy(text).into_owned(),
+            b'S' => severity = Some(text),
+            b'C' => sqlstate = Some(parse_sqlstate(text)?),
+            b'M' => message = Some(String::from_utf8_lossy(text).into_owned()),
             _ => {}
         }
     }
-    (sqlstate, message)
+    fields.end()?;
+    severity.filter(|text| !text.is_empty()).ok_or(WireError::BadBody)?;
+    sqlstate.zip(message).ok_or(WireError::BadBody)
+}
+
+/// Five digits or capital letters.
+fn parse_sqlstate(text: &[u8]) -> Result<String, WireError> {
+    let is_right = |byte: &u8| byte.is_ascii_digit() || byte.is_ascii_uppercase();
+    match str::from_utf8(text) {
+        Ok(state) if text.len() == 5 && text.iter().all(is_right) => Ok(state.to_owned()),
+        Ok(_) | Err(_) => Err(WireError::BadBody),
+    }
 }
 
 /// AuthenticationCleartextPassword.

@@ -394,10 +394,13 @@ impl Session {
         self.outcome.as_ref()
     }
 
-    /// Ends the login with an ErrorResponse of upstream's, unchanged.
+    /// Ends the login with an ErrorResponse of upstream's, unchanged if it is well-formed.
     fn pass_error(&mut self, message: &Message) {
+        let (sqlstate, text) = match backend::parse_error(message.body()) {
+            Ok(parsed) => parsed,
+            Err(error) => return self.refuse(Refusal::wire(Fault::Upstream)(error)),
+        };
         sometimes!(UpstreamRefused);
-        let (sqlstate, text) = backend::parse_error(message.body());
         self.client.output.extend_from_slice(message.as_bytes());
         self.start_refusing(Outcome::RefusedByUpstream { sqlstate, message: text });
     }

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use multigres::session::{Outcome, Stage};
 use multigres::tenant::{GuardDemand, SealBind};
 
-use testing::session::{Cast, Play, at_some_chunk_sizes, message};
+use testing::session::{Cast, Play, at_some_chunk_sizes, message, startup};
 
 use crate::sealed::{AT_54321, sealed_answer};
 use crate::{
@@ -140,6 +140,60 @@ fn an_error_before_the_batch_is_upstreams_own_and_the_last() {
                 panic!("{place}: {:?}", play.outcome())
             };
             assert_eq!(sqlstate, "42704");
+        }
+    });
+}
+
+/// What a client would be left to make sense of: an ErrorResponse without the fields that the
+/// manual promises, or that is not made of fields.
+#[test]
+fn an_error_that_is_not_well_formed_is_never_passed_on() {
+    let mut bodies: Vec<Vec<u8>> = [
+        &b""[..],
+        b"\0",
+        b"S",
+        b"SFATAL\0C42704\0Mx\0",
+        b"SFATAL\0C42704\0Mx",
+        b"SFATAL\0C42704\0Mx\0\0\0",
+        b"SFATAL\0C42704\0Mx\0\0Hx\0\0",
+        b"C42704\0Mx\0\0",
+        b"SFATAL\0Mx\0\0",
+        b"SFATAL\0C42704\0\0",
+        b"S\0C42704\0Mx\0\0",
+        b"SFATAL\0C\0Mx\0\0",
+        b"SFATAL\0C4270\0Mx\0\0",
+        b"SFATAL\0C427040\0Mx\0\0",
+        b"SFATAL\0C4270\n\0Mx\0\0",
+        b"SFATAL\0C4270\xc3\0Mx\0\0",
+        b"SFATAL\0C42704\0Mx\0C4\0\0",
+    ]
+    .map(<[u8]>::to_vec)
+    .to_vec();
+    bodies.iter_mut().for_each(|body| {
+        if let Some(at) = body.iter().position(|byte| *byte == b'x') {
+            body.splice(at..=at, CANARY.to_vec());
+        }
+    });
+    of_each(|honest| {
+        for body in &bodies {
+            let what = format!("{}", body.escape_ascii());
+            for place in honest.places() {
+                honest.refuses(place, &message(b'E', body), &["08P01"], &what);
+            }
+        }
+    });
+    at_some_chunk_sizes(|cast| {
+        for body in &bodies {
+            for before in [vec![], authentication(3, b""), authentication(10, b"SCRAM-SHA-256\0\0")]
+            {
+                let mut play = acme(cast);
+                play.upstream(&[before, message(b'E', body)].concat());
+                assert!(!contains(&play.expect_refusal("08P01"), CANARY));
+            }
+            let mut play = Play::new(cast);
+            play.client(&startup(&[("user", "postgres")]));
+            play.upstream(&message(b'E', body));
+            assert!(!contains(&play.expect_refusal("08P01"), CANARY));
         }
     });
 }
