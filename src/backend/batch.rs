@@ -124,9 +124,11 @@ impl Batch {
         &self.role
     }
 
-    /// Whether it asks for something that fits.
-    pub(crate) fn asks(&self, fits: impl Fn(&Expected) -> bool) -> bool {
-        self.statements.iter().any(|statement| statement.row.iter().any(&fits))
+    /// Whether the statement that this message of the answer belongs to asks for something that
+    /// fits.
+    pub(crate) fn asks(&self, at: usize, fits: impl Fn(&Expected) -> bool) -> bool {
+        let statement = self.statements.get(at / STATEMENT_REPLIES);
+        statement.is_some_and(|statement| statement.row.iter().any(fits))
     }
 }
 

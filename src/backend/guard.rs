@@ -128,6 +128,11 @@ fn unescape(xml: &str) -> String {
     xml.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 }
 
+/// Whether an error is about a function of the guard.
+pub(super) fn is_in(text: &str) -> bool {
+    ["multigres_verdict", "multigres_misspelt"].iter().any(|name| text.contains(name))
+}
+
 /// A server that was built without libxml cannot run the question; None for any other error.
 pub(super) fn xml_hint(sqlstate: &str) -> Option<&'static str> {
     (sqlstate == FEATURE_NOT_SUPPORTED).then_some(

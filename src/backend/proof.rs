@@ -74,12 +74,14 @@ impl Proof {
             Err(error) => return Refusal::wire(Fault::Upstream)(error),
         };
         let refusal = not_bound(format!("upstream said {state}: {text}"));
-        let asks_for_seals = self.batch.asks(|it| matches!(it, Expected::Seals(_)));
-        if asks_for_seals && seal::NOT_CALLABLE.contains(&state.as_str()) {
+        let asks_for_seals = self.batch.asks(self.replies, |it| matches!(it, Expected::Seals(_)));
+        let asks_guard = self.batch.asks(self.replies, |it| matches!(it, Expected::Guard { .. }));
+        if asks_for_seals && seal::NOT_CALLABLE.contains(&state.as_str()) && !guard::is_in(&text) {
             return refusal.detail(seal::NO_FUNCTION).hint(seal::SETUP_HINT);
         }
-        let asks_guard = self.batch.asks(|it| matches!(it, Expected::Guard { .. }));
-        match guard::xml_hint(&state).filter(|_| asks_guard) {
+        let xml_hint = guard::xml_hint(&state).filter(|_| asks_guard);
+        let hint = xml_hint.or(function_hint(&state).filter(|_| asks_guard || asks_for_seals));
+        match hint {
             Some(hint) => refusal.hint(hint),
             None => refusal.hint(role::setting_hint(&state, self.batch.role())),
         }
@@ -192,6 +194,20 @@ fn check_row_count(message: &Message) -> Result<(), Refusal> {
     if command == ONE_ROW_SELECTED { Ok(()) } else { Err(not_bound("not one row")) }
 }
 
+/// Where a statement calls functions of `sql/setup.sql`: what is wrong with them. An error of this
+/// class is about the names, rights and types in a statement, theirs or ours.
+fn function_hint(sqlstate: &str) -> Option<&'static str> {
+    match sqlstate {
+        AMBIGUOUS_FUNCTION => Some(
+            "There is another function in schema public with the name of one that sql/setup.sql \
+             creates: multigres_check() lists it. Drop it.",
+        ),
+        INVALID_SCHEMA_NAME => Some(SETUP_HINT),
+        _ if sqlstate.starts_with(SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION) => Some(SETUP_HINT),
+        _ => None,
+    }
+}
+
 /// ReadyForQuery must say that no transaction is open.
 pub(crate) fn check_idle(message: &Message) -> Result<(), Refusal> {
     let status = backend::parse_transaction_status(message.body())
@@ -221,6 +237,14 @@ fn begun<'a>(column: Option<&'a [u8]>, value: &[u8]) -> Option<&'a [u8]> {
         column => column,
     }
 }
+
+const SETUP_HINT: &str = "A function of Multigres in the database is missing, changed or not \
+    granted: the log of Multigres says how. Run sql/setup.sql of this version in the database.";
+
+const AMBIGUOUS_FUNCTION: &str = "42725";
+const INVALID_SCHEMA_NAME: &str = "3F000";
+/// The class of SQLSTATEs.
+const SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION: &str = "42";
 
 /// Command tag of a SELECT of one row.
 const ONE_ROW_SELECTED: &[u8] = b"SELECT 1\0";

@@ -152,6 +152,32 @@ fn a_planted_function_is_neither_believed_nor_run() {
 }
 
 #[test]
+fn a_function_that_cannot_be_called_is_named_in_the_hint() {
+    let (database, mut owner) = database("verdict_overloaded");
+    let daemon = daemon(&[("verify_ttl", "0")]);
+    let mut hint = |broken: &str, mended: &str| {
+        owner.batch_execute(broken).unwrap();
+        let error = login(&daemon, &database, "app_user.acme").err().expect("a refusal");
+        assert_eq!(sqlstate(&error), "08004", "{error:?}");
+        owner.batch_execute(mended).unwrap();
+        assert!(login(&daemon, &database, "app_user.acme").is_ok(), "{mended}");
+        error.as_db_error().unwrap().hint().expect("a HINT").to_owned()
+    };
+    for function in ["multigres_verdict", "multigres_misspelt"] {
+        let arguments = "(x text default '')";
+        let overload = format!("create function {function}{arguments} returns text language sql");
+        let said =
+            hint(&format!("{overload} as 'select x'"), &format!("drop function {function}(text)"));
+        assert!(said.contains("another function in schema public"), "{said}");
+        assert!(said.contains("multigres_check()"), "{said}");
+        let said = hint(&format!("revoke execute on function {function} from public"), &SETUP);
+        assert!(said.contains("sql/setup.sql"), "{said}");
+    }
+    let said = hint("drop function multigres_misspelt", &SETUP);
+    assert!(said.contains("sql/setup.sql"), "{said}");
+}
+
+#[test]
 fn a_schema_that_was_dropped_refuses_until_it_is_set_up_again() {
     let (database, mut owner) = database("verdict_dropped");
     owner

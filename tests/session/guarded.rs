@@ -5,6 +5,7 @@ use multigres::tenant::{GuardDemand, SealBind};
 
 use testing::session::{Cast, Play, at_every_chunk_size, message, startup};
 
+use crate::sealed::{AT_54321, sealed_answer};
 use crate::{acme, answer, contains, error, ready, row, start};
 
 const VERDICT: &[u8] = b"public.multigres_verdict()";
@@ -115,6 +116,52 @@ fn an_error_of_the_function_refuses_the_login() {
     play.upstream(&answer()[..8].concat());
     play.upstream(&[error("42501", b"canary"), ready()].concat());
     assert!(!contains(&play.expect_refusal("08004"), b"canary"));
+}
+
+/// An overload, a function that another statement has replaced, a right that was taken away, a
+/// schema or a table that was dropped: no setting of the role is the cause.
+#[test]
+fn an_error_of_the_functions_names_their_mend_and_no_setting() {
+    let hint = |cast: Cast, at: usize, state: &str| {
+        let mut play = acme(cast);
+        let sealed = contains(&play.take_to_upstream(), AT_54321.as_bytes());
+        let answer = if sealed { sealed_answer(AT_54321) } else { answer() };
+        play.upstream(&start());
+        play.upstream(&[&answer[..at].concat(), &error(state, b"canary")[..]].concat());
+        let said = play.expect_refusal("08004");
+        assert!(!contains(&said, b"canary"), "{}", said.escape_ascii());
+        String::from_utf8_lossy(&said).into_owned()
+    };
+    let guarded = Cast::whole().guarded(GuardDemand::Prefer);
+    let sealed = Cast::whole().sealed(SealBind::Address);
+    let casts = [guarded, sealed, guarded.sealed(SealBind::Address)];
+    for cast in casts {
+        for at in [8, 9, 10] {
+            let said = hint(cast, at, "42725");
+            assert!(said.contains("another function in schema public with the name"), "{said}");
+            assert!(said.contains("multigres_check()") && said.contains("Drop"), "{said}");
+            assert!(!said.contains("pg_db_role_setting"), "{said}");
+            for state in ["42883", "42501", "42P13", "42P01", "42703", "3F000"] {
+                let said = hint(cast, at, state);
+                assert!(said.contains("sql/setup.sql"), "{state}: {said}");
+                assert!(!said.contains("pg_db_role_setting"), "{state}: {said}");
+            }
+        }
+        for state in ["42725", "42501", "22023", "3F000"] {
+            let said = hint(cast, 4, state);
+            assert!(said.contains("pg_db_role_setting"), "it binds by itself, {state}: {said}");
+        }
+        assert!(hint(cast, 10, "25006").contains("pg_db_role_setting"));
+        assert!(hint(cast, 10, "57014").contains("RESET statement_timeout"));
+    }
+    let mut play = acme(guarded.sealed(SealBind::Address));
+    play.upstream(&start());
+    play.upstream(&sealed_answer(AT_54321)[..10].concat());
+    play.upstream(&error("42501", b"permission denied for function multigres_verdict"));
+    let said = play.expect_refusal("08004");
+    assert!(contains(&said, b"sql/setup.sql") && !contains(&said, b"multigres_context"));
+    let said = hint(Cast::whole(), 10, "42725");
+    assert!(said.contains("pg_db_role_setting"), "none is called: {said}");
 }
 
 #[test]
