@@ -976,9 +976,10 @@ begin
                 'remember', 'refuse', 'refuse_context', 'refuse_open_parents', 'follow',
                 'cover', 'noted', 'guard_context', 'guard_grants', 'guard_tables', 'guard',
                 'guard_drop', 'guard_start', 'faults')
-            or p.pronamespace = 'public'::regnamespace
-                and p.proname in ('multigres_forget', 'multigres_verdict', 'multigres_misspelt',
-                    'multigres_guard_schema')
+            or p.oid in ('public.multigres_forget(text)'::regprocedure,
+                'public.multigres_verdict()'::regprocedure,
+                'public.multigres_misspelt()'::regprocedure,
+                'public.multigres_guard_schema()'::regprocedure)
     loop
         execute format('alter function %s owner to current_user', function);
         execute format('revoke all on function %s from public', function);

@@ -573,8 +573,8 @@ begin
     end loop;
     for function in
         select p.oid::regprocedure from pg_proc as p
-        where p.pronamespace = 'public'::regnamespace
-                and p.proname in ('multigres_harden', 'multigres_unharden')
+        where p.oid in ('public.multigres_harden(text[])'::regprocedure,
+                'public.multigres_unharden()'::regprocedure)
             or p.pronamespace = 'multigres'::regnamespace
                 and p.proname in ('hardenings', 'closable', 'grants', 'set_right', 'close',
                     'hold_hardening', 'keep_owned', 'refuse_drop_owned', 'why_open', 'left_open',

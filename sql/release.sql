@@ -15,6 +15,10 @@ revoke all on function public.multigres_release() from public;
 do $$
 begin
     delete from multigres.release;
-    insert into multigres.release select f.* from multigres.functions() as f;
+    -- Those that this transaction has written: another function with such a name is not ours.
+    insert into multigres.release
+    select f.* from multigres.functions() as f
+    join pg_proc as p on p.oid = f.function::regprocedure
+    where age(p.xmin) <= age(pg_current_xact_id()::xid);
 end
 $$;

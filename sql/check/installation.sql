@@ -25,7 +25,9 @@ as $$
     from pg_proc as p join pg_language as l on l.oid = p.prolang
     where p.pronamespace = 'multigres'::regnamespace and p.proname <> 'context_1'
         or p.pronamespace = 'public'::regnamespace and starts_with(p.proname::text, 'multigres_')
-            and p.proname not in ('multigres_context', 'multigres_own')
+            and array_position(array[to_regprocedure('public.multigres_context(text)'),
+                to_regprocedure('public.multigres_own()'),
+                to_regprocedure('public.multigres_own(text)')]::oid[], p.oid) is null
 $$;
 
 revoke all on function multigres.functions() from public;

@@ -114,6 +114,29 @@ fn functions_that_setup_did_not_bring_are_found() {
         "create function multigres_protect(text) returns int language sql as 'select 1'",
         &["multigres_function_unknown | function public.multigres_protect(text)"],
     );
+    // Such a name is called at each login, and fails where two functions fit. A setup in between
+    // does not make it ours.
+    for (call, overload) in [
+        ("multigres_verdict()", "multigres_verdict(x text default '')"),
+        ("multigres_misspelt()", "multigres_misspelt(x text default '')"),
+        ("multigres_context('x')", "multigres_context(v text, x text default '')"),
+    ] {
+        let found = overload.replace("x text default ''", "text").replace("v text, ", "text,");
+        for again in ["", &*SETUP] {
+            let create =
+                format!("create function {overload} returns text language sql as 'select x'");
+            owner.batch_execute(&create).unwrap();
+            owner.batch_execute(again).unwrap();
+            let error = owner.batch_execute(&format!("select public.{call}")).unwrap_err();
+            assert_eq!(sqlstate(&error), "42725");
+            let found = format!("multigres_function_unknown | function public.{found}");
+            assert_eq!(findings(&mut owner), [found]);
+            mend(&mut owner);
+            owner.batch_execute(&format!("select public.{call}")).unwrap();
+        }
+        owner.batch_execute(&SETUP).unwrap();
+        assert_eq!(findings(&mut owner), [""; 0]);
+    }
     let run = "run setup.sql again";
     for (plant, problem) in [
         (
