@@ -16,8 +16,8 @@ begin
                 hint = 'Start psql with PGOPTIONS="-c multigres.seal_key=$(cat seal.key)"; sudo '
                     'drops PGOPTIONS unless it is told to keep it.';
     end if;
-    if (key_hex ~ '^[0-9a-f]{64}$') is not true then
-        raise exception 'a seal key must be 64 hexadecimal digits in lower case'
+    if (key_hex ~ '^[0-9A-Fa-f]{64}$') is not true then
+        raise exception 'a seal key must be 64 hexadecimal digits'
             using errcode = 'invalid_parameter_value',
                 hint = 'multigres seal-key prints a new one. Give it in the setting '
                     'multigres.seal_key.';
@@ -88,10 +88,10 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    key text := coalesce(key_hex, current_setting('multigres.seal_key', true), '');
+    key text := lower(coalesce(key_hex, current_setting('multigres.seal_key', true), ''));
     is_hidden boolean := true;
 begin
-    if key = '' or strpos(current_query(), key) = 0 then
+    if key = '' or strpos(lower(current_query()), key) = 0 then
         perform multigres.add_key(key, bind);
     else
         -- Until the transaction ends: what follows in the same string would be logged with it.

@@ -240,6 +240,32 @@ fn a_database_without_the_functions_says_so() {
 }
 
 #[test]
+fn a_second_function_of_that_name_is_named_in_the_hint() {
+    let database = Database::sealed("sealed_overload", "address");
+    let daemon = with_key(KEY);
+    let overload = "public.multigres_context(v text, x text default '')";
+    database
+        .execute(&format!("create function {overload} returns text language sql as 'select x'"));
+    let error = database.login(&daemon, "app_user.acme").err().expect("a refusal");
+    assert_eq!(sqlstate(&error), "08004", "{error:?}");
+    let hint = error.as_db_error().unwrap().hint().expect("a HINT");
+    assert!(hint.contains("another function in schema public"), "{hint}");
+    database.execute("drop function public.multigres_context(text, text)");
+    assert_eq!(contacts(&mut database.connect(&daemon, "app_user.acme")), ACME);
+}
+
+#[test]
+fn a_key_is_the_same_in_capitals() {
+    let database = Database::plain("sealed_capitals");
+    let [small, capital] = [KEY.to_owned(), KEY.to_uppercase()];
+    assert_ne!(small, capital);
+    for (stored, held) in [(&capital, &small), (&small, &capital), (&capital, &capital)] {
+        database.seal(stored, "address");
+        assert_eq!(contacts(&mut database.connect(&with_key(held), "app_user.acme")), ACME);
+    }
+}
+
+#[test]
 fn the_daemon_may_have_its_key_before_the_database() {
     let database = Database::plain("sealed_later");
     let daemon = with_key(KEY);

@@ -15,7 +15,9 @@ fn neither_success_nor_failure_leaves_the_key_in_the_log_of_postgresql() {
     let calls = [
         (format!("select multigres_seal('{KEY}', 'port')"), "22023"),
         (format!("select multigres_seal('{KEY}0')"), "22023"),
-        (format!("select multigres_seal('{}')", KEY.to_uppercase()), "22023"),
+        (format!("select multigres_seal(upper('{KEY}'), 'port')"), "22023"),
+        (format!("select multigres_seal('{}', 'port')", KEY.to_uppercase()), "22023"),
+        (format!("select multigres_seal('{}')", KEY.to_uppercase()), ""),
         (format!("select multigres_seal(key_hex => '{KEY}', bind => null)"), "22023"),
         (format!("select multigres_seal('{KEY}'); select 1 / 0"), "22012"),
         (
