@@ -161,6 +161,7 @@ impl Draft {
 
     fn set(&mut self, place: String, setting: &Setting, text: Result<&str, &String>) {
         let parsed = match text {
+            Ok(text) if setting.is_quoted(text) => Err(QUOTED.into()),
             Ok(text) => (setting.parse)(self, text),
             Err(error) => Err(error.clone()),
         };
@@ -304,3 +305,5 @@ impl Draft {
         config
     }
 }
+
+const QUOTED: &str = "quotes would be a part of the value: write the value without quotes";

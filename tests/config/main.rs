@@ -118,6 +118,46 @@ fn a_comment_behind_a_value_is_a_mistake() {
     );
 }
 
+/// Quotes would be a part of the value: `"postgres"` would be another user than `postgres`.
+#[test]
+fn a_value_in_quotes_is_a_mistake_of_every_setting_and_source() {
+    let words = "write the value without quotes";
+    for setting in settings() {
+        for quoted in ["\"x\"", "'x'", "\"\"", "''", "'x\"y'"] {
+            let name = setting.name;
+            let in_file = file(&format!("\n{name} = {quoted}\n"));
+            let variable = vec![(setting.environment.to_owned(), Ok(quoted.to_owned()))];
+            let flag = vec![(name.to_owned(), quoted.to_owned())];
+            let stories = [
+                (format!("m.conf:2: {name}: "), in_file),
+                (
+                    format!("environment {}: {name}: ", setting.environment),
+                    Sources { environment: variable, ..Sources::default() },
+                ),
+                (
+                    format!("--{}: {name}: ", name.replace('_', "-")),
+                    Sources { flags: flag, ..Sources::default() },
+                ),
+            ];
+            for (place, sources) in stories {
+                let reported = mistakes(&sources);
+                assert_eq!(reported.len(), 1, "{reported:?}");
+                assert!(reported[0].starts_with(&place), "{reported:?}");
+                assert!(reported[0].ends_with(words), "{reported:?}");
+            }
+        }
+    }
+    for items in ["postgres, \"admin\"", "'a' , b", "a,'b','c',d"] {
+        let reported = mistakes(&file(&format!("superuser_bypass = {items}")));
+        assert!(reported[0].ends_with(words), "{reported:?}");
+    }
+    for value in ["\"", "'", "a'", "'a\"", "o'neil, d'arcy"] {
+        let config = Config::load(&file(&format!("superuser_bypass = {value}"))).unwrap();
+        let users: Vec<&str> = value.split(", ").collect();
+        assert_eq!(config.proxy.session.policy.superuser_bypass, users, "{value}");
+    }
+}
+
 #[test]
 fn the_right_name_is_suggested_for_a_misspelt_key_or_variable() {
     let reported = mistakes(&file("upsteam_host = x\nzebra = 1"));

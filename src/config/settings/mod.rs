@@ -40,6 +40,13 @@ impl Setting {
         self.name.replace('_', "-")
     }
 
+    /// Whether the value, or an item of the list, stands in quotes: they would be a part of it.
+    pub(super) fn is_quoted(&self, value: &str) -> bool {
+        let is_list = matches!(self.form, Form::Hosts | Form::Parameters | Form::Users);
+        let mut items = value.split(',').filter(|_| is_list);
+        in_quotes(value) || items.any(|item| in_quotes(item.trim()))
+    }
+
     /// Its line in `--help`.
     pub fn help(&self) -> String {
         let words = if let Form::Word(words) = self.form {
@@ -137,6 +144,12 @@ pub static SECTIONS: &[Section] = &[
 /// All settings, without their sections.
 pub fn settings() -> impl Iterator<Item = &'static Setting> {
     SECTIONS.iter().flat_map(|section| section.settings)
+}
+
+fn in_quotes(text: &str) -> bool {
+    let stands_in =
+        |quote: char| text.len() > 1 && text.starts_with(quote) && text.ends_with(quote);
+    stands_in('"') || stands_in('\'')
 }
 
 /// `a, b or c`.
