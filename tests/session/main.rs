@@ -7,6 +7,7 @@ mod first_packets;
 mod guarded;
 mod notices_and_errors;
 mod room;
+mod scram;
 mod sealed;
 mod texts;
 mod tls;
