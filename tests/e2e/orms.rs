@@ -6,7 +6,7 @@ use std::path::Path;
 
 use postgres::NoTls;
 use tempfile::TempDir;
-use testing::{Cluster, Daemon, Run, python_orms, schema_tools};
+use testing::{Cluster, Daemon, Run, python_orms, schema_tools, shortened};
 
 use crate::page::{Block, Commands, blocks};
 
@@ -25,9 +25,13 @@ fn each_library_of_the_page_shows_each_tenant_its_own_rows() {
         migration_url: format!("postgresql://migrator:unused@127.0.0.1:{}/mydb", cluster.port()),
         port: daemon.port(),
     };
+    let has_django = knows_django(&cluster);
     let mut libraries = 0;
     for block in blocks(PAGE) {
         if let Some(run) = block.key("run") {
+            if !has_django && (run.contains("django") || run == "makemigrations") {
+                continue;
+            }
             let said = shell(&commands, &block);
             if let "sqlalchemy" | "django" | "typeorm" = run {
                 assert_two_tenants(run, &said);
@@ -39,12 +43,22 @@ fn each_library_of_the_page_shows_each_tenant_its_own_rows() {
             block.write(folder.path());
         }
     }
-    assert_eq!(libraries, 3);
+    assert_eq!(libraries, 2 + usize::from(has_django));
     assert_names_are_refused(&commands);
     assert_versions(&python);
     let differences = "python -m django makemigrations --check --settings=settings";
-    assert!(commands.shell(differences).status.success(), "the models are the migrations");
+    let is_same = !has_django || commands.shell(differences).status.success();
+    assert!(is_same, "the models are the migrations");
     assert_nothing_is_found(&cluster);
+}
+
+fn knows_django(cluster: &Cluster) -> bool {
+    let sql = "select current_setting('server_version_num')::int >= 140000";
+    let knows: bool = cluster.superuser("postgres").query_one(sql, &[]).unwrap().get(0);
+    if !knows {
+        shortened("Django 5.2 needs PostgreSQL 14");
+    }
+    knows
 }
 
 /// A database of a role that is not a superuser, and the daemon before it.
