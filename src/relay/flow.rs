@@ -89,7 +89,9 @@ impl Flow {
         match self.progress {
             _ if self.pending.is_some() => Last::Cut,
             Progress::Flushing(last) => last,
-            Progress::Open | Progress::Discarding | Progress::Closed => Last::Word,
+            Progress::Open | Progress::Discarding => Last::Word,
+            // It was given up, or the sink has been told already.
+            Progress::Closed => Last::Cut,
         }
     }
 
