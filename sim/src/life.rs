@@ -454,11 +454,11 @@ impl Lives {
         }
         let is_in = number.is_some_and(|number| self.ledger.entry(number).client.up);
         if is_in {
-            // What TLS has said last may be what has failed: an event tells it again.
-            let told = |at: &Duration| !(self.times.has_tls && *at == record::now());
-            if let Some(at) = life.client_broken.filter(told) {
+            if let Some(at) = life.client_broken {
+                // What TLS has said last may be what has failed: an event tells it again.
+                let is_told = !(self.times.has_tls && at == record::now());
                 // Upstream, if it is broken too, shows that at once.
-                if !life.upstream_ended {
+                if !life.upstream_ended && is_told {
                     found.push((at + LINGER, "nobody is there any more"));
                 }
             } else if let Some(at) = life.ended {

@@ -169,7 +169,6 @@ impl<'a> Login<'a> {
         }
         said.extend(self.start());
         self.talk.say(&said).await?;
-        self.ledger.entry(self.session.number).client.said = Some(record::now());
         let unheard = match client.conduct {
             Conduct::Bad(BadStart::SslTwice) => 1,
             _ if client.eager => client.prelude.iter().filter(|it| it.is_request()).count(),
