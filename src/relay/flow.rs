@@ -90,6 +90,7 @@ impl Flow {
             _ if self.pending.is_some() => Last::Cut,
             Progress::Flushing(last) => last,
             Progress::Open | Progress::Discarding => Last::Word,
+            Progress::Closed if mutant!(GivenUpSaidAsEnd) => Last::Word,
             // It was given up, or the sink has been told already.
             Progress::Closed => Last::Cut,
         }
