@@ -63,7 +63,7 @@ pub struct ClientSide {
     pub refused: Option<(String, String)>,
     /// The connection has ended before the pipe: with EOF, or with a reset.
     pub login_ended: Option<LoginEnd>,
-    /// Its TLS has said that nothing more comes.
+    /// Its TLS has said that nothing more comes, or something that is not TLS.
     pub farewell: bool,
     /// How the pipe went.
     pub pipe: Option<Report>,
@@ -107,6 +107,8 @@ pub struct UpstreamSide {
     pub authenticated: bool,
     /// The last byte of the last ReadyForQuery has been sent, and all was right.
     pub confirmed: bool,
+    /// Its TLS has said that nothing more comes.
+    pub farewell: bool,
     /// Bytes of its login up to that one, when it is sent.
     pub login_end: Option<u64>,
     /// It has refused the password.
