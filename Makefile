@@ -3,7 +3,7 @@
 MINUTES ?= 1
 SIMULATOR := cargo run --quiet --profile sim --locked -p multigres-sim --features mutants --
 
-.PHONY: help build test sim test-matrix demo fmt lint clippy doc clean
+.PHONY: help build test sim test-matrix demo fmt lint clippy doc doctest clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -14,20 +14,7 @@ build: ## Build the daemon: target/release/multigres
 
 # The simulation runs some seeds that are the commit's own; SEEDS=COMMIT: those of another commit.
 test: ## Formatting, lints, docs, all tests on a private PostgreSQL (installed if missing), simulation
-	@echo "make test: about 7 minutes on two quiet cores, 15 on busy ones; it leaves some 3 GB in target/"
-	@scripts/compiler
-	@scripts/postgresql >/dev/null
-	@scripts/psycopg >/dev/null
-	@scripts/rust-component fmt rustfmt
-	cargo fmt --all --check
-	@$(MAKE) --no-print-directory lint doc
-	PG_BINDIR="$$(scripts/postgresql)" cargo test --workspace --locked --doc
-	cargo test --workspace --locked --lib --bins --tests --no-run
-	$(SIMULATOR) ci $(if $(SEEDS),--from $(SEEDS)) \
-		--against "$${CARGO_TARGET_DIR:-target}/debug/multigres-sim"
-	PG_BINDIR="$$(scripts/postgresql)" PSYCOPG_PYTHON="$$(scripts/psycopg)" \
-		SCHEMA_TOOLS="$$(scripts/schema-tools)" \
-		cargo test --workspace --locked --lib --bins --tests
+	@SEEDS='$(SEEDS)' scripts/test
 
 sim: ## Simulate seeds that nobody has run yet, for a minute (MINUTES=30: longer)
 	$(SIMULATOR) sweep --minutes $(MINUTES) --from "$$(date +%s)"
@@ -50,6 +37,9 @@ clippy:
 
 doc: ## Build the documentation, warnings denied
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --locked
+
+doctest:
+	cargo test --workspace --locked --doc
 
 clean: ## Remove what was built
 	cargo clean

@@ -516,7 +516,8 @@ begin
         raise exception '% would show the rows of % through %, past its policies', tag, open.part,
             open.parent
             using errcode = 'object_not_in_prerequisite_state',
-                hint = format('First protect %2$s for the same columns as %1$s: '
+                hint = format('Multigres lets nobody read a protected table through one that is '
+                    'not. First protect %2$s for the same columns as %1$s: '
                     'SELECT multigres_protect(%3$L). Or revoke the privileges of app_user on '
                     '%2$s.',
                     open.part, open.parent, open.parent::text);
@@ -629,8 +630,8 @@ begin
                         then format('Revoke the privileges that others have on it, by default '
                             'privileges too, attach it, and then call '
                             'SELECT multigres_protect(%L).', part.parent::regclass)
-                        else 'A foreign table cannot be protected. Revoke the privileges that '
-                            'others have on it, by default privileges too.' end;
+                        else 'Multigres cannot protect a foreign table. Revoke the privileges '
+                            'that others have on it, by default privileges too.' end;
         end;
         perform set_config('multigres.covering', '', true);
         perform multigres.remember(part.name);

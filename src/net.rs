@@ -46,7 +46,10 @@ pub trait Net {
     ///
     /// # Errors
     /// `WouldBlock` when none waits; otherwise what the operating system says.
-    fn accept(&mut self, listener: &mut Self::Listener) -> io::Result<(Self::Stream, Peer)>;
+    fn accept(
+        &mut self,
+        listener: &mut Self::Listener,
+    ) -> io::Result<(Self::Stream, ClientAddress)>;
 
     /// Starts a connection attempt, to be asked after with [`Stream::connect_result`].
     ///
@@ -111,28 +114,28 @@ impl fmt::Display for Address {
 
 /// Where a client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Peer {
+pub enum ClientAddress {
     /// IPv4 or IPv6.
     Tcp(SocketAddr),
     /// A unix socket.
     Unix,
 }
 
-impl Peer {
+impl ClientAddress {
     /// A loopback address, where nobody else can listen in.
     pub fn is_loopback(&self) -> bool {
         match self {
-            Peer::Tcp(address) => address.ip().to_canonical().is_loopback(),
-            Peer::Unix => false,
+            ClientAddress::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            ClientAddress::Unix => false,
         }
     }
 }
 
-impl fmt::Display for Peer {
+impl fmt::Display for ClientAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Peer::Tcp(address) => address.fmt(f),
-            Peer::Unix => f.write_str("unix"),
+            ClientAddress::Tcp(address) => address.fmt(f),
+            ClientAddress::Unix => f.write_str("unix"),
         }
     }
 }

@@ -20,6 +20,13 @@ macro_rules! mutant {
     };
 }
 
+/// A value, or the other one where the simulator has planted this bug.
+macro_rules! planted {
+    ($value:expr, $mutant:ident => $wrong:expr) => {
+        if mutant!($mutant) { $wrong } else { $value }
+    };
+}
+
 macro_rules! points {
     ($(#[$doc:meta])* $name:ident { $($(#[$point_doc:meta])* $point:ident,)* }) => {
         $(#[$doc])*

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use bytes::{Bytes, BytesMut};
 use multigres::protocol::{FirstPacket, StartupMessage, backend, frontend};
 use multigres::protocol::{take_first_packet, take_message};
-use multigres::session::{Action, Auth, ClientPlace, Leg, Session, Settings, Stage};
+use multigres::session::{Action, Auth, ClientPlace, Leg, LoginSettings, Session, Stage};
 use multigres::tenant::{GuardDemand, Policy};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -125,7 +125,8 @@ struct Played {
 /// turn.
 fn play(auth: Auth, client: &[u8], upstream: &[u8], cuts: &[usize]) -> Played {
     let policy = Policy { superuser_bypass: vec![], guard: GuardDemand::Off, ..Policy::default() };
-    let settings = Settings { policy, auth, upstream_is_local: true, ..Settings::default() };
+    let settings =
+        LoginSettings { policy, auth, upstream_is_local: true, ..LoginSettings::default() };
     let mut session = Session::new(Rc::new(settings), ClientPlace::Loopback, [7; 18]);
     let mut actions = Vec::new();
     let mut sizes = cuts.iter().cycle();

@@ -201,6 +201,17 @@ fn the_readme_is_read_in_a_few_minutes() {
 }
 
 #[test]
+fn pages_keep_to_plain_english() {
+    let words = ["whoever", "himself", " him ", " his ", " but for ", " stands "];
+    for file in pages() {
+        let text = fs::read_to_string(&file).unwrap().to_lowercase();
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let found = words.iter().find(|word| text.contains(**word));
+        assert_eq!(found, None, "{}", file.display());
+    }
+}
+
+#[test]
 fn links_between_pages_lead_somewhere() {
     for file in pages() {
         let text = fs::read_to_string(&file).unwrap();

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use multigres::net::{Address, Net, Peer, Readiness, Token};
+use multigres::net::{Address, ClientAddress, Net, Readiness, Token};
 use multigres::proxy::Status;
 use turmoil::net::{TcpListener, TcpStream};
 
@@ -446,7 +446,7 @@ impl Net for SimNet {
     type Listener = SimListener;
     type Stream = SimStream;
 
-    fn accept(&mut self, _: &mut SimListener) -> io::Result<(SimStream, Peer)> {
+    fn accept(&mut self, _: &mut SimListener) -> io::Result<(SimStream, ClientAddress)> {
         let inner = &mut *self.0.borrow_mut();
         inner.watch.call();
         if inner.backlog.is_empty() {
@@ -469,7 +469,7 @@ impl Net for SimNet {
         record::line(format_args!("accept #{id} from {peer}"));
         let ip = if inner.faults.private_peers { LOOPBACK } else { peer.ip() };
         let stream = SimStream { id, peer: Some(peer), net: SimNet(self.0.clone()) };
-        Ok((stream, Peer::Tcp(SocketAddr::new(ip, peer.port()))))
+        Ok((stream, ClientAddress::Tcp(SocketAddr::new(ip, peer.port()))))
     }
 
     fn connect(&mut self, to: &Address) -> io::Result<SimStream> {

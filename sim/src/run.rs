@@ -272,14 +272,14 @@ pub fn settings(plan: &Plan, upstream: Address) -> proxy::Settings {
         None => Upstream::Address(upstream),
     };
     proxy::Settings {
-        session: Rc::new(session::Settings {
+        session: Rc::new(session::LoginSettings {
             policy,
             auth,
             allow_cleartext_password,
             upstream_is_local: true,
             client_tls: daemon.tls.client.into(),
             upstream_tls: daemon.tls.upstream.into(),
-            ..session::Settings::default()
+            ..session::LoginSettings::default()
         }),
         tls: Rc::new(tls::daemon(&daemon.tls)),
         upstream,

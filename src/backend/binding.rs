@@ -124,8 +124,9 @@ impl Binding {
 fn check_parameter_status(message: &Message) -> Result<(), Refusal> {
     let (name, value) =
         backend::parse_parameter_status(message.body()).map_err(Refusal::wire(Fault::Upstream))?;
+    let value = planted!(value, SuperuserUnread => b"off");
     let is_superuser = name == b"is_superuser" && value != b"off";
-    if is_superuser && !mutant!(SuperuserUnread) { Err(role::is_privileged()) } else { Ok(()) }
+    if is_superuser { Err(role::is_privileged()) } else { Ok(()) }
 }
 
 /// Far above what PostgreSQL says at the start of a session: some 15 parameters and a key.

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::negotiation::Negotiation;
-use crate::login::{Settings, Step, UpstreamIo};
+use crate::login::{LoginSettings, Step, UpstreamIo};
 use crate::refusal::Refusal;
 
 /// Passes a CancelRequest on. Upstream answers by closing the connection.
@@ -23,7 +23,7 @@ impl Cancelling {
     pub(crate) fn step<T>(
         &mut self,
         io: &mut UpstreamIo,
-        settings: &Settings,
+        settings: &LoginSettings,
     ) -> Result<Step<T>, Refusal> {
         self.negotiation.step(settings.upstream_tls, io)?.and_then(|_| {
             if let Some(packet) = self.packet.take() {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::negotiation::Negotiation;
-use crate::login::{Secured, Settings, Step, UpstreamIo};
+use crate::login::{Handshake, LoginSettings, Step, UpstreamIo};
 use crate::protocol::StartupMessage;
 use crate::refusal::Refusal;
 use crate::tenant::{Context, Login, Policy};
@@ -26,7 +26,7 @@ pub(crate) struct Connected {
     /// What the StartupMessage binds, and the batch has to.
     pub(crate) context: Context,
     /// Of the leg's TLS, if it has TLS.
-    pub(crate) tls: Option<Secured>,
+    pub(crate) tls: Option<Handshake>,
 }
 
 impl Connecting {
@@ -51,7 +51,7 @@ impl Connecting {
     pub(crate) fn step(
         &mut self,
         io: &mut UpstreamIo,
-        settings: &Settings,
+        settings: &LoginSettings,
     ) -> Result<Step<Connected>, Refusal> {
         self.negotiation.step(settings.upstream_tls, io)?.and_then(|tls| {
             let context = settings.policy.context(&self.login, self.local_address)?;

@@ -49,11 +49,10 @@ pub(super) fn judge(
     demand: GuardDemand,
 ) -> Result<Guard, Refusal> {
     let text = column.map(|text| unescape(&String::from_utf8_lossy(text)));
-    match text.as_deref() {
+    match planted!(text.as_deref(), GuardUnread => Some("held")) {
         Some("held") if kept => Ok(Guard::Kept),
         Some("held") => Ok(Guard::Held),
         Some("absent") if demand == GuardDemand::Prefer => Ok(Guard::Absent),
-        _ if mutant!(GuardUnread) => Ok(Guard::Held),
         Some("absent") => Err(unknown("public.multigres_verdict() does not exist").hint(
             "Run sql/setup.sql of this version in the database; with \"guard = prefer\" it is \
              served as it is.",

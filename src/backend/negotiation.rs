@@ -1,7 +1,7 @@
 //! TLS on the upstream leg: asking for it, and taking the one byte of the answer.
 //! Knows nothing of what will be said once the leg is ready.
 
-use crate::login::{Leg, Secured, Step, UpstreamIo, UpstreamTls};
+use crate::login::{Handshake, Leg, Step, UpstreamIo, UpstreamTls};
 use crate::protocol::frontend;
 use crate::refusal::{Fault, Refusal, sqlstate};
 
@@ -16,7 +16,7 @@ pub(crate) enum Negotiation {
     /// The TLS handshake is under way.
     Handshake,
     /// The first message can be sent; encrypted, if there is something to say of that.
-    Ready(Option<Secured>),
+    Ready(Option<Handshake>),
 }
 
 impl Negotiation {
@@ -30,12 +30,12 @@ impl Negotiation {
         &mut self,
         mode: UpstreamTls,
         io: &mut UpstreamIo,
-    ) -> Result<Step<Option<Secured>>, Refusal> {
+    ) -> Result<Step<Option<Handshake>>, Refusal> {
         match self {
             Negotiation::Connecting | Negotiation::Handshake => Ok(Step::Wait),
             Negotiation::Connected => Ok(self.start(mode, io)),
             Negotiation::Asked => self.take_answer(mode, io),
-            Negotiation::Ready(secured) => Ok(Step::Done(secured.clone())),
+            Negotiation::Ready(handshake) => Ok(Step::Done(handshake.clone())),
         }
     }
 
@@ -92,14 +92,18 @@ impl Negotiation {
     }
 
     /// The handshake is done.
-    pub(crate) fn secured(&mut self, secured: Secured, mode: UpstreamTls) -> Result<(), Refusal> {
+    pub(crate) fn handshake_done(
+        &mut self,
+        handshake: Handshake,
+        mode: UpstreamTls,
+    ) -> Result<(), Refusal> {
         if !matches!(self, Negotiation::Handshake) {
             return Ok(());
         }
-        if mode == UpstreamTls::Direct && !secured.alpn {
+        if mode == UpstreamTls::Direct && !handshake.alpn {
             return Err(failed("direct TLS without ALPN"));
         }
-        *self = Negotiation::Ready(Some(secured));
+        *self = Negotiation::Ready(Some(handshake));
         Ok(())
     }
 }

@@ -58,16 +58,11 @@ impl Proof {
             let tag = message.tag() as char;
             return Err(not_bound(format!("a message of type {tag:?} in place of {reply}")));
         }
-        match reply {
-            _ if mutant!(ConfirmationUnread) => {}
-            Reply::ParseComplete | Reply::BindComplete | Reply::CloseComplete => {}
-            Reply::DataRow(statement) => {
-                self.findings = judge_row(statement, message, backend_pid)?;
-            }
-            Reply::CommandComplete => check_row_count(message)?,
-            Reply::ReadyForQuery => check_idle(message)?,
-        }
         let is_last = matches!(reply, Reply::ReadyForQuery);
+        let judged = judge_reply(reply, message, backend_pid);
+        if let Some(findings) = planted!(judged, ConfirmationUnread => Ok(None))? {
+            self.findings = findings;
+        }
         self.replies += 1;
         Ok(is_last.then_some(self.findings))
     }
@@ -88,7 +83,20 @@ impl Proof {
     }
 }
 
-/// What the row of a statement says of the database.
+/// What the message says of the database, if it is a row.
+fn judge_reply(
+    reply: Reply<'_>,
+    message: &Message,
+    backend_pid: Option<i32>,
+) -> Result<Option<Findings>, Refusal> {
+    match reply {
+        Reply::ParseComplete | Reply::BindComplete | Reply::CloseComplete => Ok(None),
+        Reply::DataRow(statement) => judge_row(statement, message, backend_pid).map(Some),
+        Reply::CommandComplete => check_row_count(message).map(|()| None),
+        Reply::ReadyForQuery => check_idle(message).map(|()| None),
+    }
+}
+
 fn judge_row(
     statement: &Statement,
     message: &Message,
@@ -138,7 +146,8 @@ fn judge(
 }
 
 fn check_values(source: Source, values: &[Bytes], columns: Columns<'_>) -> Result<(), Refusal> {
-    if are(columns, values) || is_overlooked(source) {
+    let are_right = are(columns, values) || is_overlooked(source);
+    if are_right {
         return Ok(());
     }
     Err(match source {
@@ -163,7 +172,8 @@ fn are(columns: Columns<'_>, values: &[Bytes]) -> bool {
 fn check_pid(announced: Option<i32>, column: Option<&[u8]>) -> Result<(), Refusal> {
     let announced = announced.map(|pid| pid.to_string());
     let is_own = announced.is_some() && announced.as_deref().map(str::as_bytes) == column;
-    if is_own || mutant!(PidUnread) {
+    let is_own = planted!(is_own, PidUnread => true);
+    if is_own {
         return Ok(());
     }
     Err(not_bound("pg_backend_pid() is not the pid of BackendKeyData")
@@ -175,21 +185,16 @@ fn check_pid(announced: Option<i32>, column: Option<&[u8]>) -> Result<(), Refusa
 }
 
 fn check_row_count(message: &Message) -> Result<(), Refusal> {
-    match message.body() {
-        ONE_ROW_SELECTED => Ok(()),
-        _ if mutant!(RowCountUnread) => Ok(()),
-        _ => Err(not_bound("not one row")),
-    }
+    let command = planted!(message.body(), RowCountUnread => ONE_ROW_SELECTED);
+    if command == ONE_ROW_SELECTED { Ok(()) } else { Err(not_bound("not one row")) }
 }
 
 /// ReadyForQuery must say that no transaction is open.
 pub(crate) fn check_idle(message: &Message) -> Result<(), Refusal> {
-    match backend::parse_transaction_status(message.body()) {
-        Ok(b'I') => Ok(()),
-        Ok(_) if mutant!(StatusUnread) => Ok(()),
-        Ok(_) => Err(not_bound("the session is not idle")),
-        Err(error) => Err(Refusal::wire(Fault::Upstream)(error)),
-    }
+    let status = backend::parse_transaction_status(message.body())
+        .map_err(Refusal::wire(Fault::Upstream))?;
+    let status = planted!(status, StatusUnread => b'I');
+    if status == b'I' { Ok(()) } else { Err(not_bound("the session is not idle")) }
 }
 
 fn other_columns() -> Refusal {

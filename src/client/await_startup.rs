@@ -6,7 +6,9 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use crate::login::{ClientChannel, ClientIo, ClientPlace, ClientTls, Leg, Secured, Settings, Step};
+use crate::login::{
+    ClientChannel, ClientIo, ClientPlace, ClientTls, Handshake, Leg, LoginSettings, Step,
+};
 use crate::probe::{Mutant, previous};
 use crate::protocol::{FirstPacket, StartupError, StartupMessage, take_first_packet};
 use crate::refusal::{Fault, Refusal, sqlstate};
@@ -15,13 +17,13 @@ use crate::tenant::Login;
 /// Waits for a StartupMessage or a CancelRequest.
 pub(crate) struct AwaitStartup {
     place: ClientPlace,
-    tls: Tls,
+    encryption: Encryption,
     gss_asked: bool,
 }
 
 /// How far the client leg is with TLS.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Tls {
+enum Encryption {
     /// The first byte has not come: it may be one of TLS'.
     Untouched,
     /// The client has not asked for it yet.
@@ -31,7 +33,7 @@ enum Tls {
     /// The handshake is under way, since an SSLRequest or from the first byte on.
     Handshake { direct: bool },
     /// What comes was encrypted.
-    Secured,
+    Established,
 }
 
 /// What a client has come for.
@@ -50,24 +52,24 @@ pub(crate) enum Wanted {
 
 impl AwaitStartup {
     pub(crate) fn new(place: ClientPlace) -> Self {
-        AwaitStartup { place, tls: Tls::Untouched, gss_asked: false }
+        AwaitStartup { place, encryption: Encryption::Untouched, gss_asked: false }
     }
 
     pub(crate) fn step(
         &mut self,
         io: &mut ClientIo,
-        settings: &Settings,
+        settings: &LoginSettings,
     ) -> Result<Step<Wanted>, Refusal> {
-        if self.tls == Tls::Untouched
+        if self.encryption == Encryption::Untouched
             && let Some(&first) = io.input.first()
         {
-            self.tls = Tls::Plain;
+            self.encryption = Encryption::Plain;
             if first == TLS_HANDSHAKE && self.offers_tls(settings) {
-                self.tls = Tls::Handshake { direct: true };
+                self.encryption = Encryption::Handshake { direct: true };
                 return Ok(Step::StartTls(Leg::Client));
             }
         }
-        if matches!(self.tls, Tls::Handshake { .. }) {
+        if matches!(self.encryption, Encryption::Handshake { .. }) {
             return Ok(if io.has_ended { Step::ClientLeft } else { Step::Wait });
         }
         let packet = match take_first_packet(&mut io.input) {
@@ -85,7 +87,9 @@ impl AwaitStartup {
             Some(FirstPacket::SslRequest) => self.ssl_request(io, settings),
             Some(FirstPacket::GssEncRequest) => {
                 // Nobody encrypts twice: inside TLS it counts as asked already.
-                if mem::replace(&mut self.gss_asked, true) || self.tls == Tls::Secured {
+                if mem::replace(&mut self.gss_asked, true)
+                    || self.encryption == Encryption::Established
+                {
                     return Err(twice());
                 }
                 decline(io);
@@ -101,10 +105,10 @@ impl AwaitStartup {
 
     /// The handshake is done. From the first byte on, TLS must have agreed on the protocol by ALPN,
     /// or a server of another protocol's certificate could be lent to this one.
-    pub(crate) fn secured(&mut self, secured: Secured) -> Result<(), Refusal> {
-        let Tls::Handshake { direct } = self.tls else { return Ok(()) };
-        self.tls = Tls::Secured;
-        if direct && !secured.alpn {
+    pub(crate) fn handshake_done(&mut self, handshake: Handshake) -> Result<(), Refusal> {
+        let Encryption::Handshake { direct } = self.encryption else { return Ok(()) };
+        self.encryption = Encryption::Established;
+        if direct && !handshake.alpn {
             let message = "direct TLS needs ALPN, with the protocol \"postgresql\"";
             return Err(Refusal::new(Fault::Client, sqlstate::PROTOCOL_VIOLATION, message));
         }
@@ -112,7 +116,7 @@ impl AwaitStartup {
     }
 
     /// As PostgreSQL, no TLS on unix sockets.
-    fn offers_tls(&self, settings: &Settings) -> bool {
+    fn offers_tls(&self, settings: &LoginSettings) -> bool {
         settings.client_tls != ClientTls::Disabled && self.place != ClientPlace::UnixSocket
     }
 
@@ -122,14 +126,16 @@ impl AwaitStartup {
     fn ssl_request<T>(
         &mut self,
         io: &mut ClientIo,
-        settings: &Settings,
+        settings: &LoginSettings,
     ) -> Result<Step<T>, Refusal> {
-        match self.tls {
-            Tls::Untouched | Tls::Plain => {}
-            Tls::Declined | Tls::Handshake { .. } | Tls::Secured => return Err(twice()),
+        match self.encryption {
+            Encryption::Untouched | Encryption::Plain => {}
+            Encryption::Declined | Encryption::Handshake { .. } | Encryption::Established => {
+                return Err(twice());
+            }
         }
         if !self.offers_tls(settings) {
-            self.tls = Tls::Declined;
+            self.encryption = Encryption::Declined;
             decline(io);
             return Ok(Step::Again);
         }
@@ -138,14 +144,19 @@ impl AwaitStartup {
             let message = "received unencrypted data behind an SSLRequest";
             return Err(Refusal::new(Fault::Client, sqlstate::PROTOCOL_VIOLATION, message));
         }
-        self.tls = Tls::Handshake { direct: false };
+        self.encryption = Encryption::Handshake { direct: false };
         io.output.extend_from_slice(b"S");
         Ok(Step::StartTls(Leg::Client))
     }
 
-    fn start(&self, startup: StartupMessage, settings: &Settings) -> Result<Step<Wanted>, Refusal> {
-        let has_tls = self.tls == Tls::Secured;
-        let is_required = settings.client_tls == ClientTls::Required && !mutant!(ClearLoginAllowed);
+    fn start(
+        &self,
+        startup: StartupMessage,
+        settings: &LoginSettings,
+    ) -> Result<Step<Wanted>, Refusal> {
+        let has_tls = self.encryption == Encryption::Established;
+        let is_required =
+            planted!(settings.client_tls == ClientTls::Required, ClearLoginAllowed => false);
         if is_required && !has_tls && self.place != ClientPlace::UnixSocket {
             let message = "connections without TLS are not accepted";
             let refusal = Refusal::new(Fault::Client, sqlstate::INVALID_AUTHORIZATION, message);

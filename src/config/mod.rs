@@ -45,7 +45,8 @@ pub struct Config {
 /// The same as [`Config::load`] without any source.
 impl Default for Config {
     fn default() -> Self {
-        let session = session::Settings { upstream_is_local: true, ..session::Settings::default() };
+        let session =
+            session::LoginSettings { upstream_is_local: true, ..session::LoginSettings::default() };
         Config {
             listen_hosts: vec!["127.0.0.1".into()],
             port: 6432,
@@ -116,7 +117,7 @@ impl Config {
 
 /// Settings while they are being read. Those that depend on no other one are in `config` already.
 #[derive(Clone, Debug, Default)]
-pub struct Draft {
+struct Draft {
     config: Config,
     upstream_host: value::UpstreamHost,
     upstream_port: u16,
@@ -140,7 +141,7 @@ impl Draft {
         draft
     }
 
-    fn session(&mut self) -> &mut session::Settings {
+    fn session(&mut self) -> &mut session::LoginSettings {
         Rc::make_mut(&mut self.config.proxy.session)
     }
 

@@ -25,7 +25,7 @@ pub(super) struct TlsDraft {
     pub upstream_ca: Option<Roots>,
     pub upstream_cert: Option<Chain>,
     pub upstream_key: Option<Key>,
-    pub negotiation: Negotiation,
+    pub start: TlsStart,
 }
 
 /// Whether a client must show a certificate.
@@ -47,7 +47,7 @@ pub(super) enum UpstreamMode {
 
 /// libpq's `sslnegotiation`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Negotiation {
+pub(super) enum TlsStart {
     #[default]
     Postgres,
     Direct,
@@ -173,7 +173,7 @@ impl Draft {
     }
 
     fn fit_upstream(&mut self) -> (UpstreamTls, Option<UpstreamLeg>) {
-        let TlsDraft { upstream_cert, upstream_key, negotiation, .. } = self.tls.clone();
+        let TlsDraft { upstream_cert, upstream_key, start, .. } = self.tls.clone();
         self.warn_of_dates("upstream_tls_cert", upstream_cert.as_ref());
         let cert = ("upstream_tls_cert", &upstream_cert);
         let identity = self.identity(cert, ("upstream_tls_key", &upstream_key));
@@ -184,7 +184,7 @@ impl Draft {
         let Some(mode) = self.upstream_mode() else {
             return NO_UPSTREAM_TLS;
         };
-        let is_direct = negotiation == Negotiation::Direct;
+        let is_direct = start == TlsStart::Direct;
         let wanted = match mode {
             UpstreamMode::Disable => return NO_UPSTREAM_TLS,
             UpstreamMode::Prefer => UpstreamTls::Preferred,
@@ -243,7 +243,7 @@ impl Draft {
             ("upstream_tls_ca", "is set", tls.upstream_ca.is_some()),
             ("upstream_tls_cert", "is set", tls.upstream_cert.is_some()),
             ("upstream_tls_key", "is set", tls.upstream_key.is_some()),
-            ("upstream_tls_negotiation", "= direct", tls.negotiation == Negotiation::Direct),
+            ("upstream_tls_negotiation", "= direct", tls.start == TlsStart::Direct),
         ];
         for (setting, says, _) in in_vain.iter().filter(|(_, _, is_set)| *is_set) {
             self.mistake(self.place(&[setting]), format!("{setting} {says} and {because}"));
@@ -351,8 +351,8 @@ pub(super) const UPSTREAM_TLS: [(&str, UpstreamMode); 5] = [
     ("verify-full", UpstreamMode::VerifyFull),
 ];
 
-pub(super) const NEGOTIATIONS: [(&str, Negotiation); 2] =
-    [("postgres", Negotiation::Postgres), ("direct", Negotiation::Direct)];
+pub(super) const TLS_STARTS: [(&str, TlsStart); 2] =
+    [("postgres", TlsStart::Postgres), ("direct", TlsStart::Direct)];
 
 /// A bundle of all public CAs has a quarter of this size.
 const FILE_BYTES_MAX: usize = 1024 * 1024;

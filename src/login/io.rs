@@ -32,8 +32,7 @@ pub(crate) struct UpstreamIo {
 impl ClientIo {
     /// The client has ended and left nothing to say: there is nobody to go on for.
     pub(crate) fn is_gone(&self) -> bool {
-        let is_gone = self.has_ended && self.input.is_empty();
-        is_gone && !mutant!(GoneClientKept)
+        planted!(self.has_ended && self.input.is_empty(), GoneClientKept => false)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is known of the two legs of a login: who can listen in, and what channel binding sees.
 //! Knows nothing of messages or states.
 
-use super::settings::Secured;
+use super::settings::Handshake;
 
 /// One of the two network connections of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub(crate) struct ClientChannel {
 pub(crate) struct Legs {
     pub(crate) client: ClientChannel,
     /// Of the upstream leg's TLS, if it has TLS.
-    pub(crate) upstream: Option<Secured>,
+    pub(crate) upstream: Option<Handshake>,
 }
 
 /// What becomes of SCRAM's channel binding (`tls-server-end-point`, RFC 5929) on the way through.
@@ -41,7 +41,7 @@ pub(crate) enum ChannelBinding {
 impl Legs {
     pub(crate) fn channel_binding(&self) -> ChannelBinding {
         match (self.client.has_tls, &self.upstream) {
-            (_, None) | (true, Some(Secured { same_certificate: true, .. })) => {
+            (_, None) | (true, Some(Handshake { same_certificate: true, .. })) => {
                 ChannelBinding::Holds
             }
             (false, Some(_)) => ChannelBinding::ClientHasNone,

@@ -9,5 +9,5 @@ mod step;
 pub(crate) use io::{ClientIo, INPUT_BYTES_MAX, UpstreamIo};
 pub use legs::Leg;
 pub(crate) use legs::{ChannelBinding, ClientChannel, Legs};
-pub use settings::{Auth, ClientPlace, ClientTls, Secured, Settings, UpstreamTls};
+pub use settings::{Auth, ClientPlace, ClientTls, Handshake, LoginSettings, UpstreamTls};
 pub(crate) use step::Step;

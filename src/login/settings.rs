@@ -5,9 +5,9 @@ use bytes::Bytes;
 
 use crate::tenant::Policy;
 
-/// Settings of every session.
+/// LoginSettings of every session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settings {
+pub struct LoginSettings {
     /// How user names are read and what is bound.
     pub policy: Policy,
     /// Who answers upstream's authentication requests.
@@ -64,7 +64,7 @@ pub enum ClientPlace {
 
 /// What a TLS handshake has come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Secured {
+pub struct Handshake {
     /// ALPN has agreed on `postgresql`.
     pub alpn: bool,
     /// On the upstream leg: upstream has shown the very certificate that clients are shown.

@@ -160,7 +160,9 @@ fn parse_parameters(body: &Bytes) -> Result<Vec<(Bytes, Bytes)>, StartupError> {
         }
         let value = fields.cstr().map_err(|_| StartupError::Layout)?;
         let name = body.slice_ref(name);
-        if !names.insert(name.to_ascii_lowercase()) && !mutant!(DuplicateAllowed) {
+        let is_new = names.insert(name.to_ascii_lowercase());
+        let is_new = planted!(is_new, DuplicateAllowed => true);
+        if !is_new {
             return Err(StartupError::DuplicateParameter(name));
         }
         parameters.push((name, body.slice_ref(value)));

@@ -7,19 +7,22 @@ use std::time::{Duration, Instant};
 
 use log::warn;
 
+use super::admission::too_many;
 use super::connection::Connection;
-use super::token::{self, Key};
-use super::{Proxy, Settings, too_many};
-use crate::net::{Net, Peer};
+use super::journal::{Entry, Event};
+use super::token::{self, ConnectionKey};
+use super::{Proxy, Settings};
+use crate::net::{ClientAddress, Net};
 use crate::relay::Relay;
 use crate::session::{ClientPlace, Leg, Nonce, Session, Stage};
+use crate::tenant::Described;
 
 /// Whether one more connection can be accepted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Room {
     Free,
     /// If this one is closed.
-    InPlaceOf(Key),
+    InPlaceOf(ConnectionKey),
     None,
 }
 
@@ -84,13 +87,14 @@ impl<N: Net> Proxy<N> {
             return;
         }
         self.acceptor.paused_until = None;
-        let mut left = self.settings.limits.turn_accepts;
+        let most = self.settings.limits.turn_accepts;
+        let mut left = planted!(most, AcceptsUnbounded => usize::MAX);
         let listeners = self.acceptor.listeners.len();
         // Another one is the first each time, so that a flood on one leaves the others their share.
         self.acceptor.first = (self.acceptor.first + 1) % listeners;
         let first = self.acceptor.first;
         for at in (0..listeners).map(|at| (first + at) % listeners) {
-            while (left > 0 || mutant!(AcceptsUnbounded)) && self.acceptor.listeners[at].ready {
+            while left > 0 && self.acceptor.listeners[at].ready {
                 let room = self.room();
                 if room == Room::None {
                     return self.wait_for_room(now);
@@ -98,12 +102,12 @@ impl<N: Net> Proxy<N> {
                 left = left.saturating_sub(1);
                 let accepted = self.net.accept(&mut self.acceptor.listeners[at].listener);
                 match accepted {
-                    Ok((stream, peer)) => {
+                    Ok((stream, client)) => {
                         self.acceptor.warned = false;
                         if let Room::InPlaceOf(key) = room {
                             self.crowd_out(key, now);
                         }
-                        self.admit(stream, peer, now);
+                        self.admit(stream, client, now);
                     }
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {
                         self.acceptor.listeners[at].ready = false;
@@ -134,7 +138,7 @@ impl<N: Net> Proxy<N> {
     }
 
     /// Closes a connection that is no session, so that another one can take its place.
-    fn crowd_out(&mut self, key: Key, now: Instant) {
+    fn crowd_out(&mut self, key: ConnectionKey, now: Instant) {
         sometimes!(CrowdedOut);
         let relay = &mut self.connections[key.slot].relay;
         relay.session_mut().refuse(too_many().private("crowded out"));
@@ -147,10 +151,9 @@ impl<N: Net> Proxy<N> {
     /// clients, however many, do not keep others out. A cancel request on its way goes last: while
     /// upstream is dialled its time is always the shortest.
     fn room(&self) -> Room {
-        let Settings { connections_max, limits, .. } = &self.settings;
-        if self.connections.len() < 2 * connections_max + limits.spare_connections
-            || mutant!(RoomIgnored)
-        {
+        let Settings { connections_max, limits, .. } = &*self.settings;
+        let most = 2 * connections_max + limits.spare_connections;
+        if self.connections.len() < planted!(most, RoomIgnored => usize::MAX) {
             return Room::Free;
         }
         let mut room = Room::None;
@@ -169,31 +172,34 @@ impl<N: Net> Proxy<N> {
         room
     }
 
-    fn admit(&mut self, mut stream: N::Stream, peer: Peer, now: Instant) {
+    fn admit(&mut self, mut stream: N::Stream, client: ClientAddress, now: Instant) {
         self.generation = token::next_generation(self.generation);
         self.accepted += 1;
         let entry = self.connections.vacant_entry();
-        let key = Key { slot: entry.key(), generation: self.generation };
+        let key = ConnectionKey { slot: entry.key(), generation: self.generation };
         let mut nonce = Nonce::default();
         let registered = self.net.register(&mut stream, key.token(Leg::Client));
         if let Err(error) = registered.and_then(|()| self.net.fill_random(&mut nonce)) {
             sometimes!(ClientUnregistered);
-            warn!("session={} dropped peer={peer}: {error}", self.accepted);
-            return;
+            let who = Described(None, &self.settings.session.policy);
+            let event = Event::Dropped(&error);
+            return Entry { session: self.accepted, client, who, event }.log();
         }
-        let session = Session::new(self.settings.session.clone(), place(peer), nonce);
-        let relay = Relay::new(session, stream, self.settings.tls.clone());
-        let connection = Connection::new(relay, key.generation, self.accepted, peer, now);
+        let settings = self.settings.clone();
+        let session = Session::new(settings.session.clone(), place(client), nonce);
+        let relay = Relay::new(session, stream, settings.tls.clone());
+        let connection =
+            Connection::new(relay, settings, key.generation, self.accepted, client, now);
         self.connections.insert(connection);
         self.enqueue(key);
     }
 }
 
-fn place(peer: Peer) -> ClientPlace {
-    match peer {
-        Peer::Unix => ClientPlace::UnixSocket,
-        Peer::Tcp(_) if peer.is_loopback() => ClientPlace::Loopback,
-        Peer::Tcp(_) => ClientPlace::Network,
+fn place(client: ClientAddress) -> ClientPlace {
+    match client {
+        ClientAddress::Unix => ClientPlace::UnixSocket,
+        ClientAddress::Tcp(_) if client.is_loopback() => ClientPlace::Loopback,
+        ClientAddress::Tcp(_) => ClientPlace::Network,
     }
 }
 

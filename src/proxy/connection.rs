@@ -4,37 +4,39 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use log::{debug, error, info, warn};
-
+use super::Settings;
+use super::admission::Ticket;
+use super::journal::{Ended, Entry, Event, Up};
 use super::verdicts::Asker;
-use crate::net::{Address, Peer};
-use crate::refusal::{Fault, Quoted};
-use crate::relay::{Ending, Phase, Relay};
-use crate::session::{Guard, Leg, Outcome, is_alarm};
-use crate::tenant::{Described, Policy};
+use crate::net::{Address, ClientAddress, Stream};
+use crate::relay::{Awaiting, Ending, Relay};
+use crate::session::Leg;
+use crate::tenant::Described;
 
 /// One client connection with its upstream connection.
 pub(super) struct Connection<S> {
     pub(super) relay: Relay<S>,
+    /// Those of the loop when it was accepted.
+    pub(super) settings: Rc<Settings>,
     pub(super) generation: u32,
     /// It stands in the run queue.
     pub(super) queued: bool,
-    /// It counts as a session.
-    pub(super) counted: bool,
+    /// For as long as it counts as a session.
+    pub(super) ticket: Option<Ticket>,
     /// Its entry among the timers.
     pub(super) deadline: Option<Instant>,
     pub(super) dial: Option<Dial>,
     /// Whose verdict its batch asks for, and since when it may.
     pub(super) asker: Option<(Asker, Instant)>,
     pub(super) last_active: Instant,
-    /// The phase at the last look, and when it was entered or last came on.
-    pub(super) phase: Phase,
-    pub(super) phase_since: Instant,
+    /// What it waited for at the last look, and since when, or since it last came on.
+    pub(super) awaiting: Awaiting,
+    pub(super) awaiting_since: Instant,
     /// What had gone to the client at the last look, while that was looked at.
     taken_bytes: u64,
     /// Serial number for the log.
     number: u64,
-    peer: Peer,
+    client: ClientAddress,
     accepted: Instant,
     /// When the pipe was opened, if it has been.
     piped: Option<Instant>,
@@ -77,179 +79,128 @@ impl Dial {
     }
 }
 
-impl<S: crate::net::Stream> Connection<S> {
+impl<S: Stream> Connection<S> {
     pub(super) fn new(
         relay: Relay<S>,
+        settings: Rc<Settings>,
         generation: u32,
         number: u64,
-        peer: Peer,
+        client: ClientAddress,
         now: Instant,
     ) -> Self {
         Connection {
             relay,
+            settings,
             generation,
             queued: false,
-            counted: false,
+            ticket: None,
             deadline: None,
             dial: None,
             asker: None,
             last_active: now,
-            phase: Phase::Login,
-            phase_since: now,
+            awaiting: Awaiting::Login,
+            awaiting_since: now,
             taken_bytes: 0,
             number,
-            peer,
+            client,
             accepted: now,
             piped: None,
         }
-    }
-
-    pub(super) fn number(&self) -> u64 {
-        self.number
     }
 
     pub(super) fn accepted(&self) -> Instant {
         self.accepted
     }
 
+    /// Nothing has come for so long.
+    pub(super) fn is_idle(&self, timeout: Duration, now: Instant) -> bool {
+        planted!(now >= self.last_active + timeout, IdleNotRenewed => true)
+    }
+
     /// It may be closed so that another one can be accepted. A session that has ended counts no
     /// longer, but its client may still have to take upstream's last words: closing would reset
     /// them if the client has said anything since.
     pub(super) fn may_be_crowded_out(&self) -> bool {
-        !self.counted && (self.piped.is_none() || mutant!(LastWordsCrowdedOut))
+        let was_up = planted!(self.piped.is_some(), LastWordsCrowdedOut => false);
+        self.ticket.is_none() && !was_up
     }
 
-    /// Notes a change of phase, with a line in the log where a session comes up or is refused.
-    pub(super) fn note_phase(&mut self, now: Instant, policy: &Policy) {
-        let phase = self.relay.phase();
+    /// Notes what it waits for now, with a line in the log where a session comes up or is refused.
+    pub(super) fn note_awaiting(&mut self, now: Instant) {
+        let awaiting = self.relay.awaiting();
         let taken_bytes = self.relay.taken_bytes();
-        if phase == Phase::Flushing && taken_bytes != self.taken_bytes {
+        if awaiting == Awaiting::LastBytes && taken_bytes != self.taken_bytes {
             self.taken_bytes = taken_bytes;
-            self.phase_since = now;
+            self.awaiting_since = now;
         }
-        if phase == self.phase {
+        if awaiting == self.awaiting {
             return;
         }
-        self.phase = phase;
-        self.phase_since = now;
-        match phase {
-            Phase::Login => {}
-            Phase::Piping | Phase::Flushing if self.piped.is_none() => self.log_up(now, policy),
-            Phase::Piping | Phase::Flushing => {}
+        self.awaiting = awaiting;
+        self.awaiting_since = now;
+        match awaiting {
+            Awaiting::Login => {}
+            Awaiting::Traffic | Awaiting::LastBytes if self.piped.is_none() => self.log_up(now),
+            Awaiting::Traffic | Awaiting::LastBytes => {}
             // A pipe that opens and ends within one turn was up all the same.
-            Phase::Lingering
+            Awaiting::ClientEnd
                 if self.piped.is_none() && self.relay.session().outcome().is_none() =>
             {
-                self.log_up(now, policy);
+                self.log_up(now);
             }
-            Phase::Lingering => {
+            Awaiting::ClientEnd => {
                 self.dial = None;
                 if self.piped.is_none() {
-                    self.log_refused(policy);
+                    self.log_outcome();
                 }
             }
         }
     }
 
-    fn log_up(&mut self, now: Instant, policy: &Policy) {
+    fn log_up(&mut self, now: Instant) {
         self.piped = Some(now);
         self.last_active = now;
-        let seal = match self.relay.session().sealed() {
-            None => "",
-            Some(true) => " seal=on",
-            Some(false) => " seal=off",
-        };
-        let guard = match self.relay.session().guard() {
-            None => "",
-            Some(Guard::Kept | Guard::Held) => " guard=on",
-            Some(Guard::Absent) => " guard=off",
-        };
-        let client_tls = self.tls_version(Leg::Client);
-        let upstream_tls = self.tls_version(Leg::Upstream);
-        info!(
-            "session={} up peer={}{}{seal}{client_tls}{upstream_tls} login={}ms{guard}",
-            self.number,
-            self.peer,
-            self.described(policy),
-            millis(now, self.accepted),
-        );
+        self.log(Event::Up(Up {
+            sealed: self.relay.session().sealed(),
+            guard: self.relay.session().guard(),
+            client_tls: self.relay.tls_version(Leg::Client),
+            upstream_tls: self.relay.tls_version(Leg::Upstream),
+            login: now.saturating_duration_since(self.accepted),
+        }));
     }
 
-    fn log_refused(&self, policy: &Policy) {
-        let (number, peer, who) = (self.number, self.peer, self.described(policy));
-        match self.relay.session().outcome() {
-            Some(Outcome::Refused(refusal)) if is_alarm(refusal) => {
-                let hint = Quoted(refusal.hint.as_deref().unwrap_or_default());
-                error!("session={number} refused peer={peer}{who} {refusal} hint={hint}");
-            }
-            Some(Outcome::Refused(refusal)) if refusal.fault == Fault::Upstream => {
-                warn!("session={number} refused peer={peer}{who} {refusal}");
-            }
-            Some(Outcome::Refused(refusal)) => {
-                info!("session={number} refused peer={peer}{who} {refusal}");
-            }
-            Some(Outcome::RefusedByUpstream { sqlstate, message }) => info!(
-                "session={number} refused peer={peer}{who} fault=upstream sqlstate={sqlstate} \
-                 reason={}",
-                Quoted(&format!("upstream said: {message}"))
-            ),
-            Some(Outcome::ClientLeft) => {
-                debug!("session={number} left peer={peer}{who} during login");
-            }
-            Some(Outcome::Cancelled) => debug!("session={number} passed a cancel request on"),
-            None => {}
+    fn log_outcome(&self) {
+        if let Some(outcome) = self.relay.session().outcome() {
+            self.log(Event::Stopped(outcome));
         }
     }
 
     /// The line at the end of a session that was up. Others have had theirs.
-    pub(super) fn log_end(&mut self, now: Instant, cut: Option<Cut>, policy: &Policy) {
-        self.note_phase(now, policy);
+    pub(super) fn log_end(&mut self, now: Instant, cut: Option<Cut>) {
+        self.note_awaiting(now);
         let Some(piped) = self.piped else { return };
         let (ended_by, reason) = match (self.relay.ending(), cut) {
-            (_, Some(Cut::IdleTimeout)) => ("multigres", String::from("idle_timeout")),
-            (_, Some(Cut::Stop)) => ("multigres", String::from("stop")),
-            (Some(Ending::Closed(leg)), _) => (name(leg), String::from("closed")),
+            (_, Some(Cut::IdleTimeout)) => (None, String::from("idle_timeout")),
+            (_, Some(Cut::Stop)) => (None, String::from("stop")),
+            (Some(Ending::Closed(leg)), _) => (Some(leg), String::from("closed")),
             (Some(Ending::Failed(leg, kind)), _) => (
-                name(leg),
+                Some(leg),
                 match self.relay.tls_failure(leg) {
                     None => kind.to_string(),
                     Some(failure) => format!("TLS: {failure}"),
                 },
             ),
-            (None, Some(Cut::Lingered) | None) => ("multigres", String::from("unknown")),
+            (None, Some(Cut::Lingered) | None) => (None, String::from("unknown")),
         };
-        let (from_client, from_upstream) = self.relay.piped_bytes();
-        info!(
-            "session={} end peer={}{} duration={}ms client_bytes={from_client} \
-             upstream_bytes={from_upstream} ended_by={ended_by} reason={}",
-            self.number,
-            self.peer,
-            self.described(policy),
-            millis(now, piped),
-            Quoted(&reason),
-        );
+        let (client_bytes, upstream_bytes) = self.relay.piped_bytes();
+        let duration = now.saturating_duration_since(piped);
+        self.log(Event::Ended(Ended { duration, client_bytes, upstream_bytes, ended_by, reason }));
     }
 
-    fn tls_version(&self, leg: Leg) -> String {
-        match self.relay.tls_version(leg) {
-            None => String::new(),
-            Some(version) => format!(" {}_tls={version}", name(leg)),
-        }
+    /// Writes a line, in which the session is described by the settings that it began with.
+    pub(super) fn log(&self, event: Event<'_>) {
+        let session = self.relay.session();
+        let who = Described(session.login(), &session.settings().policy);
+        Entry { session: self.number, client: self.client, who, event }.log();
     }
-
-    fn described<'a>(&'a self, policy: &'a Policy) -> impl std::fmt::Display + 'a {
-        Described(self.relay.session().login(), policy)
-    }
-}
-
-fn name(leg: Leg) -> &'static str {
-    match leg {
-        Leg::Client => "client",
-        Leg::Upstream => "upstream",
-    }
-}
-
-fn millis(now: Instant, since: Instant) -> u128 {
-    let elapsed: Duration = now.saturating_duration_since(since);
-    elapsed.as_millis()
 }

@@ -5,11 +5,10 @@ use std::io::{self, ErrorKind};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use log::debug;
-
 use super::Proxy;
 use super::connection::Dial;
-use super::token::Key;
+use super::journal::Event;
+use super::token::ConnectionKey;
 use super::upstream::Directions;
 use crate::net::{Address, Net};
 use crate::refusal::{Fault, Refusal, sqlstate};
@@ -17,15 +16,15 @@ use crate::session::{Leg, Stage};
 
 impl<N: Net> Proxy<N> {
     /// The session wants its upstream leg.
-    pub(super) fn dial(&mut self, key: Key, now: Instant) {
+    pub(super) fn dial(&mut self, key: ConnectionKey, now: Instant) {
         if !self.is_wanted(key) {
             return;
         }
         match self.directory.ask(key, now) {
             Directions::To(addresses) => self.try_address(key, addresses, 0, None, now),
             Directions::Wait(lookup) => {
-                let deadline = now + self.settings.upstream_connect_timeout;
                 if let Some(connection) = self.connection(key) {
+                    let deadline = now + connection.settings.upstream_connect_timeout;
                     connection.dial = Some(Dial::Resolving { deadline });
                 }
                 match lookup {
@@ -49,7 +48,8 @@ impl<N: Net> Proxy<N> {
         };
         let (waiting, addresses) = self.directory.answered(now, addresses);
         for key in waiting {
-            if !self.is_wanted(key) && !mutant!(LateAnswerDials) {
+            let is_wanted = planted!(self.is_wanted(key), LateAnswerDials => true);
+            if !is_wanted {
                 sometimes!(LateAnswer);
                 continue;
             }
@@ -66,7 +66,7 @@ impl<N: Net> Proxy<N> {
     }
 
     /// Sees whether the attempt that is under way has ended.
-    pub(super) fn check_connect(&mut self, key: Key, now: Instant) {
+    pub(super) fn check_connect(&mut self, key: ConnectionKey, now: Instant) {
         if !self.is_wanted(key) {
             return;
         }
@@ -90,7 +90,7 @@ impl<N: Net> Proxy<N> {
     }
 
     /// A deadline of the dialling has come.
-    pub(super) fn expire_dial(&mut self, key: Key, now: Instant) {
+    pub(super) fn expire_dial(&mut self, key: ConnectionKey, now: Instant) {
         let Some(connection) = self.connection(key) else { return };
         match connection.dial.take() {
             None => {}
@@ -117,7 +117,7 @@ impl<N: Net> Proxy<N> {
 
     fn next_address(
         &mut self,
-        key: Key,
+        key: ConnectionKey,
         addresses: Rc<[Address]>,
         at: usize,
         error: &io::Error,
@@ -126,8 +126,8 @@ impl<N: Net> Proxy<N> {
         let Some(connection) = self.connection(key) else { return };
         connection.relay.detach();
         connection.dial = None;
-        debug!("session={} cannot connect to {}: {error}", connection.number(), addresses[at]);
-        if at + 1 < addresses.len() && !mutant!(FirstAddressOnly) {
+        connection.log(Event::NotConnected(&addresses[at], error));
+        if planted!(at + 1 < addresses.len(), FirstAddressOnly => false) {
             sometimes!(NextAddress);
             self.try_address(key, addresses, at + 1, None, now);
         } else {
@@ -140,18 +140,19 @@ impl<N: Net> Proxy<N> {
     /// deadline that it has.
     fn try_address(
         &mut self,
-        key: Key,
+        key: ConnectionKey,
         addresses: Rc<[Address]>,
         at: usize,
         deadline: Option<Instant>,
         now: Instant,
     ) {
-        let deadline = deadline.unwrap_or(now + self.settings.upstream_connect_timeout);
         let stream = self.net.connect(&addresses[at]).and_then(|mut stream| {
             self.net.register(&mut stream, key.token(Leg::Upstream))?;
             Ok(stream)
         });
         let Some(connection) = self.connection(key) else { return };
+        let timeout = connection.settings.upstream_connect_timeout;
+        let deadline = deadline.unwrap_or(now + timeout);
         match stream {
             Ok(stream) => {
                 connection.relay.attach(stream);
@@ -168,13 +169,13 @@ impl<N: Net> Proxy<N> {
     }
 
     /// The connection is there and has not been refused meanwhile.
-    fn is_wanted(&mut self, key: Key) -> bool {
+    fn is_wanted(&mut self, key: ConnectionKey) -> bool {
         self.connection(key).is_some_and(|connection| {
             matches!(connection.relay.session().stage(), Stage::Login | Stage::Cancelling)
         })
     }
 
-    fn unreachable(&mut self, key: Key, private: String) {
+    fn unreachable(&mut self, key: ConnectionKey, private: String) {
         let Some(connection) = self.connection(key) else { return };
         connection.dial = None;
         connection.relay.session_mut().refuse(

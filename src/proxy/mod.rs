@@ -10,8 +10,10 @@
 //!    the back of the queue and the sleep is zero. So do logins, when a few have had their turn.
 
 mod accept;
+mod admission;
 mod connection;
 mod dial;
+mod journal;
 mod timers;
 mod token;
 mod upstream;
@@ -22,12 +24,11 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use log::warn;
 use slab::Slab;
 
-use crate::net::{Address, Net, Readiness, Token};
+use crate::net::{Address, Net, Readiness, Stream, Token};
 use crate::refusal::{Fault, Refusal, sqlstate};
-use crate::relay::{BufferPool, Phase, Pumped};
+use crate::relay::{Awaiting, BufferPool, Pumped, Relay};
 use crate::session::{self, Stage};
 use crate::tls::Tls;
 
@@ -35,9 +36,10 @@ pub use token::DRIVER_TOKENS;
 pub use upstream::Upstream;
 
 use accept::Acceptor;
+use admission::Admission;
 use connection::{Connection, Cut};
 use timers::Timers;
-use token::{Key, Target};
+use token::{ConnectionKey, Target};
 use upstream::Directory;
 use verdicts::Verdicts;
 
@@ -45,7 +47,7 @@ use verdicts::Verdicts;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Settings of every session.
-    pub session: Rc<session::Settings>,
+    pub session: Rc<session::LoginSettings>,
     /// TLS of both legs.
     pub tls: Rc<Tls>,
     /// Where PostgreSQL is.
@@ -136,10 +138,11 @@ pub struct Status {
 /// The event loop.
 pub struct Proxy<N: Net> {
     net: N,
-    settings: Settings,
+    /// Of the connections that are accepted from now on.
+    settings: Rc<Settings>,
     acceptor: Acceptor<N::Listener>,
     connections: Slab<Connection<N::Stream>>,
-    run_queue: VecDeque<Key>,
+    run_queue: VecDeque<ConnectionKey>,
     timers: Timers,
     directory: Directory,
     verdicts: Verdicts,
@@ -147,10 +150,7 @@ pub struct Proxy<N: Net> {
     generation: u32,
     /// Connections accepted so far.
     accepted: u64,
-    /// Connections that count as sessions.
-    sessions: usize,
-    /// That there are too many has been logged.
-    warned_full: bool,
+    admission: Admission,
     draining: bool,
 }
 
@@ -169,10 +169,9 @@ impl<N: Net> Proxy<N> {
             pool: BufferPool::new(settings.limits.buffer_bytes),
             generation: 0,
             accepted: 0,
-            sessions: 0,
-            warned_full: false,
+            admission: Admission::default(),
             draining: false,
-            settings,
+            settings: Rc::new(settings),
         }
     }
 
@@ -212,15 +211,14 @@ impl<N: Net> Proxy<N> {
     pub fn control(&mut self, control: Control, now: Instant) {
         self.draining = true;
         self.acceptor.close();
-        let keys: Vec<Key> = self
+        let keys: Vec<ConnectionKey> = self
             .connections
             .iter()
-            .map(|(slot, connection)| Key { slot, generation: connection.generation })
+            .map(|(slot, connection)| ConnectionKey { slot, generation: connection.generation })
             .collect();
         for key in keys {
             if let Some(connection) = self.connection(key)
-                && connection.relay.session().stage() == Stage::Login
-                && !mutant!(DrainForgetsLogins)
+                && is_login(&connection.relay)
             {
                 sometimes!(DrainRefused);
                 connection.relay.session_mut().refuse(
@@ -233,7 +231,7 @@ impl<N: Net> Proxy<N> {
                 );
                 self.drive(key, now);
             }
-            if control == Control::Stop || mutant!(DrainCuts) {
+            if planted!(control == Control::Stop, DrainCuts => true) {
                 sometimes!(StopCut);
                 self.close(key, Some(Cut::Stop), now);
             }
@@ -242,7 +240,26 @@ impl<N: Net> Proxy<N> {
 
     /// Takes other certificates and keys, for the connections that are accepted from now on.
     pub fn renew_tls(&mut self, tls: Rc<Tls>) {
-        self.settings.tls = tls;
+        self.settings = Rc::new(Settings { tls, ..(*self.settings).clone() });
+    }
+
+    /// Takes other settings, for the connections that are accepted from now on; the others keep
+    /// theirs. The limits, and how many sessions there may be, hold for all at once. Verdicts of
+    /// databases' guards are asked for anew.
+    ///
+    /// # Errors
+    /// When they name another upstream or another size of buffers: neither can be changed while
+    /// connections have the old one. Then nothing changes.
+    pub fn renew(&mut self, settings: Settings) -> Result<(), String> {
+        if settings.upstream != self.settings.upstream {
+            return Err("another upstream takes a restart".into());
+        }
+        if settings.limits.buffer_bytes != self.settings.limits.buffer_bytes {
+            return Err("another size of buffers takes a restart".into());
+        }
+        self.settings = Rc::new(settings);
+        self.verdicts = Verdicts::default();
+        Ok(())
     }
 
     /// Whether a drain has begun.
@@ -257,7 +274,7 @@ impl<N: Net> Proxy<N> {
 
     /// Figures of this moment.
     pub fn status(&self) -> Status {
-        let piping = self.connections.iter().filter(|(_, it)| it.phase == Phase::Piping);
+        let piping = self.connections.iter().filter(|(_, it)| it.awaiting == Awaiting::Traffic);
         Status {
             connections: self.connections.len(),
             piping: piping.count(),
@@ -267,11 +284,11 @@ impl<N: Net> Proxy<N> {
         }
     }
 
-    fn connection(&mut self, key: Key) -> Option<&mut Connection<N::Stream>> {
+    fn connection(&mut self, key: ConnectionKey) -> Option<&mut Connection<N::Stream>> {
         self.connections.get_mut(key.slot).filter(|it| it.generation == key.generation)
     }
 
-    fn enqueue(&mut self, key: Key) {
+    fn enqueue(&mut self, key: ConnectionKey) {
         if let Some(connection) = self.connection(key)
             && !std::mem::replace(&mut connection.queued, true)
         {
@@ -285,7 +302,7 @@ impl<N: Net> Proxy<N> {
         let mut logins_left = TURN_LOGINS;
         for _ in 0..self.run_queue.len() {
             let Some(key) = self.run_queue.pop_front() else { return };
-            let is_login = self.connection(key).is_some_and(|it| it.phase == Phase::Login);
+            let is_login = self.connection(key).is_some_and(|it| it.awaiting == Awaiting::Login);
             if is_login && logins_left == 0 {
                 self.run_queue.push_back(key);
                 continue;
@@ -296,7 +313,7 @@ impl<N: Net> Proxy<N> {
     }
 
     /// Moves what one connection has to move.
-    fn drive(&mut self, key: Key, now: Instant) {
+    fn drive(&mut self, key: ConnectionKey, now: Instant) {
         if let Some(connection) = self.connection(key) {
             connection.queued = mutant!(QueuedForGood);
             connection.last_active = now;
@@ -332,56 +349,53 @@ impl<N: Net> Proxy<N> {
     }
 
     /// Notes where a connection stands now, and sets its deadline.
-    fn settle(&mut self, key: Key, now: Instant) {
-        let settings = &self.settings;
+    fn settle(&mut self, key: ConnectionKey, now: Instant) {
         let Some(connection) = self.connections.get_mut(key.slot) else { return };
-        connection.note_phase(now, &settings.session.policy);
-        if connection.phase != Phase::Login && connection.asker.is_some() {
+        connection.note_awaiting(now);
+        if connection.awaiting != Awaiting::Login && connection.asker.is_some() {
             self.note_verdict(key, now);
         }
-        let settings = &self.settings;
         let Some(connection) = self.connections.get_mut(key.slot) else { return };
-        if connection.phase == Phase::Lingering && !mutant!(RefusedCounted) {
-            self.sessions -= usize::from(std::mem::take(&mut connection.counted));
+        let is_over = connection.awaiting == Awaiting::ClientEnd;
+        if planted!(is_over, RefusedCounted => false) {
+            connection.ticket = None;
         }
-        let deadline = match connection.phase {
-            Phase::Login if mutant!(LoginUnbounded) => None,
-            Phase::Login => {
+        let settings = &connection.settings;
+        let deadline = match connection.awaiting {
+            Awaiting::Login if mutant!(LoginUnbounded) => None,
+            Awaiting::Login => {
                 let login = connection.accepted() + settings.login_timeout;
                 let dial = connection.dial.as_ref().map(|dial| dial.deadline());
                 Some(dial.map_or(login, |dial| dial.min(login)))
             }
             // Set once, and looked at again when it has come: not a change for every message.
-            Phase::Piping => settings.idle_timeout.map(|timeout| {
+            Awaiting::Traffic => settings.idle_timeout.map(|timeout| {
                 let armed =
                     connection.deadline.filter(|at| *at <= connection.last_active + timeout);
                 armed.unwrap_or(connection.last_active + timeout)
             }),
-            Phase::Flushing if mutant!(FlushUnbounded) => None,
-            Phase::Flushing => Some(connection.phase_since + FLUSH_TIMEOUT),
-            Phase::Lingering if mutant!(LingerUnbounded) => None,
-            Phase::Lingering => Some(connection.phase_since + LINGER_TIMEOUT),
+            Awaiting::LastBytes if mutant!(FlushUnbounded) => None,
+            Awaiting::LastBytes => Some(connection.awaiting_since + FLUSH_TIMEOUT),
+            Awaiting::ClientEnd if mutant!(LingerUnbounded) => None,
+            Awaiting::ClientEnd => Some(connection.awaiting_since + LINGER_TIMEOUT),
         };
         self.timers.set(key, &mut connection.deadline, deadline);
     }
 
     /// A deadline has come; its entry is gone.
-    fn expire(&mut self, key: Key, now: Instant) {
-        let login_timeout = self.settings.login_timeout;
-        let idle_timeout = self.settings.idle_timeout;
+    fn expire(&mut self, key: ConnectionKey, now: Instant) {
         let Some(connection) = self.connection(key) else { return };
+        let Settings { login_timeout, idle_timeout, .. } = *connection.settings;
         connection.deadline = None;
-        match connection.phase {
-            Phase::Login if now >= connection.accepted() + login_timeout => {
+        match connection.awaiting {
+            Awaiting::Login if now >= connection.accepted() + login_timeout => {
                 sometimes!(LoginTimedOut);
                 connection.relay.session_mut().time_out();
                 self.enqueue(key);
             }
-            Phase::Login => self.expire_dial(key, now),
-            Phase::Piping => match idle_timeout {
-                Some(timeout)
-                    if now >= connection.last_active + timeout || mutant!(IdleNotRenewed) =>
-                {
+            Awaiting::Login => self.expire_dial(key, now),
+            Awaiting::Traffic => match idle_timeout {
+                Some(timeout) if connection.is_idle(timeout, now) => {
                     sometimes!(IdleTimedOut);
                     self.close(key, Some(Cut::IdleTimeout), now);
                 }
@@ -390,24 +404,23 @@ impl<N: Net> Proxy<N> {
                     self.settle(key, now);
                 }
             },
-            Phase::Flushing => {
+            Awaiting::LastBytes => {
                 sometimes!(FlushTimedOut);
                 self.close(key, Some(Cut::Lingered), now);
             }
-            Phase::Lingering => {
+            Awaiting::ClientEnd => {
                 sometimes!(LingerTimedOut);
                 self.close(key, Some(Cut::Lingered), now);
             }
         }
     }
 
-    fn close(&mut self, key: Key, cut: Option<Cut>, now: Instant) {
+    fn close(&mut self, key: ConnectionKey, cut: Option<Cut>, now: Instant) {
         if self.connection(key).is_none() {
             return;
         }
         let mut connection = self.connections.remove(key.slot);
-        self.sessions -= usize::from(connection.counted && !mutant!(StillCounted));
-        connection.log_end(now, cut, &self.settings.session.policy);
+        connection.log_end(now, cut);
         if !mutant!(BufferKept) {
             connection.relay.leave(&mut self.pool);
         }
@@ -427,32 +440,11 @@ impl<N: Net> Proxy<N> {
         let next = [self.timers.next(), self.acceptor.resumes()].into_iter().flatten().min()?;
         Some(next.saturating_duration_since(now))
     }
-
-    /// A connection wants to become a session. It counts as one until it ends or is refused.
-    fn admit_session(&mut self, key: Key) {
-        let is_full = self.sessions >= self.settings.connections_max;
-        let Some(connection) = self.connection(key) else { return };
-        if connection.relay.session().stage() != Stage::Login {
-            return;
-        }
-        if !is_full || mutant!(NeverFull) {
-            connection.counted = true;
-            self.sessions += 1;
-            self.warned_full = false;
-            return;
-        }
-        sometimes!(Full);
-        connection.relay.session_mut().refuse(too_many().private("max_connections"));
-        if !std::mem::replace(&mut self.warned_full, true) {
-            warn!("max_connections is reached: logins are refused");
-        }
-    }
 }
 
-fn too_many() -> Refusal {
-    let message = "Multigres has too many clients already";
-    Refusal::new(Fault::Multigres, sqlstate::TOO_MANY_CONNECTIONS, message)
-        .hint("\"max_connections\" of Multigres is reached, whatever PostgreSQL's is.")
+/// Whether a drain refuses it.
+fn is_login<S: Stream>(relay: &Relay<S>) -> bool {
+    planted!(relay.session().stage() == Stage::Login, DrainForgetsLogins => false)
 }
 
 /// How many logins have their turn before the open pipes have theirs again.

@@ -4,15 +4,20 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use super::token::Key;
+use super::token::ConnectionKey;
 
 /// The deadlines. A connection keeps its own beside it, to change or remove it.
 #[derive(Default)]
-pub(super) struct Timers(BTreeSet<(Instant, Key)>);
+pub(super) struct Timers(BTreeSet<(Instant, ConnectionKey)>);
 
 impl Timers {
     /// Puts `new` in the place of `old`, and into `old`.
-    pub(super) fn set(&mut self, key: Key, old: &mut Option<Instant>, new: Option<Instant>) {
+    pub(super) fn set(
+        &mut self,
+        key: ConnectionKey,
+        old: &mut Option<Instant>,
+        new: Option<Instant>,
+    ) {
         if *old == new {
             return;
         }
@@ -26,7 +31,7 @@ impl Timers {
     }
 
     /// Takes out one deadline that has come.
-    pub(super) fn expired(&mut self, now: Instant) -> Option<Key> {
+    pub(super) fn expired(&mut self, now: Instant) -> Option<ConnectionKey> {
         let &(at, key) = self.0.first()?;
         if at > now {
             return None;
@@ -41,7 +46,7 @@ impl Timers {
     }
 
     /// Whose they are, the nearest first.
-    pub(super) fn keys(&self) -> impl Iterator<Item = Key> {
+    pub(super) fn keys(&self) -> impl Iterator<Item = ConnectionKey> {
         self.0.iter().map(|&(_, key)| key)
     }
 

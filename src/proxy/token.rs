@@ -6,7 +6,7 @@ use crate::session::Leg;
 
 /// A connection: its slot, and the generation that tells it from earlier users of the slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key {
+pub(super) struct ConnectionKey {
     pub(super) slot: usize,
     pub(super) generation: u32,
 }
@@ -14,11 +14,11 @@ pub(super) struct Key {
 /// What a token stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target {
-    Connection(Key, Leg),
+    Connection(ConnectionKey, Leg),
     Listener(usize),
 }
 
-impl Key {
+impl ConnectionKey {
     pub(super) fn token(self, leg: Leg) -> Token {
         let leg = match leg {
             Leg::Client => 0,
@@ -36,7 +36,7 @@ impl Target {
             return Target::Listener(slot);
         }
         let leg = if token.0 & 1 == 0 { Leg::Client } else { Leg::Upstream };
-        Target::Connection(Key { slot, generation }, leg)
+        Target::Connection(ConnectionKey { slot, generation }, leg)
     }
 }
 

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::token::Key;
+use super::token::ConnectionKey;
 use crate::net::Address;
 
 /// The upstream of the settings.
@@ -31,7 +31,7 @@ pub(super) struct Directory {
     /// A look-up is under way.
     asking: bool,
     /// Connections that wait for its answer.
-    waiting: Vec<Key>,
+    waiting: Vec<ConnectionKey>,
 }
 
 /// Where to connect.
@@ -48,7 +48,7 @@ impl Directory {
     }
 
     /// The addresses to try for a connection.
-    pub(super) fn ask(&mut self, key: Key, now: Instant) -> Directions {
+    pub(super) fn ask(&mut self, key: ConnectionKey, now: Instant) -> Directions {
         let (host, port) = match &self.upstream {
             Upstream::Address(address) => return Directions::To(Rc::new([address.clone()])),
             Upstream::Name { host, port } => (host, *port),
@@ -72,7 +72,7 @@ impl Directory {
         &mut self,
         now: Instant,
         addresses: Option<Vec<Address>>,
-    ) -> (Vec<Key>, Option<Rc<[Address]>>) {
+    ) -> (Vec<ConnectionKey>, Option<Rc<[Address]>>) {
         self.asking = false;
         self.known = addresses.map(|mut addresses| {
             // Stable: the others keep the resolver's order.
@@ -101,7 +101,7 @@ impl Directory {
     }
 
     /// A connection waits no more.
-    pub(super) fn forget(&mut self, key: Key) {
+    pub(super) fn forget(&mut self, key: ConnectionKey) {
         self.waiting.retain(|waiting| *waiting != key);
     }
 

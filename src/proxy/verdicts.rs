@@ -2,18 +2,19 @@
 //! Knows nothing of what a verdict says; a bad one is never here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use log::warn;
 
 use super::Proxy;
-use super::token::Key;
+use super::token::ConnectionKey;
 use crate::net::{Address, Net};
 use crate::session::{Guard, Outcome, is_alarm};
-use crate::tenant::{Identity, Login};
+use crate::tenant::{Login, User};
 
-/// Whose verdict it is. The settings are those of the process.
+/// Whose verdict it is. The settings are the newest ones.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Asker {
     address: String,
@@ -26,12 +27,11 @@ impl Asker {
     /// `None` for a bypass user, who is not asked for, and for a database that nothing is kept of:
     /// PostgreSQL cuts a longer name, so that one database would have as many as a client likes.
     pub(super) fn new(address: &Address, login: &Login) -> Option<Self> {
-        let Identity::Tenant(tenant) = &login.identity else { return None };
+        let User::Tenant(tenant) = &login.user else { return None };
         if login.database.len() > NAME_BYTES_MAX {
             return None;
         }
-        let database =
-            if mutant!(VerdictOfAnyDatabase) { Bytes::new() } else { login.database.clone() };
+        let database = planted!(login.database.clone(), VerdictOfAnyDatabase => Bytes::new());
         let role = Bytes::copy_from_slice(tenant.role());
         Some(Asker { address: address.to_string(), database, role })
     }
@@ -73,10 +73,13 @@ impl Verdicts {
 impl<N: Net> Proxy<N> {
     /// The connection's upstream leg is there: its session is told if the verdict need not be
     /// asked for.
-    pub(super) fn recall_verdict(&mut self, key: Key, address: &Address, now: Instant) {
-        let ttl = self.settings.verify_ttl;
+    pub(super) fn recall_verdict(&mut self, key: ConnectionKey, address: &Address, now: Instant) {
+        let (newest, ttl) = (&self.settings.session, self.settings.verify_ttl);
         let Some(connection) = self.connections.get_mut(key.slot) else { return };
         let session = connection.relay.session_mut();
+        if !Rc::ptr_eq(session.settings(), newest) {
+            return;
+        }
         let Some(asker) = session.login().and_then(|login| Asker::new(address, login)) else {
             return;
         };
@@ -89,11 +92,14 @@ impl<N: Net> Proxy<N> {
     }
 
     /// A login that has asked is up or refused.
-    pub(super) fn note_verdict(&mut self, key: Key, now: Instant) {
+    pub(super) fn note_verdict(&mut self, key: ConnectionKey, now: Instant) {
         let Some(connection) = self.connections.get_mut(key.slot) else { return };
         let Some((asker, asked)) = connection.asker.take() else { return };
-        let ttl = self.settings.verify_ttl;
+        let (newest, ttl) = (&self.settings.session, self.settings.verify_ttl);
         let session = connection.relay.session();
+        if !Rc::ptr_eq(session.settings(), newest) {
+            return;
+        }
         match (session.outcome(), session.guard()) {
             (None, Some(Guard::Held)) => self.verdicts.keep(asker, asked, ttl, now),
             (None, Some(Guard::Absent)) if self.verdicts.is_news(&asker.database) => warn!(
@@ -112,7 +118,7 @@ impl<N: Net> Proxy<N> {
 }
 
 fn is_fresh(asked: Instant, ttl: Duration, now: Instant) -> bool {
-    now.saturating_duration_since(asked) < ttl || mutant!(VerdictForEver)
+    now.saturating_duration_since(asked) < planted!(ttl, VerdictForEver => Duration::MAX)
 }
 
 /// Longest name of a database or role that PostgreSQL keeps whole (NAMEDATALEN).

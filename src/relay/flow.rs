@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use bytes::{Buf, BytesMut};
 
 use super::buffer::{Buffer, BufferPool};
-use super::leg_stream::{Last, Read};
+use super::leg_stream::{Closure, Read};
 use super::transport::Transport;
 use crate::login::Leg;
 use crate::net::Stream;
@@ -28,7 +28,7 @@ pub(super) struct Flow {
 enum Progress {
     Open,
     /// The source has ended: what is pending is written, then the sink is shut down.
-    Flushing(Last),
+    Flushing(Closure),
     /// The sink is broken: what comes is thrown away until the source ends.
     Discarding,
     Closed,
@@ -85,14 +85,14 @@ impl Flow {
     }
 
     /// How the sink's writing side would end now.
-    pub(super) fn last(&self) -> Last {
+    pub(super) fn closure(&self) -> Closure {
         match self.progress {
-            _ if self.pending.is_some() => Last::Cut,
-            Progress::Flushing(last) => last,
-            Progress::Open | Progress::Discarding => Last::Word,
-            Progress::Closed if mutant!(GivenUpSaidAsEnd) => Last::Word,
+            _ if self.pending.is_some() => Closure::Truncated,
+            Progress::Flushing(closure) => closure,
+            Progress::Open | Progress::Discarding => Closure::Complete,
+            Progress::Closed if mutant!(GivenUpSaidAsEnd) => Closure::Complete,
             // It was given up, or the sink has been told already.
-            Progress::Closed => Last::Cut,
+            Progress::Closed => Closure::Truncated,
         }
     }
 
@@ -124,18 +124,19 @@ impl Flow {
         if from.read_ended() {
             // It ended during the login, or before its flow was given up.
             ending.get_or_insert(Ending::Closed(self.from));
-            self.source_ended(Last::Word);
+            self.source_ended(Closure::Complete);
         }
         let mut left = budget;
         loop {
             if mutant!(HalfCloseEarly) && from.hung_up() {
-                to.shut_down(Last::Word);
+                to.shut_down(Closure::Complete);
             }
             if let Some(buffer) = &mut self.pending {
                 match to.write(buffer.pending()) {
                     Ok(written) => {
                         self.bytes += written as u64;
-                        if !buffer.consume(written) && !mutant!(BufferDropped) {
+                        let is_empty = planted!(buffer.consume(written), BufferDropped => true);
+                        if !is_empty {
                             return Moved::Waiting;
                         }
                         self.release(pool);
@@ -145,12 +146,12 @@ impl Flow {
             }
             match self.progress {
                 Progress::Open | Progress::Discarding => {}
-                Progress::Flushing(last) => {
+                Progress::Flushing(closure) => {
                     match self.from {
                         Leg::Client => sometimes!(HalfCloseUp),
                         Leg::Upstream => sometimes!(HalfCloseDown),
                     }
-                    if to.shut_down(last) {
+                    if to.shut_down(closure) {
                         self.progress = Progress::Closed;
                     }
                     return Moved::Waiting;
@@ -192,9 +193,9 @@ impl Flow {
         let mut buffer = pool.lend();
         let (bytes, end) = match from.read(buffer.space(), pool, left) {
             Read::Bytes(bytes) => (bytes, None),
-            Read::Nothing | Read::Secured => (0, None),
-            Read::End => (0, Some((Ending::Closed(self.from), Last::Word))),
-            Read::Failed(kind) => (0, Some((Ending::Failed(self.from, kind), Last::Cut))),
+            Read::Nothing | Read::HandshakeDone => (0, None),
+            Read::End => (0, Some((Ending::Closed(self.from), Closure::Complete))),
+            Read::Failed(kind) => (0, Some((Ending::Failed(self.from, kind), Closure::Truncated))),
         };
         if bytes > 0 && self.progress == Progress::Open {
             buffer.fill(bytes);
@@ -203,16 +204,16 @@ impl Flow {
             sometimes!(bytes > 0, Discarded);
             pool.take_back(buffer);
         }
-        if let Some((end, last)) = end {
+        if let Some((end, closure)) = end {
             ending.get_or_insert(end);
-            self.source_ended(last);
+            self.source_ended(closure);
         }
     }
 
-    fn source_ended(&mut self, last: Last) {
+    fn source_ended(&mut self, closure: Closure) {
         self.progress = match self.progress {
-            Progress::Open => Progress::Flushing(last),
-            Progress::Flushing(last) => Progress::Flushing(last),
+            Progress::Open => Progress::Flushing(closure),
+            Progress::Flushing(closure) => Progress::Flushing(closure),
             Progress::Discarding | Progress::Closed => Progress::Closed,
         };
     }

@@ -9,16 +9,37 @@ use crate::net::{Readiness, Stream};
 /// A leg's stream with its readiness.
 pub(super) struct LegStream<S> {
     stream: S,
-    connected: bool,
-    readable: bool,
-    writable: bool,
-    /// The end stands, or may stand, behind the data: a short read does not mean drained.
-    hung_up: bool,
-    read_ended: bool,
-    write_ended: bool,
+    read_side: ReadSide,
+    write_side: WriteSide,
+}
+
+/// What is known of the reading side.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ReadSide {
+    /// Nothing stands there, unless an event says so.
+    Empty,
+    /// Something may stand there.
+    Readable,
+    /// So may the end, perhaps behind data: a short read does not mean that it is empty.
+    HungUp,
+    /// The end has been read, or an error.
+    Ended,
+}
+
+/// What is known of the writing side.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WriteSide {
+    /// The leg is not connected yet: nothing can be read or written.
+    Connecting,
+    /// There is no room, unless an event says so.
+    Full,
+    /// There may be room.
+    Writable,
+    /// It has been shut down.
+    Ended,
     /// A write has told that the leg is broken. The kernel tells it once, and an end of the stream
     /// to whoever reads after that.
-    broken: Option<ErrorKind>,
+    Broken(ErrorKind),
 }
 
 /// What a read came to.
@@ -29,7 +50,7 @@ pub(super) enum Read {
     /// it was TLS' own.
     Nothing,
     /// The TLS handshake is done: told once, before the first bytes.
-    Secured,
+    HandshakeDone,
     /// End of stream.
     End,
     /// The leg is broken.
@@ -38,33 +59,29 @@ pub(super) enum Read {
 
 /// How a leg's writing side ends. Without TLS there is no difference to be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Last {
+pub(super) enum Closure {
     /// All has been said.
-    Word,
+    Complete,
     /// More was to come: whoever listens must not take it for the whole.
-    Cut,
+    Truncated,
 }
 
 impl<S: Stream> LegStream<S> {
     /// Readiness is not known yet, so it is hoped for: a first try costs less than a wait.
     pub(super) fn new(stream: S, connected: bool) -> Self {
-        LegStream {
-            stream,
-            connected,
-            readable: connected,
-            writable: true,
-            hung_up: false,
-            read_ended: false,
-            write_ended: false,
-            broken: None,
-        }
+        let (read_side, write_side) = if connected {
+            (ReadSide::Readable, WriteSide::Writable)
+        } else {
+            (ReadSide::Empty, WriteSide::Connecting)
+        };
+        LegStream { stream, read_side, write_side }
     }
 
     pub(super) fn connect_result(&mut self) -> io::Result<bool> {
-        if !self.connected {
-            self.connected = self.stream.connect_result()?;
+        if self.write_side == WriteSide::Connecting && self.stream.connect_result()? {
+            self.write_side = WriteSide::Writable;
         }
-        Ok(self.connected)
+        Ok(self.write_side != WriteSide::Connecting)
     }
 
     pub(super) fn local_address(&self) -> io::Result<Option<SocketAddr>> {
@@ -74,30 +91,39 @@ impl<S: Stream> LegStream<S> {
     /// Notes what an event says; whether that is news. While the leg is being connected every
     /// event is.
     pub(super) fn ready(&mut self, readiness: Readiness) -> bool {
-        let before = (self.readable, self.hung_up, self.writable);
-        self.readable |= readiness.readable | readiness.read_closed;
-        self.hung_up |= readiness.read_closed;
-        self.writable |= readiness.writable && !mutant!(LostWriteEdge);
-        !self.connected || before != (self.readable, self.hung_up, self.writable)
+        let before = (self.read_side, self.write_side);
+        self.read_side = match self.read_side {
+            ReadSide::Ended => ReadSide::Ended,
+            ReadSide::HungUp => ReadSide::HungUp,
+            ReadSide::Empty | ReadSide::Readable if readiness.read_closed => ReadSide::HungUp,
+            ReadSide::Empty if readiness.readable => ReadSide::Readable,
+            side @ (ReadSide::Empty | ReadSide::Readable) => side,
+        };
+        let has_room = planted!(readiness.writable, LostWriteEdge => false);
+        if has_room && self.write_side == WriteSide::Full {
+            self.write_side = WriteSide::Writable;
+        }
+        self.write_side == WriteSide::Connecting || before != (self.read_side, self.write_side)
     }
 
     /// Whether a read may find something.
     pub(super) fn is_readable(&self) -> bool {
-        self.readable && !self.read_ended && self.connected
+        let may_find = matches!(self.read_side, ReadSide::Readable | ReadSide::HungUp);
+        may_find && self.write_side != WriteSide::Connecting
     }
 
     pub(super) fn read_ended(&self) -> bool {
-        self.read_ended
+        self.read_side == ReadSide::Ended
     }
 
     /// The end has come, perhaps behind data that has still to be read.
     pub(super) fn hung_up(&self) -> bool {
-        self.hung_up || self.read_ended
+        matches!(self.read_side, ReadSide::HungUp | ReadSide::Ended)
     }
 
     /// Nothing can be written any more.
     pub(super) fn write_ended(&self) -> bool {
-        self.write_ended
+        matches!(self.write_side, WriteSide::Ended | WriteSide::Broken(_))
     }
 
     /// Reads once.
@@ -108,16 +134,13 @@ impl<S: Stream> LegStream<S> {
         loop {
             return match self.stream.read(into) {
                 Ok(0) => {
-                    self.read_ended = true;
-                    self.broken.filter(|_| !mutant!(BrokenLegEnds)).map_or(Read::End, Read::Failed)
+                    self.read_side = ReadSide::Ended;
+                    planted!(self.end(), BrokenLegEnds => Read::End)
                 }
                 Ok(bytes) => {
                     if bytes < into.len() {
-                        sometimes!(ShortRead);
-                        sometimes!(self.hung_up, ShortReadBeforeEnd);
+                        self.note_short_read();
                     }
-                    let goes_on = self.hung_up && !mutant!(LostReadEdge);
-                    self.readable = bytes == into.len() || goes_on;
                     Read::Bytes(bytes)
                 }
                 Err(error) if is_interrupted(&error) => {
@@ -126,17 +149,36 @@ impl<S: Stream> LegStream<S> {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     sometimes!(ReadBlocked);
-                    self.readable = false;
                     // Had the end come, or an error, the read would have told it.
-                    self.hung_up = false;
+                    self.read_side = ReadSide::Empty;
                     Read::Nothing
                 }
                 Err(error) => {
                     sometimes!(ReadFailed);
-                    self.read_ended = true;
+                    self.read_side = ReadSide::Ended;
                     Read::Failed(error.kind())
                 }
             };
+        }
+    }
+
+    /// What an end of the stream means.
+    fn end(&self) -> Read {
+        match self.write_side {
+            WriteSide::Broken(kind) => Read::Failed(kind),
+            WriteSide::Connecting | WriteSide::Full | WriteSide::Writable | WriteSide::Ended => {
+                Read::End
+            }
+        }
+    }
+
+    /// Nothing stands behind what was read, unless the end does.
+    fn note_short_read(&mut self) {
+        sometimes!(ShortRead);
+        sometimes!(self.read_side == ReadSide::HungUp, ShortReadBeforeEnd);
+        let side = planted!(self.read_side, LostReadEdge => ReadSide::Readable);
+        if side != ReadSide::HungUp {
+            self.read_side = ReadSide::Empty;
         }
     }
 
@@ -166,22 +208,23 @@ impl<S: Stream> LegStream<S> {
         some: usize,
         mut write: impl FnMut(&mut S) -> io::Result<usize>,
     ) -> Result<usize, ErrorKind> {
-        if self.write_ended {
-            return Err(ErrorKind::BrokenPipe);
-        }
-        if !self.writable || !self.connected {
-            return Ok(0);
+        match self.write_side {
+            WriteSide::Writable => {}
+            WriteSide::Connecting | WriteSide::Full => return Ok(0),
+            WriteSide::Ended | WriteSide::Broken(_) => return Err(ErrorKind::BrokenPipe),
         }
         loop {
             return match write(&mut self.stream) {
                 Ok(0) => {
-                    self.write_ended = true;
+                    self.write_side = WriteSide::Ended;
                     Err(ErrorKind::WriteZero)
                 }
                 Ok(written) => {
-                    self.writable = written == all || written == some;
-                    sometimes!(!self.writable, ShortWrite);
-                    Ok(if mutant!(PartialWriteFull) { all } else { written })
+                    if written != all && written != some {
+                        sometimes!(ShortWrite);
+                        self.write_side = WriteSide::Full;
+                    }
+                    Ok(planted!(written, PartialWriteFull => all))
                 }
                 Err(error) if is_interrupted(&error) => {
                     sometimes!(WriteInterrupted);
@@ -189,12 +232,11 @@ impl<S: Stream> LegStream<S> {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     sometimes!(WriteBlocked);
-                    self.writable = false;
+                    self.write_side = WriteSide::Full;
                     Ok(0)
                 }
                 Err(error) => {
-                    self.write_ended = true;
-                    self.broken = Some(error.kind());
+                    self.write_side = WriteSide::Broken(error.kind());
                     Err(error.kind())
                 }
             };
@@ -203,8 +245,8 @@ impl<S: Stream> LegStream<S> {
 
     /// Half-close, once. An error means that the leg is broken: its reading side tells.
     pub(super) fn shut_down(&mut self) {
-        if !self.write_ended {
-            self.write_ended = true;
+        if !self.write_ended() {
+            self.write_side = WriteSide::Ended;
             if !mutant!(HalfCloseDropped) {
                 let _ = self.stream.shutdown_write();
             }
@@ -213,5 +255,5 @@ impl<S: Stream> LegStream<S> {
 }
 
 fn is_interrupted(error: &io::Error) -> bool {
-    error.kind() == ErrorKind::Interrupted && !mutant!(InterruptBreaks)
+    planted!(error.kind() == ErrorKind::Interrupted, InterruptBreaks => false)
 }

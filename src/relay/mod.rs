@@ -19,14 +19,14 @@ use std::rc::Rc;
 use bytes::{Buf, Bytes};
 
 use crate::net::{Readiness, Stream};
-use crate::session::{Action, Leg, Secured, Session, Stage};
+use crate::session::{Action, Handshake, Leg, Session, Stage};
 use crate::tls::{ALPN, Tls, end_point};
 
 pub use buffer::BufferPool;
 pub use flow::Ending;
 
 use flow::Moved;
-use leg_stream::{Last, Read};
+use leg_stream::{Closure, Read};
 use pipe::Pipe;
 use transport::Transport;
 
@@ -52,17 +52,17 @@ pub enum Pumped {
     Closed,
 }
 
-/// Where a connection stands, as far as its deadline depends on it.
+/// What a connection waits for, as far as its deadline depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Login or cancel: it must end soon.
+pub enum Awaiting {
+    /// The end of a login or a cancel, which must come soon.
     Login,
-    /// The pipe is open in both directions, or the client has said its last.
-    Piping,
-    /// Upstream has said its last, and the client has not taken all of it yet.
-    Flushing,
-    /// The client has been told the last; what it still sends is awaited for a while only.
-    Lingering,
+    /// Bytes for an open pipe; the client may have said its last.
+    Traffic,
+    /// That the client takes the rest of what upstream has said: upstream has ended.
+    LastBytes,
+    /// The client's end: it has been told everything, and has a little time for it.
+    ClientEnd,
 }
 
 impl<S: Stream> Relay<S> {
@@ -120,17 +120,17 @@ impl<S: Stream> Relay<S> {
         }
     }
 
-    /// Where the connection stands.
-    pub fn phase(&self) -> Phase {
+    /// What the connection waits for.
+    pub fn awaiting(&self) -> Awaiting {
         match self.session.stage() {
-            Stage::Login | Stage::Cancelling => Phase::Login,
-            Stage::Piping if self.pipe.is_client_told() => Phase::Lingering,
+            Stage::Login | Stage::Cancelling => Awaiting::Login,
+            Stage::Piping if self.pipe.is_client_told() => Awaiting::ClientEnd,
             // It has said all, though not all may have been read yet.
             Stage::Piping if self.upstream.as_ref().is_some_and(Transport::hung_up) => {
-                Phase::Flushing
+                Awaiting::LastBytes
             }
-            Stage::Piping => Phase::Piping,
-            Stage::Refusing | Stage::Ended => Phase::Lingering,
+            Stage::Piping => Awaiting::Traffic,
+            Stage::Refusing | Stage::Ended => Awaiting::ClientEnd,
         }
     }
 
@@ -185,9 +185,9 @@ impl<S: Stream> Relay<S> {
         self.drop_upstream(to_upstream, pool);
     }
 
-    fn drop_upstream(&mut self, last: Last, pool: &mut BufferPool) {
+    fn drop_upstream(&mut self, closure: Closure, pool: &mut BufferPool) {
         if let Some(mut upstream) = self.upstream.take() {
-            upstream.leave(last, pool);
+            upstream.leave(closure, pool);
         }
     }
 
@@ -204,7 +204,7 @@ impl<S: Stream> Relay<S> {
                     continue;
                 }
                 Some(Action::DropUpstream) if mutant!(RefusalCloses) => return Pumped::Closed,
-                Some(Action::DropUpstream) => self.drop_upstream(Last::Word, pool),
+                Some(Action::DropUpstream) => self.drop_upstream(Closure::Complete, pool),
                 Some(Action::Pipe) => {
                     let to_client = std::mem::take(self.session.output(Leg::Client));
                     let to_upstream = std::mem::take(self.session.output(Leg::Upstream));
@@ -273,7 +273,7 @@ impl<S: Stream> Relay<S> {
             self.session.failed(Leg::Client);
         }
         if self.session.stage() == Stage::Refusing && self.session.output(Leg::Client).is_empty() {
-            let is_told = mutant!(RefusalStaysOpen) || self.client.shut_down(Last::Word);
+            let is_told = mutant!(RefusalStaysOpen) || self.client.shut_down(Closure::Complete);
             if is_told && self.client.read_ended() {
                 self.session.ended(Leg::Client);
             }
@@ -296,16 +296,17 @@ impl<S: Stream> Relay<S> {
         let room = room.min(space.len());
         let moved = match stream.read(&mut space[..room], pool, left) {
             Read::Nothing => stream.is_readable(),
-            Read::Secured => {
+            Read::HandshakeDone => {
                 let connection = stream.connection().expect("only TLS says so");
                 let chain = connection.peer_certificates().filter(|_| leg == Leg::Upstream);
                 let certificate = chain.and_then(|chain| chain.first());
-                let secured = Secured {
-                    alpn: connection.alpn_protocol() == Some(ALPN) || mutant!(AlpnUnread),
+                let is_ours = connection.alpn_protocol() == Some(ALPN);
+                let handshake = Handshake {
+                    alpn: planted!(is_ours, AlpnUnread => true),
                     same_certificate: self.tls.is_own_certificate(chain),
                     end_point: certificate.and_then(end_point).map(Bytes::from),
                 };
-                self.session.secured(leg, secured);
+                self.session.handshake_done(leg, handshake);
                 true
             }
             Read::Bytes(bytes) => {

@@ -5,7 +5,7 @@ use bytes::BytesMut;
 
 use super::buffer::BufferPool;
 use super::flow::{Ending, Flow, Moved};
-use super::leg_stream::Last;
+use super::leg_stream::Closure;
 use super::transport::Transport;
 use crate::login::Leg;
 use crate::net::Stream;
@@ -75,11 +75,11 @@ impl Pipe {
 
     /// How each leg's writing side would end now: the client's, upstream's. Gives back what the
     /// pool has lent.
-    pub(super) fn leave(&mut self, pool: &mut BufferPool) -> (Last, Last) {
-        let last = (self.down.last(), self.up.last());
+    pub(super) fn leave(&mut self, pool: &mut BufferPool) -> (Closure, Closure) {
+        let closure = (self.down.closure(), self.up.closure());
         self.up.release(pool);
         self.down.release(pool);
-        last
+        closure
     }
 
     /// Planted bugs.

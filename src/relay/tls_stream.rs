@@ -12,7 +12,7 @@ use bytes::{Buf, BytesMut};
 use rustls::{Connection, ProtocolVersion, SupportedCipherSuite};
 
 use super::buffer::{Buffer, BufferPool};
-use super::leg_stream::{Last, LegStream, Read};
+use super::leg_stream::{Closure, LegStream, Read};
 use crate::net::Stream;
 
 /// What TLS keeps for one leg.
@@ -138,10 +138,10 @@ impl TlsStream {
         let mut filled = 0;
         let mut is_asked = false;
         loop {
-            if self.is_secured() {
+            if self.is_handshake_done() {
                 self.state = State::Open;
                 self.records_left = records_max(&self.connection);
-                return Read::Secured;
+                return Read::HandshakeDone;
             }
             filled += self.drain(&mut into[filled..]);
             if filled == into.len() {
@@ -225,17 +225,11 @@ impl TlsStream {
     }
 
     /// Says the last; whether that, and all before it, has gone or can never go.
-    pub(super) fn say_last<S: Stream>(&mut self, stream: &mut LegStream<S>, last: Last) -> bool {
-        let last = if mutant!(EndUnsaid) {
-            Last::Cut
-        } else if mutant!(CutSaidAsEnd) {
-            Last::Word
-        } else {
-            last
-        };
-        match last {
-            Last::Word if !self.has_lost => self.connection.send_close_notify(),
-            Last::Word | Last::Cut => {}
+    pub(super) fn close<S: Stream>(&mut self, stream: &mut LegStream<S>, closure: Closure) -> bool {
+        let closure = planted!(closure, EndUnsaid => Closure::Truncated);
+        match planted!(closure, CutSaidAsEnd => Closure::Complete) {
+            Closure::Complete if !self.has_lost => self.connection.send_close_notify(),
+            Closure::Complete | Closure::Truncated => {}
         }
         self.flush(stream).unwrap_or(true)
     }
@@ -247,7 +241,7 @@ impl TlsStream {
         }
     }
 
-    fn is_secured(&self) -> bool {
+    fn is_handshake_done(&self) -> bool {
         self.is_handshaking() && self.failure.is_none() && !self.connection.is_handshaking()
     }
 
@@ -295,7 +289,7 @@ impl TlsStream {
                 self.state = State::Ended;
                 Read::Failed(kind)
             }
-            Read::Nothing | Read::Secured | Read::Bytes(_) => Read::Nothing,
+            Read::Nothing | Read::HandshakeDone | Read::Bytes(_) => Read::Nothing,
         })
     }
 
@@ -365,7 +359,7 @@ fn discard<S: Stream>(stream: &mut LegStream<S>, into: &mut [u8], left: &mut usi
             *left = left.saturating_sub(bytes);
             Read::Nothing
         }
-        other @ (Read::Nothing | Read::Secured | Read::End | Read::Failed(_)) => other,
+        other @ (Read::Nothing | Read::HandshakeDone | Read::End | Read::Failed(_)) => other,
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use rustls::Connection;
 
 use super::buffer::BufferPool;
-use super::leg_stream::{Last, LegStream, Read};
+use super::leg_stream::{Closure, LegStream, Read};
 use super::tls_stream::{self, TlsStream};
 use crate::net::{Readiness, Stream};
 
@@ -137,10 +137,10 @@ impl<S: Stream> Transport<S> {
     }
 
     /// Half-close, once; whether it is done. If not, call it again when there is room to write.
-    pub(super) fn shut_down(&mut self, last: Last) -> bool {
+    pub(super) fn shut_down(&mut self, closure: Closure) -> bool {
         if let Some(tls) = &mut self.tls
             && !self.stream.write_ended()
-            && !tls.say_last(&mut self.stream, last)
+            && !tls.close(&mut self.stream, closure)
         {
             return false;
         }
@@ -150,10 +150,10 @@ impl<S: Stream> Transport<S> {
 
     /// Says what TLS says before a connection is closed, if it can be said at once, and gives back
     /// what the pool has lent. The leg is of no more use.
-    pub(super) fn leave(&mut self, last: Last, pool: &mut BufferPool) {
+    pub(super) fn leave(&mut self, closure: Closure, pool: &mut BufferPool) {
         if let Some(tls) = &mut self.tls {
             if !self.stream.write_ended() {
-                tls.say_last(&mut self.stream, last);
+                tls.close(&mut self.stream, closure);
             }
             tls.release(pool);
         }

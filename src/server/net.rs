@@ -14,7 +14,7 @@ use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::{Interest, Registry, Waker};
 use socket2::{SockRef, TcpKeepalive};
 
-use crate::net::{Address, Net, Peer, Readiness, Stream, Token};
+use crate::net::{Address, ClientAddress, Net, Readiness, Stream, Token};
 
 /// A non-blocking socket.
 pub enum Socket {
@@ -136,15 +136,15 @@ impl Net for MioNet {
     type Listener = Listener;
     type Stream = Socket;
 
-    fn accept(&mut self, listener: &mut Listener) -> io::Result<(Socket, Peer)> {
+    fn accept(&mut self, listener: &mut Listener) -> io::Result<(Socket, ClientAddress)> {
         match listener {
             Listener::Tcp(listener) => {
                 let (stream, peer) = listener.accept()?;
-                Ok((Socket::Tcp(stream), Peer::Tcp(peer)))
+                Ok((Socket::Tcp(stream), ClientAddress::Tcp(peer)))
             }
             Listener::Unix(listener) => {
                 let (stream, _) = listener.accept()?;
-                Ok((Socket::Unix(UnixSocket::new(stream)), Peer::Unix))
+                Ok((Socket::Unix(UnixSocket::new(stream)), ClientAddress::Unix))
             }
         }
     }

@@ -8,11 +8,11 @@ use postgres_protocol::authentication::sasl::SCRAM_SHA_256_PLUS;
 
 use super::Nonce;
 use super::password::{Exchange, Request};
-use crate::login::{Auth, ChannelBinding, ClientIo, Legs, Settings, Step, UpstreamIo};
+use crate::login::{Auth, ChannelBinding, ClientIo, Legs, LoginSettings, Step, UpstreamIo};
 use crate::protocol::backend::{self, Authentication, tag};
 use crate::protocol::{Message, frontend, take_message};
 use crate::refusal::{Fault, Refusal, sqlstate};
-use crate::tenant::{Identity, Login};
+use crate::tenant::{Login, User};
 
 /// Relays authentication messages one at a time, or answers them with the client's password.
 pub(super) struct Authenticating {
@@ -56,7 +56,7 @@ impl Authenticating {
         &mut self,
         client: &mut ClientIo,
         upstream: &mut UpstreamIo,
-        settings: &Settings,
+        settings: &LoginSettings,
     ) -> Result<Step<Authenticated>, Refusal> {
         if let Some(step) = self.client_step(client, upstream)? {
             return Ok(step);
@@ -86,15 +86,15 @@ impl Authenticating {
         if matches!(self.owed, Owed::Nothing) {
             return Ok(None);
         }
-        match client.input.first() {
+        let tag = client.input.first();
+        match planted!(tag, AnyReply => tag.and(Some(&frontend::AUTHENTICATION_REPLY))) {
             None | Some(&frontend::AUTHENTICATION_REPLY) => {}
             // Not a reply at all, and none has to come: the client speaks early.
             Some(_) if matches!(self.owed, Owed::PerhapsReply) => return Ok(None),
-            Some(other) if !mutant!(AnyReply) => {
+            Some(other) => {
                 let private = format!("a message of type {:?} for a reply", *other as char);
                 return Err(Refusal::protocol(Fault::Client, private));
             }
-            Some(_) => {}
         }
         let limit = frontend::AUTHENTICATION_REPLY_BYTES_MAX;
         let message = take_message(&mut client.input, limit);
@@ -132,9 +132,9 @@ impl Authenticating {
             ));
         }
         request.check_password(password)?;
-        let user = match &self.login.identity {
-            Identity::Bypass(user) => user,
-            Identity::Tenant(tenant) => tenant.role(),
+        let user = match &self.login.user {
+            User::Bypass(user) => user,
+            User::Tenant(tenant) => tenant.role(),
         };
         let end_point = self.legs.upstream.as_ref().and_then(|tls| tls.end_point.as_deref());
         let to_upstream = &mut upstream.output;
@@ -147,7 +147,7 @@ impl Authenticating {
         message: Message,
         client: &mut ClientIo,
         upstream: &mut UpstreamIo,
-        settings: &Settings,
+        settings: &LoginSettings,
     ) -> Result<Step<Authenticated>, Refusal> {
         match message.tag() {
             tag::AUTHENTICATION => {
@@ -173,9 +173,10 @@ impl Authenticating {
         message: Message,
         client: &mut ClientIo,
         upstream: &mut UpstreamIo,
-        settings: &Settings,
+        settings: &LoginSettings,
     ) -> Result<Step<Authenticated>, Refusal> {
-        if self.waits_for_client() && !mutant!(ReplyNotAwaited) {
+        let is_early = planted!(self.waits_for_client(), ReplyNotAwaited => false);
+        if is_early {
             return Err(Refusal::protocol(Fault::Upstream, "upstream did not wait for a reply"));
         }
         let (request, owed) = match authentication {
@@ -238,8 +239,7 @@ impl Authenticating {
     /// Whether Multigres answers upstream's request, or the client does.
     fn answers_itself(&self, request: &Request, auth: Auth) -> Result<bool, Refusal> {
         // The client hashes with the user name that it knows, upstream with the role.
-        let md5_fails =
-            matches!((request, &self.login.identity), (Request::Md5(_), Identity::Tenant(_)));
+        let md5_fails = matches!((request, &self.login.user), (Request::Md5(_), User::Tenant(_)));
         // A client that binds the channel would be taken for one that is lied to.
         let binding_breaks = matches!(
             (request, self.legs.channel_binding()),
@@ -262,10 +262,11 @@ impl Authenticating {
     }
 
     /// A password is asked for in clear only where nobody listens, whoever asks.
-    fn check_leg(&self, settings: &Settings) -> Result<(), Refusal> {
+    fn check_leg(&self, settings: &LoginSettings) -> Result<(), Refusal> {
         let client = self.legs.client;
         let is_allowed = client.is_local || client.has_tls || settings.allow_cleartext_password;
-        if !is_allowed && !mutant!(CleartextAnywhere) {
+        let is_allowed = planted!(is_allowed, CleartextAnywhere => true);
+        if !is_allowed {
             return Err(Refusal::new(
                 Fault::Client,
                 sqlstate::INVALID_AUTHORIZATION,
@@ -282,7 +283,7 @@ impl Authenticating {
 
     /// A client that asked for TLS believes that its password stays inside; whoever stands in
     /// upstream's place can ask for it in clear instead of by SCRAM.
-    fn check_upstream(&self, settings: &Settings) -> Result<(), Refusal> {
+    fn check_upstream(&self, settings: &LoginSettings) -> Result<(), Refusal> {
         let has_tls = self.legs.upstream.is_some();
         if has_tls || settings.upstream_is_local || settings.allow_cleartext_password {
             return Ok(());
@@ -301,12 +302,12 @@ impl Authenticating {
     fn authenticated(
         &self,
         ok: Message,
-        settings: &Settings,
+        settings: &LoginSettings,
     ) -> Result<Step<Authenticated>, Refusal> {
         if self.exchange.is_running() {
             return Err(Refusal::protocol(Fault::Upstream, "SCRAM ended without its proof"));
         }
-        let is_bypass = matches!(self.login.identity, Identity::Bypass(_));
+        let is_bypass = matches!(self.login.user, User::Bypass(_));
         if is_bypass && !self.is_asked && settings.upstream_may_know_multigres {
             return Err(is_unproven());
         }

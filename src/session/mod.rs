@@ -52,7 +52,7 @@ use crate::tenant::Login;
 use transition::{LoginState, State};
 
 pub use crate::backend::{Guard, is_alarm};
-pub use crate::login::{Auth, ClientPlace, ClientTls, Leg, Secured, Settings, UpstreamTls};
+pub use crate::login::{Auth, ClientPlace, ClientTls, Handshake, Leg, LoginSettings, UpstreamTls};
 
 /// What the driver is to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +60,8 @@ pub enum Action {
     /// Open the upstream leg, and tell by [`Session::connected`] when it is there.
     Connect,
     /// Start TLS on this leg: behind what its output holds, with what [`Session::take_input`] gives
-    /// as the first bytes read. Tell by [`Session::secured`] or [`Session::tls_failed`] how the
-    /// handshake ends.
+    /// as the first bytes read. Tell by [`Session::handshake_done`] or [`Session::tls_failed`] how
+    /// the handshake ends.
     StartTls(Leg),
     /// Write what the upstream output holds if that can be done at once, then close the leg.
     DropUpstream,
@@ -91,7 +91,7 @@ pub type Nonce = [u8; NONCE_BYTES];
 
 /// The state machine of one connection.
 pub struct Session {
-    settings: Rc<Settings>,
+    settings: Rc<LoginSettings>,
     /// For the one exchange by SCRAM in which Multigres answers upstream.
     nonce: Nonce,
     state: State,
@@ -128,7 +128,7 @@ impl Session {
     /// A session that waits for the client's first byte.
     ///
     /// `nonce`: bytes that nobody can foresee and that no other session gets.
-    pub fn new(settings: Rc<Settings>, client_place: ClientPlace, nonce: Nonce) -> Self {
+    pub fn new(settings: Rc<LoginSettings>, client_place: ClientPlace, nonce: Nonce) -> Self {
         Session {
             settings,
             nonce,
@@ -208,7 +208,7 @@ impl Session {
 
     /// The TLS handshake of this leg is done; what is received from now on was encrypted. Without
     /// effect on a session that does not wait for this.
-    pub fn secured(&mut self, leg: Leg, secured: Secured) {
+    pub fn handshake_done(&mut self, leg: Leg, handshake: Handshake) {
         let (input, fault) = match leg {
             Leg::Client => (&self.client.input, Fault::Client),
             Leg::Upstream => (&self.upstream.input, Fault::Upstream),
@@ -218,10 +218,12 @@ impl Session {
         }
         let mode = self.settings.upstream_tls;
         let taken = match (leg, &mut self.state) {
-            (Leg::Client, State::Login(LoginState::AwaitStartup(state))) => state.secured(secured),
+            (Leg::Client, State::Login(LoginState::AwaitStartup(state))) => {
+                state.handshake_done(handshake)
+            }
             (Leg::Client, _) => return,
             (Leg::Upstream, _) => match self.negotiation() {
-                Some(negotiation) => negotiation.secured(secured, mode),
+                Some(negotiation) => negotiation.handshake_done(handshake, mode),
                 None => return,
             },
         };
@@ -354,6 +356,11 @@ impl Session {
             State::Refusing => Stage::Refusing,
             State::Ended => Stage::Ended,
         }
+    }
+
+    /// The settings that it began with.
+    pub fn settings(&self) -> &Rc<LoginSettings> {
+        &self.settings
     }
 
     /// Whose session it is, as soon as the StartupMessage has been read.

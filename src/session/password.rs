@@ -132,14 +132,10 @@ impl Exchange {
         let Exchange::Scram(scram) = mem::replace(self, Exchange::Done) else {
             return Err(out_of_turn());
         };
-        match scram.verify(data) {
-            Err(_) if mutant!(ProofUnread) => Ok(()),
-            Err(error) => Err(failed(error)),
-            Ok(()) => {
-                sometimes!(ScramFinished);
-                Ok(())
-            }
-        }
+        let verified = planted!(scram.verify(data), ProofUnread => Ok(()));
+        verified.map_err(failed)?;
+        sometimes!(ScramFinished);
+        Ok(())
     }
 }
 

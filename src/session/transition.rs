@@ -11,7 +11,7 @@ use crate::backend::{
 use crate::client::{AwaitStartup, Wanted};
 use crate::login::{ClientChannel, ClientIo, Legs, Step, UpstreamIo};
 use crate::refusal::{Fault, Refusal};
-use crate::tenant::{Context, Identity};
+use crate::tenant::{Context, User};
 
 pub(super) enum State {
     Login(LoginState),
@@ -95,13 +95,13 @@ impl Session {
             }
             State::Login(LoginState::Authenticating(state, context)) => {
                 let step = state.step(client, upstream, settings)?;
-                step.map(|Authenticated { login, ok }| match &login.identity {
-                    Identity::Bypass(_) => {
+                step.map(|Authenticated { login, ok }| match &login.user {
+                    User::Bypass(_) => {
                         client.output.extend_from_slice(ok.as_bytes());
                         *action = Some(Action::Pipe);
                         open_pipe(client, upstream, Findings::default())
                     }
-                    Identity::Tenant(tenant) => {
+                    User::Tenant(tenant) => {
                         forward_early_bytes(client, upstream);
                         let batch = Batch::new(tenant, context, &settings.policy, *is_verdict_kept);
                         State::Login(LoginState::Binding(Box::new(Binding::new(batch, &ok))))

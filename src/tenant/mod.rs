@@ -81,14 +81,14 @@ pub enum Pooler {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
     /// Who logs in.
-    pub identity: Identity,
+    pub user: User,
     /// The database, by default the one that has the name of the upstream user.
     pub database: Bytes,
 }
 
 /// Who logs in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Identity {
+pub enum User {
     /// A user of the bypass list: no context, nothing rewritten.
     Bypass(Bytes),
     /// A role with a value for every context variable.
@@ -139,9 +139,9 @@ pub struct Described<'a>(pub Option<&'a Login>, pub &'a Policy);
 impl fmt::Display for Described<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Described(Some(login), policy) = self else { return Ok(()) };
-        match &login.identity {
-            Identity::Bypass(user) => write!(f, " role={} bypass", Field(user))?,
-            Identity::Tenant(tenant) => {
+        match &login.user {
+            User::Bypass(user) => write!(f, " role={} bypass", Field(user))?,
+            User::Tenant(tenant) => {
                 write!(f, " role={} context=", Field(&tenant.role))?;
                 for (at, (name, value)) in
                     policy.context_variables.iter().zip(&tenant.values).enumerate()
@@ -189,7 +189,7 @@ impl Policy {
         let database = startup.parameter("database").filter(|name| !name.is_empty());
         if self.bypasses(user) {
             let database = owned(database.unwrap_or(user));
-            return Ok(Login { identity: Identity::Bypass(owned(user)), database });
+            return Ok(Login { user: User::Bypass(owned(user)), database });
         }
         let tenant = self.tenant(user)?;
         self.check_parameters(startup)?;
@@ -201,7 +201,7 @@ impl Policy {
             return Err(unauthorized("the tenant context cannot be sealed")
                 .detail("The name of the role or of the database holds the byte 0x01."));
         }
-        Ok(Login { identity: Identity::Tenant(tenant), database })
+        Ok(Login { user: User::Tenant(tenant), database })
     }
 
     /// The StartupMessage that goes upstream for a login, still without what [`Policy::bind`] adds.
@@ -213,7 +213,7 @@ impl Policy {
         mut startup: StartupMessage,
         login: &Login,
     ) -> Result<StartupMessage, Refusal> {
-        let Identity::Tenant(tenant) = &login.identity else { return Ok(startup) };
+        let User::Tenant(tenant) = &login.user else { return Ok(startup) };
         for (name, value) in &mut startup.parameters {
             if name == "user" {
                 *value = tenant.role.clone();
@@ -234,18 +234,22 @@ impl Policy {
     /// Whether a login's context depends on the address of Multigres' end of the upstream leg.
     pub fn binds_address(&self, login: &Login) -> bool {
         let binds = self.seal.as_ref().is_some_and(|seal| seal.bind == SealBind::Address);
-        binds && matches!(login.identity, Identity::Tenant(_))
+        binds && matches!(login.user, User::Tenant(_))
     }
 
-    /// What is to be bound to the session of a login. `end`: the address of Multigres' end of the
-    /// upstream leg, if it has one.
+    /// What is to be bound to the session of a login. `local_address` is that of Multigres' end of
+    /// the upstream leg, if it has one.
     ///
     /// # Errors
     /// A [`Refusal`] when seals are bound to the address and there is none.
-    pub fn context(&self, login: &Login, end: Option<SocketAddr>) -> Result<Context, Refusal> {
-        let Identity::Tenant(tenant) = &login.identity else { return Ok(Context::none()) };
-        let end = match &self.seal {
-            Some(Seal { bind: SealBind::Address, .. }) if end.is_none() => {
+    pub fn context(
+        &self,
+        login: &Login,
+        local_address: Option<SocketAddr>,
+    ) -> Result<Context, Refusal> {
+        let User::Tenant(tenant) = &login.user else { return Ok(Context::none()) };
+        let local_address = match &self.seal {
+            Some(Seal { bind: SealBind::Address, .. }) if local_address.is_none() => {
                 return Err(Refusal::new(
                     Fault::Multigres,
                     sqlstate::REJECTED_CONNECTION,
@@ -254,7 +258,7 @@ impl Policy {
                 .detail("The connection to PostgreSQL has no address to bind the seal to.")
                 .hint(SEAL_BIND_HINT));
             }
-            Some(Seal { bind: SealBind::Address, .. }) => end,
+            Some(Seal { bind: SealBind::Address, .. }) => local_address,
             Some(Seal { bind: SealBind::None, .. }) | None => None,
         };
         let (database, role) = (&login.database, &tenant.role);
@@ -262,7 +266,7 @@ impl Policy {
         for (variable, value) in self.context_variables.iter().zip(&tenant.values) {
             parameters.push((Bytes::from(variable.clone()), value.clone()));
             if let Some(seal) = &self.seal {
-                let claim = Claim { variable, value, database, role, end };
+                let claim = Claim { variable, value, database, role, local_address };
                 let sealed = previous(Mutant::SealOfPrevious, seal.key.seal(&claim));
                 parameters.push((Bytes::from(seal_name(variable)), sealed));
             }
@@ -276,7 +280,7 @@ impl Policy {
     /// and become the session's defaults, to which RESET and DISCARD ALL return
     /// (`process_startup_options` in `postinit.c`).
     pub fn bind(&self, startup: &mut StartupMessage, login: &Login, context: &Context) {
-        let Identity::Tenant(tenant) = &login.identity else { return };
+        let User::Tenant(tenant) = &login.user else { return };
         if self.upstream_pooler == Pooler::None {
             let whole = startup.encoded_len() + self.bound_bytes(tenant);
             startup.parameters.extend_from_slice(context.parameters());
@@ -321,7 +325,8 @@ impl Policy {
                 .detail(format!("A role name has 1 to {ROLE_BYTES_MAX} bytes."))
                 .private(private()));
         }
-        if self.bypasses(&role) && !mutant!(BypassTenant) {
+        let is_bypass = planted!(self.bypasses(&role), BypassTenant => false);
+        if is_bypass {
             return Err(unauthorized("this role cannot log in as a tenant")
                 .detail("The role is configured to bypass tenant isolation.")
                 .private(private()));
@@ -355,9 +360,8 @@ impl Policy {
             if name == "replication" && !is_false(value) {
                 return Err(unauthorized("replication is not possible for a tenant"));
             }
-            if let Some(reserved) = self.reserved_name(name)
-                && !mutant!(ReservedAllowed)
-            {
+            let reserved = planted!(self.reserved_name(name), ReservedAllowed => None);
+            if let Some(reserved) = reserved {
                 return Err(Refusal::new(
                     Fault::Client,
                     sqlstate::INVALID_PARAMETER_VALUE,

@@ -67,7 +67,7 @@ pub struct Claim<'a> {
     /// The role that logs in upstream.
     pub role: &'a [u8],
     /// Multigres' end of the upstream leg, unless the seal is not bound to it.
-    pub end: Option<SocketAddr>,
+    pub local_address: Option<SocketAddr>,
 }
 
 impl SealKey {
@@ -102,16 +102,16 @@ impl SealKey {
     /// If a part of the claim holds the separator.
     pub fn seal(&self, claim: &Claim<'_>) -> Bytes {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0[..]).expect("any length is a key");
-        let bind: &[u8] = if claim.end.is_some() { b"address" } else { b"none" };
+        let bind: &[u8] = if claim.local_address.is_some() { b"address" } else { b"none" };
         let variable = claim.variable.to_ascii_lowercase();
         for part in [VERSION, bind, variable.as_bytes(), claim.value, claim.database, claim.role] {
             assert!(!part.contains(&SEAL_SEPARATOR), "a part would run into the next");
             mac.update(part);
             mac.update(&[SEAL_SEPARATOR]);
         }
-        if let Some(end) = claim.end {
-            mac.update(&network_address(end.ip()));
-            mac.update(&u32::from(end.port()).to_be_bytes());
+        if let Some(address) = claim.local_address {
+            mac.update(&network_address(address.ip()));
+            mac.update(&u32::from(address.port()).to_be_bytes());
         }
         hex(&mac.finalize().into_bytes()).into()
     }

@@ -27,7 +27,7 @@ pub use database::{
 pub use fake_upstream::{FakeUpstream, Tamper, relay, swallow};
 pub use managed::Managed;
 pub use raw::{ErrorFields, Message, Raw, startup_message};
-pub use schema_tools::schema_tools;
+pub use schema_tools::{python_orms, schema_tools};
 pub use seal::{SEAL_KEY, SealedLogin, TENANT_VARIABLE, sealed_options};
 pub use supervised::{Watchdog, send_signal};
 pub use tls_raw::{
@@ -42,11 +42,12 @@ use std::time::Duration;
 use postgres::Client;
 use socket2::{Domain, Socket, Type};
 
-/// Longest wait for anything that should happen at once; a test that reaches it has failed.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+/// Longest wait for anything that should happen at once; a test that reaches it has failed. Long,
+/// since suites run side by side, and a busy machine halts them all for seconds.
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// How long one daemon may run: longer than any test, shorter than a reader's patience.
-pub const LIFETIME_MAX: Duration = Duration::from_secs(60);
+pub const LIFETIME_MAX: Duration = Duration::from_secs(180);
 
 /// The daemon's program, which cargo builds before its tests and puts beside the folder of theirs.
 pub fn multigres() -> PathBuf {

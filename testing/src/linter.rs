@@ -5,14 +5,11 @@ use std::fmt;
 
 use postgres::Client;
 
-use crate::{GUARD, SETUP, UNGUARD, cluster};
+use crate::{GUARD, UNGUARD, cluster, set_up_database};
 
 /// The superuser in a new database with one protected table, in which nothing is to be found.
 pub fn clean(database: &str) -> Client {
-    let create = format!("create database {database}");
-    cluster().superuser("postgres").batch_execute(&create).unwrap();
-    let mut owner = cluster().superuser(database);
-    owner.batch_execute(&SETUP).unwrap();
+    let mut owner = cluster().superuser(&set_up_database(database));
     owner
         .batch_execute(
             "create table contacts (tenant_id text not null, id bigint, name text,

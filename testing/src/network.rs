@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use multigres::config::{Config, Sources};
-use multigres::net::{Address, Net, Peer, Readiness, Stream, Token};
+use multigres::net::{Address, ClientAddress, Net, Readiness, Stream, Token};
 use multigres::proxy::{Control, Proxy, Settings, Status};
 
 /// One leg, as the story sees it.
@@ -242,16 +242,16 @@ struct Calls {
     lookups: usize,
     live: Vec<Wire>,
     /// Where clients are; on a unix socket if not told.
-    peer: Option<Peer>,
+    peer: Option<ClientAddress>,
 }
 
 impl Net for Shared {
     type Listener = ();
     type Stream = Socket;
 
-    fn accept(&mut self, (): &mut ()) -> io::Result<(Socket, Peer)> {
+    fn accept(&mut self, (): &mut ()) -> io::Result<(Socket, ClientAddress)> {
         let mut calls = self.0.borrow_mut();
-        let peer = calls.peer.unwrap_or(Peer::Unix);
+        let peer = calls.peer.unwrap_or(ClientAddress::Unix);
         match calls.arrivals.pop_front() {
             Some(Ok(wire)) => Ok((Socket(wire), peer)),
             Some(Err(kind)) => Err(kind.into()),
@@ -302,7 +302,11 @@ impl World {
     }
 
     /// Settings as in a file, and changed after that; where clients are.
-    pub fn with(settings: &str, peer: Option<Peer>, change: impl FnOnce(&mut Settings)) -> Self {
+    pub fn with(
+        settings: &str,
+        peer: Option<ClientAddress>,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
         let file = Some(("story".into(), Ok(settings.into())));
         let mut config = Config::load(&Sources { file, ..Sources::default() }).unwrap();
         change(&mut config.proxy);

@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use multigres::session::{
-    Action, Auth, ClientPlace, ClientTls, Guard, Leg, Outcome, Secured, Session, Settings, Stage,
-    UpstreamTls,
+    Action, Auth, ClientPlace, ClientTls, Guard, Handshake, Leg, LoginSettings, Outcome, Session,
+    Stage, UpstreamTls,
 };
-use multigres::tenant::{GuardDemand, Policy, Pooler, Seal, SealBind, SealDemand, SealKey};
+use multigres::tenant::{
+    Described, GuardDemand, Policy, Pooler, Seal, SealBind, SealDemand, SealKey,
+};
 
 /// Who plays: the settings, and the size of the chunks.
 #[derive(Clone, Copy)]
@@ -130,6 +132,7 @@ pub fn at_some_chunk_sizes(story: impl Fn(Cast)) {
 
 /// A session under way, its output collected.
 pub struct Play {
+    settings: Rc<LoginSettings>,
     session: Session,
     chunk_bytes: usize,
     to_client: Vec<u8>,
@@ -138,6 +141,8 @@ pub struct Play {
     upstream_takes: usize,
     actions: Vec<Action>,
     end: Option<SocketAddr>,
+    /// How often the session has asked for that.
+    pub address_calls: usize,
 }
 
 impl Play {
@@ -153,7 +158,7 @@ impl Play {
         };
         // Names all settings that there are today; a new one need not be named.
         #[allow(clippy::needless_update)]
-        let settings = Settings {
+        let settings = LoginSettings {
             policy,
             auth: cast.auth,
             allow_cleartext_password: cast.allow_cleartext_password,
@@ -161,16 +166,19 @@ impl Play {
             upstream_may_know_multigres: cast.upstream_may_know_multigres,
             client_tls: cast.client_tls,
             upstream_tls: cast.upstream_tls,
-            ..Settings::default()
+            ..LoginSettings::default()
         };
+        let settings = Rc::new(settings);
         Play {
-            session: Session::new(Rc::new(settings), cast.client_place, [7; 18]),
+            session: Session::new(Rc::clone(&settings), cast.client_place, [7; 18]),
+            settings,
             chunk_bytes: cast.chunk_bytes,
             to_client: Vec::new(),
             to_upstream: Vec::new(),
             upstream_takes: usize::MAX,
             actions: Vec::new(),
             end: cast.end,
+            address_calls: 0,
         }
     }
 
@@ -190,9 +198,9 @@ impl Play {
     }
 
     /// The handshake that was asked for is done.
-    pub fn secured(&mut self, leg: Leg, secured: Secured) {
+    pub fn handshake_done(&mut self, leg: Leg, handshake: Handshake) {
         assert!(self.starts_tls(leg));
-        self.session.secured(leg, secured);
+        self.session.handshake_done(leg, handshake);
         self.collect();
     }
 
@@ -242,8 +250,25 @@ impl Play {
         self.session.keep_verdict();
     }
 
+    pub fn sealed(&self) -> Option<bool> {
+        self.session.sealed()
+    }
+
     pub fn guard(&self) -> Option<Guard> {
         self.session.guard()
+    }
+
+    /// What the log tells of the login.
+    pub fn described(&self) -> String {
+        Described(self.session.login(), &self.settings.policy).to_string()
+    }
+
+    /// The refusal as the log tells it.
+    pub fn refusal(&self) -> String {
+        match self.outcome() {
+            Some(Outcome::Refused(refusal)) => refusal.to_string(),
+            other => panic!("not refused: {other:?}"),
+        }
     }
 
     pub fn stage(&self) -> Stage {
@@ -310,7 +335,11 @@ impl Play {
             if action == Action::Connect {
                 let said = self.session.output(Leg::Upstream);
                 assert!(said.is_empty(), "nothing is said before there is a connection");
-                let Ok(()) = self.session.connected(|| Ok::<_, Infallible>(self.end));
+                let address_calls = &mut self.address_calls;
+                let Ok(()) = self.session.connected(|| {
+                    *address_calls += 1;
+                    Ok::<_, Infallible>(self.end)
+                });
             }
         }
         self.to_client.extend(self.session.output(Leg::Client).split());

@@ -61,7 +61,7 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
 }
 
 #[test]
-fn every_mistake_is_told_with_its_place_in_order() {
+fn every_mistake_is_reported_with_its_place_in_order() {
     let mut sources = file(
         "# fine\nport = 70000\nprot = 1\n\nno line\nlog_level = loud\nlog_level = info\n\
          value_separator = .\ncontext_variables = plain\n",
@@ -92,14 +92,14 @@ fn every_mistake_is_told_with_its_place_in_order() {
 }
 
 #[test]
-fn a_byte_order_mark_is_no_part_of_the_first_key() {
+fn a_byte_order_mark_is_skipped() {
     assert_eq!(Config::load(&file("\u{feff}port = 1\n")).unwrap().port, 1);
     assert_eq!(Config::load(&file("\u{feff}# a comment\nport = 1\n")).unwrap().port, 1);
     assert_eq!(mistakes(&file("port = 1\n\u{feff}host = x\n")).len(), 1);
 }
 
 #[test]
-fn a_comment_behind_a_value_is_told_of_and_is_no_part_of_it() {
+fn a_comment_behind_a_value_is_a_mistake() {
     for line in [
         "port = 6432 # x",
         "superuser_bypass = postgres # administrators",
@@ -119,7 +119,7 @@ fn a_comment_behind_a_value_is_told_of_and_is_no_part_of_it() {
 }
 
 #[test]
-fn a_misspelt_key_or_variable_is_told_the_right_one() {
+fn the_right_name_is_suggested_for_a_misspelt_key_or_variable() {
     let reported = mistakes(&file("upsteam_host = x\nzebra = 1"));
     assert!(reported[0].ends_with("; did you mean \"upstream_host\"?"), "{reported:?}");
     assert!(reported[1].ends_with("unknown key \"zebra\""), "{reported:?}");

@@ -15,7 +15,7 @@ fn a_session_has_one_line_at_its_start_and_one_at_its_end() {
     let mut raw = daemon.raw();
     raw.login("app_user.acme", TENANTS);
     let up = daemon.wait_for_log(" up ");
-    assert_eq!(field(&up, "peer"), raw.local_address().to_string());
+    assert_eq!(field(&up, "client"), raw.local_address().to_string());
     assert_eq!(field(&up, "role"), "app_user");
     assert!(up.contains("context=app.current_tenant_id=acme"), "{up}");
     assert_eq!(field(&up, "database"), TENANTS);
@@ -61,7 +61,7 @@ fn a_refused_login_has_a_line_that_says_why() {
         assert!(daemon.try_connect(user).is_err());
         let line = daemon.wait_for_logs(" refused ", count + 1);
         assert!(line.to_lowercase().contains(why), "{line}");
-        assert!(line.contains("peer=127.0.0.1:"), "{line}");
+        assert!(line.contains("client=127.0.0.1:"), "{line}");
     }
 }
 
@@ -126,7 +126,7 @@ fn no_password_no_key_and_no_sql_is_logged_at_any_level() {
 #[test]
 fn nothing_a_client_sends_makes_a_line_of_its_own() {
     let daemon = Daemon::with(&[("log_level", "trace")]);
-    let forged = "x\n12:00:00 [INFO] session=9999 up peer=forged\r\x1b[2J";
+    let forged = "x\n12:00:00 [INFO] session=9999 up client=forged\r\x1b[2J";
     for parameters in [
         [("user", "app_user.acme"), ("database", forged)],
         [("user", forged), ("database", TENANTS)],

@@ -1,9 +1,13 @@
 //! The code blocks of a page in `docs/`, which name themselves: as a file of an application
-//! (`file=src/app.ts`) or as commands (`run=migrate`). Knows nothing about any one page.
+//! (`file=src/app.ts`) or as commands (`run=migrate`); and how commands are run. Knows nothing of
+//! any one page.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use testing::{PASSWORD, multigres};
 
 /// A fenced code block, in the order of the page.
 pub(crate) struct Block {
@@ -48,4 +52,46 @@ pub(crate) fn blocks(page: &str) -> Vec<Block> {
     }
     assert!(!blocks.is_empty(), "a page without code");
     blocks
+}
+
+/// Runs a page's commands in the application's folder.
+pub(crate) struct Commands<'a> {
+    pub(crate) folder: &'a Path,
+    /// Where programs are looked for first.
+    pub(crate) programs: PathBuf,
+    /// PostgreSQL, as the migrating role.
+    pub(crate) migration_url: String,
+    /// Multigres, or PostgreSQL, for the application.
+    pub(crate) port: u16,
+}
+
+impl Commands<'_> {
+    /// Without npx, which takes longer to find a program than PATH does here, and finds the same.
+    pub(crate) fn shell(&self, script: &str) -> Output {
+        let mut command = self.command("sh");
+        command.args(["-e", "-c", &script.replace("npx ", "")]).stdin(Stdio::null());
+        command.output().expect("sh starts")
+    }
+
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let multigres = multigres();
+        let daemons = multigres.parent().expect("a folder");
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = Command::new(program);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("PG") {
+                command.env_remove(name);
+            }
+        }
+        command
+            .current_dir(self.folder)
+            .env("PATH", format!("{}:{}:{path}", self.programs.display(), daemons.display()))
+            .env("npm_config_offline", "true")
+            .env("MIGRATION_URL", &self.migration_url)
+            .env("PGHOST", "127.0.0.1")
+            .env("PGPORT", self.port.to_string())
+            .env("PGDATABASE", "mydb")
+            .env("PGPASSWORD", PASSWORD);
+        command
+    }
 }

@@ -57,7 +57,7 @@ impl Unreached {
     /// Sends the bytes; the connection is closed without a word, and the log says why.
     pub(crate) fn closes(&self, bytes: &[u8], why: &str) {
         let mut raw = self.daemon.raw();
-        let peer = format!("refused peer={} ", raw.local_address());
+        let peer = format!("refused client={} ", raw.local_address());
         raw.send(bytes);
         assert_eq!(raw.read_to_close(), b"", "nothing is said to {bytes:?}");
         let line = self.daemon.wait_for_log(&peer);

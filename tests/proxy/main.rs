@@ -2,6 +2,7 @@
 //! or never on loopback.
 
 mod no_room;
+mod renewal;
 
 use std::fs::Permissions;
 use std::io::ErrorKind;

@@ -49,7 +49,7 @@ fn world_with(
     settings: &str,
     change: impl FnOnce(&mut Settings),
 ) -> World {
-    let client = net::Peer::Tcp(SocketAddr::from(([127, 0, 0, 1], 40000)));
+    let client = net::ClientAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 40000)));
     World::with(settings, Some(client), |proxy| {
         proxy.tls = Rc::new(tls(&OURS, &THEIRS, suites));
         let session = Rc::make_mut(&mut proxy.session);

@@ -1,6 +1,6 @@
 //! Stories of the guard's question in the batch: what each answer comes to, and when it is asked.
 
-use multigres::session::{Guard, Stage};
+use multigres::session::{Guard, Outcome, Stage, is_alarm};
 use multigres::tenant::{GuardDemand, SealBind};
 
 use testing::session::{Cast, Play, at_every_chunk_size, message, startup};
@@ -86,8 +86,27 @@ fn no_other_answer_is_believed() {
     refused(cast, &[None], "55000");
     refused(cast, &[], "08004");
     refused(cast, &[Some("held"), Some("held")], "08004");
+    let lost = refused(cast, &[Some("lost")], "55000");
+    assert!(contains(&lost, b"protect its tables again"), "{}", lost.escape_ascii());
     let foreign = refused(cast, &[Some("foreign")], "55000");
     assert!(contains(&foreign, b"drop the function"), "{}", foreign.escape_ascii());
+}
+
+/// What an operator has to be woken for: a database that is open, and no login that is wrong.
+#[test]
+fn a_refusal_by_the_guard_is_an_alarm_and_no_other_is() {
+    let is_alarm_after = |cast: Cast, answer: &[u8]| {
+        let mut play = acme(cast);
+        play.upstream(&start());
+        play.upstream(answer);
+        let Some(Outcome::Refused(refusal)) = play.outcome() else { panic!("it is refused") };
+        is_alarm(refusal)
+    };
+    let cast = Cast::whole().guarded(GuardDemand::Prefer);
+    assert!(is_alarm_after(cast, &answer_with(&[Some("open: public.t: it is open")])));
+    assert!(is_alarm_after(cast, &answer_with(&[Some("lost")])));
+    assert!(!is_alarm_after(cast, &answer_with(&[])));
+    assert!(!is_alarm_after(cast, &answer_with(&[Some("tenant: must be spelt Acme")])));
 }
 
 #[test]
@@ -96,6 +115,14 @@ fn an_error_of_the_function_refuses_the_login() {
     play.upstream(&answer()[..8].concat());
     play.upstream(&[error("42501", b"canary"), ready()].concat());
     assert!(!contains(&play.expect_refusal("08004"), b"canary"));
+    for (demand, is_told) in [(GuardDemand::Prefer, true), (GuardDemand::Off, false)] {
+        let mut play = acme(Cast::whole().guarded(demand));
+        play.upstream(&start());
+        play.upstream(&error("0A000", b"canary"));
+        let said = play.expect_refusal("08004");
+        assert_eq!(contains(&said, b"built with libxml; \"guard = off\""), is_told);
+        assert_eq!(contains(&said, b"pg_db_role_setting"), !is_told);
+    }
 }
 
 #[test]

@@ -1,10 +1,14 @@
 //! Stories of the login, told to the state machine alone, each at every chunk size.
 //! Messages are built here by hand, so that an error of the codec's is not believed twice.
 
+mod batch;
 mod bypass;
+mod first_packets;
 mod guarded;
 mod notices_and_errors;
+mod room;
 mod sealed;
+mod texts;
 mod tls;
 mod user_names;
 mod wrong_answers;
@@ -121,6 +125,7 @@ fn the_context_is_bound_before_anything_is_let_through() {
         play.upstream(answer.last().unwrap());
         assert_eq!(play.stage(), Stage::Piping);
         assert_eq!(play.take_to_client(), start(), "once, and unaltered");
+        assert_eq!((play.sealed(), play.guard()), (None, None), "neither was asked for");
         assert_eq!(play.take_to_upstream(), b"");
     });
 }

@@ -151,6 +151,7 @@ fn a_database_that_does_not_ask_for_seals_is_served_unless_they_are_required() {
                 play.upstream(&answer(asks));
                 if served {
                     assert_eq!(play.stage(), Stage::Piping, "{asks:?}");
+                    assert_eq!(play.sealed(), Some(asks == Some("t")));
                 } else {
                     play.expect_refusal("08004");
                 }
@@ -307,4 +308,18 @@ fn the_seals_count_when_a_startup_message_is_too_long() {
     play.expect_refusal("08P01");
     assert!(!play.connects(), "it is refused before it is dialled for");
     assert_eq!(login(most + 1, Cast::whole()).stage(), Stage::Login, "without seals it fits");
+}
+
+#[test]
+fn the_address_is_asked_for_once_and_only_where_a_seal_is_bound_to_it() {
+    let asked = |cast: Cast, user: &str| {
+        let mut play = Play::new(cast);
+        play.client(&startup(&[("user", user)]));
+        play.address_calls
+    };
+    let bound = Cast::whole().sealed(SealBind::Address);
+    assert_eq!(asked(bound, "app_user.acme"), 1);
+    assert_eq!(asked(bound, "postgres"), 0);
+    assert_eq!(asked(Cast::whole().sealed(SealBind::None), "app_user.acme"), 0);
+    assert_eq!(asked(Cast::whole(), "app_user.acme"), 0);
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use multigres::refusal::Fault;
-use multigres::session::{Auth, ClientTls, Leg, Outcome, Secured, Stage, UpstreamTls};
+use multigres::session::{Auth, ClientTls, Handshake, Leg, Outcome, Stage, UpstreamTls};
 
 use super::{acme, answer, authentication, contains, ok, start, text};
 use testing::session::{Cast, Play, at_every_chunk_size, message, startup, startup_of};
@@ -10,11 +10,11 @@ use testing::session::{Cast, Play, at_every_chunk_size, message, startup, startu
 const SSL_REQUEST: &[u8] = &[0, 0, 0, 8, 4, 210, 22, 47];
 const GSS_REQUEST: &[u8] = &[0, 0, 0, 8, 4, 210, 22, 48];
 const CLIENT_HELLO: &[u8] = &[0x16, 3, 1, 0, 9, 1, 2, 3];
-const AGREED: Secured = Secured { alpn: true, same_certificate: false, end_point: None };
-const WITHOUT_ALPN: Secured = Secured { alpn: false, ..AGREED };
-const SAME_CERTIFICATE: Secured = Secured { same_certificate: true, ..AGREED };
-const WITH_END_POINT: Secured =
-    Secured { end_point: Some(Bytes::from_static(b"a hash")), ..AGREED };
+const AGREED: Handshake = Handshake { alpn: true, same_certificate: false, end_point: None };
+const WITHOUT_ALPN: Handshake = Handshake { alpn: false, ..AGREED };
+const SAME_CERTIFICATE: Handshake = Handshake { same_certificate: true, ..AGREED };
+const WITH_END_POINT: Handshake =
+    Handshake { end_point: Some(Bytes::from_static(b"a hash")), ..AGREED };
 
 fn login() -> Vec<u8> {
     startup(&[("user", "app_user.acme")])
@@ -25,12 +25,12 @@ fn cancel() -> Vec<u8> {
 }
 
 /// A client behind an SSLRequest and its handshake.
-fn secured(cast: Cast) -> Play {
+fn encrypted(cast: Cast) -> Play {
     let mut play = Play::new(cast.client_tls(ClientTls::Allowed));
     play.client(SSL_REQUEST);
     assert_eq!(play.take_to_client(), b"S");
     assert!(play.starts_tls(Leg::Client));
-    play.secured(Leg::Client, WITHOUT_ALPN);
+    play.handshake_done(Leg::Client, WITHOUT_ALPN);
     play
 }
 
@@ -50,7 +50,7 @@ fn tls_is_granted_once_and_the_login_goes_on_inside() {
         assert_eq!(play.take_to_client(), b"S");
         assert!(play.starts_tls(Leg::Client));
         assert!(!play.connects(), "nothing is dialled before the handshake");
-        play.secured(Leg::Client, WITHOUT_ALPN);
+        play.handshake_done(Leg::Client, WITHOUT_ALPN);
         play.client(&login());
         assert_eq!(startup_of(&play.take_to_upstream())[0].1, "app_user");
     });
@@ -60,7 +60,7 @@ fn tls_is_granted_once_and_the_login_goes_on_inside() {
 fn inside_tls_neither_kind_of_encryption_is_asked_for_again() {
     for request in [SSL_REQUEST, GSS_REQUEST] {
         at_every_chunk_size(|cast| {
-            let mut play = secured(cast);
+            let mut play = encrypted(cast);
             play.client(request);
             play.expect_refusal("08P01");
             assert!(!play.connects());
@@ -85,7 +85,7 @@ fn plain_bytes_that_reach_a_session_in_the_handshake_are_never_believed() {
     play.client(SSL_REQUEST);
     play.take_to_client();
     play.client(&login());
-    play.secured(Leg::Client, AGREED);
+    play.handshake_done(Leg::Client, AGREED);
     play.expect_refusal("08P01");
     assert!(!play.connects());
 }
@@ -93,12 +93,12 @@ fn plain_bytes_that_reach_a_session_in_the_handshake_are_never_believed() {
 #[test]
 fn tls_from_the_first_byte_needs_alpn() {
     at_every_chunk_size(|cast| {
-        for (secured, sqlstate) in [(AGREED, None), (WITHOUT_ALPN, Some("08P01"))] {
+        for (handshake, sqlstate) in [(AGREED, None), (WITHOUT_ALPN, Some("08P01"))] {
             let mut play = Play::new(cast.client_tls(ClientTls::Allowed));
             play.client(&CLIENT_HELLO[..1]);
             assert!(play.starts_tls(Leg::Client));
             assert_eq!(play.take_input(Leg::Client), &CLIENT_HELLO[..1]);
-            play.secured(Leg::Client, secured);
+            play.handshake_done(Leg::Client, handshake);
             match sqlstate {
                 None => {
                     play.client(&login());
@@ -130,7 +130,7 @@ fn only_the_very_first_byte_starts_tls() {
         play.client(CLIENT_HELLO);
         play.expect_silence("08P01");
     }
-    let mut play = secured(Cast::whole());
+    let mut play = encrypted(Cast::whole());
     play.client(CLIENT_HELLO);
     play.expect_silence("08P01");
 }
@@ -163,7 +163,7 @@ fn a_login_without_required_tls_is_refused_and_a_cancel_is_not() {
         let mut play = Play::new(cast.client_tls(ClientTls::Required));
         play.client(&cancel());
         assert_eq!(play.take_to_upstream(), cancel());
-        let mut play = secured(cast.client_tls(ClientTls::Required));
+        let mut play = encrypted(cast.client_tls(ClientTls::Required));
         play.client(&login());
         assert!(play.connects());
     });
@@ -203,7 +203,7 @@ fn upstream_is_asked_for_tls_before_anything_is_said() {
             play.upstream(b"S");
             assert!(play.starts_tls(Leg::Upstream));
             assert_eq!(play.take_to_upstream(), b"");
-            play.secured(Leg::Upstream, WITHOUT_ALPN);
+            play.handshake_done(Leg::Upstream, WITHOUT_ALPN);
             let names = startup_of(&play.take_to_upstream());
             assert!(names.contains(&("app.current_tenant_id".into(), "acme".into())));
             play.upstream(&start());
@@ -261,10 +261,10 @@ fn direct_tls_to_upstream_starts_at_once_and_needs_alpn() {
     let mut play = acme(Cast::whole().upstream_tls(UpstreamTls::Direct));
     assert!(play.starts_tls(Leg::Upstream));
     assert_eq!(play.take_to_upstream(), b"");
-    play.secured(Leg::Upstream, AGREED);
+    play.handshake_done(Leg::Upstream, AGREED);
     assert_eq!(startup_of(&play.take_to_upstream())[0].1, "app_user");
     let mut play = acme(Cast::whole().upstream_tls(UpstreamTls::Direct));
-    play.secured(Leg::Upstream, WITHOUT_ALPN);
+    play.handshake_done(Leg::Upstream, WITHOUT_ALPN);
     play.expect_refusal("08001");
     assert_eq!(play.take_to_upstream(), b"");
 }
@@ -302,12 +302,12 @@ fn upstream_that_ends_in_the_negotiation_is_told_to_the_client() {
 #[test]
 fn a_cancel_request_takes_the_same_way_upstream() {
     at_every_chunk_size(|cast| {
-        let mut play = secured(cast.upstream_tls(UpstreamTls::Required));
+        let mut play = encrypted(cast.upstream_tls(UpstreamTls::Required));
         play.client(&cancel());
         assert_eq!(play.take_to_upstream(), SSL_REQUEST);
         play.upstream(b"S");
         assert_eq!(play.take_to_upstream(), b"", "the key is a secret");
-        play.secured(Leg::Upstream, WITHOUT_ALPN);
+        play.handshake_done(Leg::Upstream, WITHOUT_ALPN);
         assert_eq!(play.take_to_upstream(), cancel());
         play.upstream_ends();
         assert_eq!(play.outcome(), Some(&Outcome::Cancelled));
@@ -343,14 +343,14 @@ fn a_cancel_request_is_not_sent_where_tls_cannot_be_had() {
 }
 
 /// Both legs with TLS, or one of them, as far as upstream's first question.
-fn asked(cast: Cast, client: bool, upstream: Option<Secured>) -> Play {
+fn asked(cast: Cast, client: bool, upstream: Option<Handshake>) -> Play {
     let tls = if upstream.is_some() { UpstreamTls::Required } else { UpstreamTls::Disabled };
     let cast = cast.public().upstream_tls(tls);
-    let mut play = if client { secured(cast) } else { Play::new(cast) };
+    let mut play = if client { encrypted(cast) } else { Play::new(cast) };
     play.client(&login());
-    if let Some(secured) = upstream {
+    if let Some(handshake) = upstream {
         play.upstream(b"S");
-        play.secured(Leg::Upstream, secured);
+        play.handshake_done(Leg::Upstream, handshake);
     }
     play.take_to_upstream();
     let offer: &[&str] = if tls == UpstreamTls::Required {
@@ -415,10 +415,10 @@ fn multigres_binds_its_own_proof_to_the_certificate_that_it_sees() {
         assert!(contains(&first, b"p=tls-server-end-point,,n=,r="));
     });
     // An offer from which binding was taken: only a server that has none takes this for true.
-    let mut play = secured(Cast::whole().public().upstream_tls(UpstreamTls::Required));
+    let mut play = encrypted(Cast::whole().public().upstream_tls(UpstreamTls::Required));
     play.client(&login());
     play.upstream(b"S");
-    play.secured(Leg::Upstream, WITH_END_POINT);
+    play.handshake_done(Leg::Upstream, WITH_END_POINT);
     play.take_to_upstream();
     play.upstream(&authentication(10, &text(UNBOUND)));
     play.client(&message(b'p', b"secret\0"));
@@ -476,7 +476,7 @@ fn one_certificate_on_both_legs_lets_channel_binding_through() {
 #[test]
 fn a_password_may_be_asked_for_over_tls() {
     for request in [authentication(3, b""), authentication(5, &[1, 2, 3, 4])] {
-        let mut play = secured(Cast::whole().public());
+        let mut play = encrypted(Cast::whole().public());
         play.client(&login());
         play.upstream(&request);
         assert_eq!(play.take_to_client(), authentication(3, b""));
@@ -490,7 +490,7 @@ fn a_password_may_be_asked_for_over_tls() {
 #[test]
 fn a_password_goes_to_no_upstream_in_clear_over_a_network() {
     let asked = |cast: Cast| {
-        let mut play = secured(cast.upstream_far_away());
+        let mut play = encrypted(cast.upstream_far_away());
         play.client(&login());
         play.upstream(&authentication(3, b""));
         play
@@ -501,10 +501,10 @@ fn a_password_goes_to_no_upstream_in_clear_over_a_network() {
         let mut play = asked(Cast::whole().auth(auth).cleartext_allowed());
         assert_eq!(play.take_to_client(), authentication(3, b""));
         let cast = Cast::whole().auth(auth).upstream_tls(UpstreamTls::Required);
-        let mut play = secured(cast.upstream_far_away());
+        let mut play = encrypted(cast.upstream_far_away());
         play.client(&login());
         play.upstream(b"S");
-        play.secured(Leg::Upstream, AGREED);
+        play.handshake_done(Leg::Upstream, AGREED);
         play.upstream(&authentication(3, b""));
         assert_eq!(play.take_to_client(), authentication(3, b""));
     }

@@ -19,9 +19,9 @@ fn functions_of_the_servers_files_are_found() {
         )
         .unwrap();
     let leak = "select pg_read_file('kept_files')";
-    let found = format!("server_files_granted | function pg_read_file(text)");
+    let found = "server_files_granted | function pg_read_file(text)";
     let plant = "grant execute on function pg_read_file(text) to app_user";
-    leaks_until_mended(&mut owner, plant, leak, &[&found]);
+    leaks_until_mended(&mut owner, plant, leak, &[found]);
     for function in [
         "pg_read_binary_file(text)",
         "pg_ls_dir(text)",
@@ -36,9 +36,9 @@ fn functions_of_the_servers_files_are_found() {
             found_and_mended(&mut owner, &plant, &[&found]);
         }
     }
-    let found = format!("system_function_granted | function pg_reload_conf()");
+    let found = "system_function_granted | function pg_reload_conf()";
     let plant = "grant execute on function pg_reload_conf() to app_user";
-    found_and_mended(&mut owner, plant, &[&found]);
+    found_and_mended(&mut owner, plant, &[found]);
     not_found(
         &mut owner,
         "grant execute on function pg_read_file(text) to trust_user;

@@ -36,7 +36,7 @@ fn functions_with_other_rights_behind_other_names_are_found() {
 }
 
 /// What makes it, what shows it, what is found, and what takes it away again.
-type Story = (String, &'static str, String, &'static str);
+type Story = (String, &'static str, &'static str, &'static str);
 
 /// Functions that app_user may execute, if it only could name them.
 fn definers() -> Vec<Story> {
@@ -48,7 +48,7 @@ fn definers() -> Vec<Story> {
                  create aggregate peek(text) (sfunc = closed.step, stype = text)"
             ),
             "select peek('x')",
-            format!("aggregate public.peek(text) | runs closed.step(text,text) | postgres"),
+            "aggregate public.peek(text) | runs closed.step(text,text) | postgres",
             "drop aggregate peek(text); drop function closed.step(text, text)",
         ),
         (
@@ -57,9 +57,8 @@ fn definers() -> Vec<Story> {
                  create operator ### (leftarg = int, rightarg = int, function = closed.all_names)"
             ),
             "select 1 ### 2",
-            format!(
-                "function closed.all_names(integer,integer) | by operator public.###(integer,integer) | postgres"
-            ),
+            "function closed.all_names(integer,integer) | by operator \
+                 public.###(integer,integer) | postgres",
             "drop operator ### (int, int); drop function closed.all_names(int, int)",
         ),
         (
@@ -69,9 +68,8 @@ fn definers() -> Vec<Story> {
                  create cast (token as text) with function closed.token(token)"
             ),
             "select row(1)::token::text",
-            format!(
-                "function closed.token(public.token) | by cast (public.token AS pg_catalog.text) | postgres"
-            ),
+            "function closed.token(public.token) | by cast (public.token AS pg_catalog.text) | \
+             postgres",
             "drop cast (token as text); drop function closed.token(token); drop type token",
         ),
     ]
@@ -86,9 +84,7 @@ fn unasked() -> Vec<Story> {
                  alter table contacts add note text default closed.made()"
             ),
             "insert into contacts values ('acme', 9, 'Alan') returning note",
-            format!(
-                "function closed.made() | by default value for public.contacts.note | postgres"
-            ),
+            "function closed.made() | by default value for public.contacts.note | postgres",
             "alter table contacts drop note; drop function closed.made();
              delete from contacts where id = 9",
         ),
@@ -105,9 +101,8 @@ fn unasked() -> Vec<Story> {
                 .to_owned(),
             "create temp table n (a int); create index on n (a loud);
              insert into n values (1), (2)",
-            format!(
-                "function closed.compare(integer,integer) | by operator family public.loud USING btree | postgres"
-            ),
+            "function closed.compare(integer,integer) | by operator family public.loud USING \
+                 btree | postgres",
             "drop operator family loud using btree cascade; drop function closed.compare(int, int)",
         ),
     ]

@@ -112,7 +112,7 @@ fn functions_that_setup_did_not_bring_are_found() {
     found_and_mended(
         &mut owner,
         "create function multigres_protect(text) returns int language sql as 'select 1'",
-        &[&format!("multigres_function_unknown | function public.multigres_protect(text)")],
+        &["multigres_function_unknown | function public.multigres_protect(text)"],
     );
     let run = "run setup.sql again";
     for (plant, problem) in [
@@ -148,15 +148,13 @@ fn what_multigres_keeps_is_nobody_elses() {
         found_and_mended(
             &mut owner,
             &format!("grant {grant} on multigres.hardening to app_user"),
-            &[&format!(
-                "multigres_object_granted_to_tenants | table multigres.hardening | app_user"
-            )],
+            &["multigres_object_granted_to_tenants | table multigres.hardening | app_user"],
         );
     }
     found_and_mended(
         &mut owner,
         "grant usage on schema multigres to app_user",
-        &[&format!("multigres_object_granted_to_tenants | schema multigres | app_user")],
+        &["multigres_object_granted_to_tenants | schema multigres | app_user"],
     );
     found_and_mended(
         &mut owner,
@@ -166,6 +164,6 @@ fn what_multigres_keeps_is_nobody_elses() {
     found_and_mended(
         &mut owner,
         "create table multigres.mine (); alter table multigres.mine owner to trust_user",
-        &[&format!("multigres_object_owner | table multigres.mine | trust_user")],
+        &["multigres_object_owner | table multigres.mine | trust_user"],
     );
 }

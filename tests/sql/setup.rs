@@ -431,7 +431,8 @@ fn the_status_tells_what_is_wrong_with_each_table() {
             "public.changed - no policy multigres_isolation was changed",
             "public.column_only - no app_user may use all its rows",
             "public.contacts tenant_id yes ",
-            "public.given tenant_id no app_user has TRUNCATE, REFERENCES or TRIGGER on it; app_user owns it",
+            "public.given tenant_id no app_user has TRUNCATE, REFERENCES or TRIGGER on it; \
+             app_user owns it",
             "public.off tenant_id no row-level security is disabled",
             "public.rewritten - no policy multigres_isolation was changed",
             "public.truncated tenant_id no app_user has TRUNCATE, REFERENCES or TRIGGER on it",

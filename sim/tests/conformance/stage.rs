@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 
-use multigres::net::{Address, Net, Peer, Readiness, Stream, Token};
+use multigres::net::{Address, ClientAddress, Net, Readiness, Stream, Token};
 
 /// A network under test and the other side of it.
 pub trait World {
@@ -150,7 +150,10 @@ impl<W: World> Stage<W> {
     }
 
     /// Accepts, once the listener's event has come if nobody waits.
-    pub async fn accept(&mut self, listener: &mut Listener<W>) -> (<W::Net as Net>::Stream, Peer) {
+    pub async fn accept(
+        &mut self,
+        listener: &mut Listener<W>,
+    ) -> (<W::Net as Net>::Stream, ClientAddress) {
         loop {
             match self.world.net().accept(listener) {
                 Ok(accepted) => return accepted,

@@ -3,7 +3,7 @@
 
 use super::{Form, Section, Setting, set, unless_empty, words};
 use crate::config::tls::{
-    CLIENT_CERTS, CLIENT_TLS, NEGOTIATIONS, UPSTREAM_TLS, certificates, key, roots,
+    CLIENT_CERTS, CLIENT_TLS, TLS_STARTS, UPSTREAM_TLS, certificates, key, roots,
 };
 use crate::config::value::word;
 
@@ -158,7 +158,7 @@ pub(super) const SECTION: Section = Section {
         Setting {
             name: "upstream_tls_negotiation",
             environment: "MULTIGRES_UPSTREAM_TLS_NEGOTIATION",
-            form: Form::Word(&words(&NEGOTIATIONS)),
+            form: Form::Word(&words(&TLS_STARTS)),
             default: "postgres",
             summary: "how TLS with PostgreSQL begins",
             doc: "- `postgres`: Multigres asks PostgreSQL for TLS first.
@@ -167,7 +167,7 @@ pub(super) const SECTION: Section = Section {
                   `verify-full`.
 
                 Change it when logins over a slow network should be faster.",
-            parse: |draft, text| set(&mut draft.tls.negotiation, word(text, &NEGOTIATIONS)),
+            parse: |draft, text| set(&mut draft.tls.start, word(text, &TLS_STARTS)),
         },
     ],
 };

@@ -3,13 +3,14 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-use testing::{DEADLINE, PASSWORD, Watchdog, multigres, send_signal};
+use testing::{DEADLINE, Watchdog, send_signal};
+
+use crate::page::Commands;
 
 /// Who may log in to the application, by token: their id and their tenant.
 pub(crate) const USERS: [(&str, &str, &str); 8] = [
@@ -22,46 +23,6 @@ pub(crate) const USERS: [(&str, &str, &str); 8] = [
     ("quoted", "eve", "acme' or '1' = '1"),
     ("long", "eve", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
 ];
-
-/// Runs the page's commands in the application's folder.
-pub(crate) struct Commands<'a> {
-    pub(crate) folder: &'a Path,
-    pub(crate) tools: &'a Path,
-    pub(crate) migration_url: String,
-    /// Multigres, or PostgreSQL, for the application.
-    pub(crate) port: u16,
-}
-
-impl Commands<'_> {
-    pub(crate) fn shell(&self, script: &str) -> Output {
-        let mut command = self.command("sh");
-        command.args(["-e", "-c", script]).stdin(Stdio::null());
-        command.output().expect("sh starts")
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let multigres = multigres();
-        let daemons = multigres.parent().expect("a folder");
-        let path = std::env::var("PATH").unwrap_or_default();
-        let binaries = self.tools.join("node_modules/.bin");
-        let mut command = Command::new(program);
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("PG") {
-                command.env_remove(name);
-            }
-        }
-        command
-            .current_dir(self.folder)
-            .env("PATH", format!("{}:{}:{path}", binaries.display(), daemons.display()))
-            .env("npm_config_offline", "true")
-            .env("MIGRATION_URL", &self.migration_url)
-            .env("PGHOST", "127.0.0.1")
-            .env("PGPORT", self.port.to_string())
-            .env("PGDATABASE", "mydb")
-            .env("PGPASSWORD", PASSWORD);
-        command
-    }
-}
 
 /// The application, listening; it ends with this value.
 pub(crate) struct Application {
