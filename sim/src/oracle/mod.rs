@@ -270,6 +270,17 @@ fn check_pipe(plan: &Plan, session: &Session, entry: &Entry, fail: &impl Fn(&'st
             }
         }
     }
+    check_cancels(plan, session, entry, fail);
+}
+
+fn check_cancels(
+    plan: &Plan,
+    session: &Session,
+    entry: &Entry,
+    fail: &impl Fn(&'static str, String),
+) {
+    let Entry { client, upstream, .. } = entry;
+    let pipe = &session.pipe;
     let has_key = session.script.fate != Fate::Lie(Lie::NoKey);
     let wanted = if has_key { pipe.cancel.count() } else { 0 };
     let is_done = upstream.cancels == wanted && client.cancelled >= wanted;
