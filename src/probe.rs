@@ -249,6 +249,8 @@ points! {
         EndUnsaid,
         /// TLS says of a cut that it is the end.
         CutSaidAsEnd,
+        /// What has been given up ends as if all had been said.
+        GivenUpSaidAsEnd,
         /// An end that TLS has not said is taken for the end.
         TruncationUnseen,
         /// A leg that is broken looks as if it had ended.

@@ -454,16 +454,17 @@ impl Lives {
         }
         let is_in = number.is_some_and(|number| self.ledger.entry(number).client.up);
         if is_in {
-            // What TLS has said last may be what has failed: an event tells it again.
-            let told = |at: &Duration| !(self.times.has_tls && *at == record::now());
-            if let Some(at) = life.client_broken.filter(told) {
+            let said = number.is_some_and(|number| self.ledger.entry(number).upstream.farewell);
+            if let Some(at) = life.client_broken {
+                // What TLS has said last may be what has failed: an event tells it again.
+                let is_told = !(self.times.has_tls && at == record::now());
                 // Upstream, if it is broken too, shows that at once.
-                if !life.upstream_ended {
+                if !life.upstream_ended && is_told {
                     found.push((at + LINGER, "nobody is there any more"));
                 }
             } else if let Some(at) = life.ended {
                 found.push((at.max(life.told_client) + FLUSH, "it takes none of the last words"));
-            } else if let Some(idle) = self.times.idle.filter(|_| life.hung_up.is_none()) {
+            } else if let Some(idle) = self.times.idle.filter(|_| life.hung_up.is_none() && !said) {
                 found.push((life.active + idle, "it is idle no longer"));
             }
         }

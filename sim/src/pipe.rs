@@ -176,8 +176,10 @@ impl<'a> Side<'a> {
         self.shut = shut;
         if self.pipe.ending.is_said() {
             self.outgoing.extend(talk.codec.farewell());
-            if self.out == Way::Up {
-                self.ledger.entry(self.session).client.farewell = talk.codec.is_tls();
+            let mut entry = self.ledger.entry(self.session);
+            match self.out {
+                Way::Up => entry.client.farewell = talk.codec.is_tls(),
+                Way::Down => entry.upstream.farewell = talk.codec.is_tls(),
             }
         }
     }

@@ -1,6 +1,8 @@
 //! Makes a plan that fails smaller, as long as it fails in the same way.
 
-use crate::plan::{Cancel, Ending, Faults, Limits, Pace, Plan, Session};
+use crate::plan::{
+    Cancel, ClientTls, Ending, Faults, Limits, Pace, Plan, Session, TlsAnswer, UpstreamTls,
+};
 use crate::{probe, run};
 
 /// The smallest plan that was found, and how many runs it took; `None` if the plan does not fail.
@@ -68,6 +70,9 @@ fn candidates(plan: &Plan) -> Vec<Plan> {
     with(&|plan| plan.daemon.connections_max = 1_000);
     with(&|plan| plan.daemon.idle_timeout_ms = None);
     with(&|plan| plan.daemon.variables = 1);
+    with(&|plan| plan.daemon.tls.client = ClientTls::Off);
+    with(&|plan| plan.daemon.tls.upstream = UpstreamTls::Disable);
+    with(&|plan| plan.daemon.tls.old = false);
     for at in 0..plan.sessions.len() {
         for less in LESS {
             with(&|plan| less(&mut plan.sessions[at]));
@@ -88,7 +93,8 @@ fn remove_sessions(plan: &mut Plan, at: usize, count: usize) {
 /// A session without something.
 type Less = fn(&mut Session);
 
-const LESS: [Less; 16] = [
+const LESS: [Less; 17] = [
+    |session| session.script.tls = TlsAnswer::Yes,
     |session| {
         session.pipe.up /= 2;
         session.pipe.early = session.pipe.early.min(session.pipe.up);

@@ -89,7 +89,10 @@ impl Flow {
         match self.progress {
             _ if self.pending.is_some() => Closure::Truncated,
             Progress::Flushing(closure) => closure,
-            Progress::Open | Progress::Discarding | Progress::Closed => Closure::Complete,
+            Progress::Open | Progress::Discarding => Closure::Complete,
+            Progress::Closed if mutant!(GivenUpSaidAsEnd) => Closure::Complete,
+            // It was given up, or the sink has been told already.
+            Progress::Closed => Closure::Truncated,
         }
     }
 

@@ -159,9 +159,10 @@ fn a_client_that_is_cut_short_takes_its_upstream_along() {
     let bytes = client.take_ciphertext();
     client.wire.say(&bytes);
     client.wire.end();
-    settle(&mut world, &mut [&mut upstream], Pace::ANY);
+    settle(&mut world, &mut [&mut upstream, &mut client], Pace::ANY);
     assert_eq!(upstream.hear(), b"insert");
     assert!(upstream.wire.is_closed() && client.wire.is_closed());
+    assert!(!client.hears_the_end(), "upstream had more to say, as far as anybody knows");
     assert_eq!(world.status(), NOTHING);
     assert!(
         log_lines::take_one(" end ").contains("ended_by=client reason=\"TLS: the stream ended")

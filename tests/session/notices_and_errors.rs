@@ -1,9 +1,9 @@
 //! What upstream says beside the answers: notices, parameters, and errors that a setting of the
 //! role has caused.
 
-use multigres::session::Stage;
+use multigres::session::{Outcome, Stage};
 
-use super::{CANARY, acme, answer, error, ok, parameter, ready, start};
+use super::{CANARY, acme, answer, authentication, error, ok, parameter, ready, start};
 use testing::session::{Cast, at_every_chunk_size, message};
 
 /// What a role with `client_min_messages = debug5` is told: too much of it, and too long.
@@ -113,4 +113,31 @@ fn notices_are_kept_up_to_64_kib_together_and_all_else_up_to_256() {
         let is_refused = play.stage() == Stage::Refusing;
         assert_eq!(is_refused, !is_kept, "{last}");
     }
+}
+
+/// GSSAPI: whether a reply comes is between client and upstream.
+#[test]
+fn a_request_that_need_not_be_answered_leaves_early_bytes_alone() {
+    at_every_chunk_size(|cast| {
+        let mut play = acme(cast);
+        play.take_to_upstream();
+        play.upstream(&authentication(7, b""));
+        assert_eq!(play.take_to_client(), authentication(7, b""));
+        let early = message(b'Q', b"select 1\0");
+        play.client(&early);
+        assert_eq!(play.take_to_upstream(), b"");
+        play.upstream(&start());
+        play.upstream(&answer().concat());
+        assert_eq!(play.stage(), Stage::Piping);
+        assert!(play.take_to_upstream().ends_with(&early));
+    });
+}
+
+#[test]
+fn a_client_that_leaves_amid_its_reply_is_gone() {
+    let mut play = acme(Cast::whole());
+    play.upstream(&authentication(3, b""));
+    play.client(b"p\0\0\0\x0bsec");
+    play.client_ends();
+    assert_eq!(play.outcome(), Some(&Outcome::ClientLeft));
 }

@@ -16,7 +16,7 @@ use crate::carrier;
 use crate::ledger::{Ledger, LoginEnd, password, role, tells_of_the_end, values};
 use crate::pipe::{self, Side, Way};
 use crate::plan::{
-    Auth, BadStart, Cancel, Conduct, Ending, Password, Plan, Prelude, Session, User,
+    Auth, BadStart, Cancel, Conduct, End, Ending, Password, Plan, Prelude, Session, User,
 };
 use crate::record::{self, applied, violate};
 use crate::rng::Rng;
@@ -169,7 +169,6 @@ impl<'a> Login<'a> {
         }
         said.extend(self.start());
         self.talk.say(&said).await?;
-        self.ledger.entry(self.session.number).client.said = Some(record::now());
         let unheard = match client.conduct {
             Conduct::Bad(BadStart::SslTwice) => 1,
             _ if client.eager => client.prelude.iter().filter(|it| it.is_request()).count(),
@@ -407,6 +406,9 @@ impl<'a> Login<'a> {
 
     /// The login has ended without a session.
     async fn end(&mut self, stop: Stop) {
+        if stop == Stop::Cut(End::Garble) {
+            self.ledger.entry(self.session.number).client.farewell = true;
+        }
         let end = match stop {
             Stop::Eof => LoginEnd::Eof,
             Stop::Truncated => LoginEnd::Truncated,
