@@ -116,10 +116,14 @@ fn an_error_of_the_function_refuses_the_login() {
     play.upstream(&answer()[..8].concat());
     play.upstream(&[error("42501", b"canary"), ready()].concat());
     assert!(!contains(&play.expect_refusal("08004"), b"canary"));
-    for (demand, is_told) in [(GuardDemand::Prefer, true), (GuardDemand::Off, false)] {
+    for (demand, at, is_told) in [
+        (GuardDemand::Prefer, 10, true),
+        (GuardDemand::Prefer, 0, false),
+        (GuardDemand::Off, 10, false),
+    ] {
         let mut play = acme(Cast::whole().guarded(demand));
         play.upstream(&start());
-        play.upstream(&error("0A000", b"canary"));
+        play.upstream(&[&answer()[..at].concat(), &error("0A000", b"canary")[..]].concat());
         let said = play.expect_refusal("08004");
         assert_eq!(contains(&said, b"built with libxml; \"guard = off\""), is_told);
         assert_eq!(contains(&said, b"pg_db_role_setting"), !is_told);
