@@ -17,7 +17,10 @@ begin
     for open in
         select c.oid::regclass as relation, n.nspname, c.relname, exists (
                 select from pg_inherits as i where i.inhrelid = c.oid) as part,
-            coalesce(multigres.switched_off(c.oid), multigres.altered(c.oid, null)) as problem
+            coalesce(multigres.switched_off(c.oid), multigres.altered(c.oid, null)) as problem,
+            exists (select from multigres.dimensions as d where d.relation = c.oid)
+                or multigres.reaches(to_regrole('app_user'), c.oid)
+                or multigres.exposed(c.oid, to_regrole('app_user')) is not null as counts
         from (
             select d.relation::oid from multigres.dimensions as d
             union
@@ -32,8 +35,9 @@ begin
     loop
         continue when open.problem is null;
         raise warning '% does not hold its tenants apart: %', open.relation, open.problem
-            using hint = 'Tenants are refused until you call multigres_protect() or '
-                'multigres_unprotect() on it.';
+            using hint = case when open.counts then 'Tenants are refused'
+                else 'Tenants are refused once app_user has a privilege on it,' end
+                || ' until you call multigres_protect() or multigres_unprotect() on it.';
         insert into multigres.protected (schema_name, table_name, relation, version, part)
         values (open.nspname, open.relname, open.relation, null, open.part)
         on conflict do nothing;

@@ -673,6 +673,36 @@ end
 $$;
 
 
+-- Ends a statement that has brought a function of another role into schema public under a name of
+-- ours: beside ours it would make their calls ambiguous, those of each login too.
+create or replace function multigres.guard_names(tag text) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $$
+declare
+    name text;
+begin
+    select p.oid::regprocedure::text into name
+    from pg_event_trigger_ddl_commands() as c
+    join pg_proc as p on c.classid = 'pg_proc'::regclass and p.oid = c.objid
+        or c.classid = 'pg_namespace'::regclass and p.pronamespace = c.objid
+    join pg_roles as r on r.oid = p.proowner
+    where p.pronamespace = to_regnamespace('public')
+        and (p.proname = 'current_tenant_id' or starts_with(p.proname::text, 'multigres_'))
+        -- The guard runs with the rights of the owner of ours.
+        and r.rolname <> current_user and not r.rolsuper
+    limit 1;
+    if name is not null then
+        raise exception '% would give %, of another role, a name of Multigres', tag, name
+            using errcode = 'insufficient_privilege',
+                hint = 'In schema public, current_tenant_id and names that begin with multigres_ '
+                    'are for the role that ran setup.sql. Choose another name or schema.';
+    end if;
+end
+$$;
+
+
 -- Ends a statement that has granted what takes the protection away. What it has changed is not
 -- told: the difference to what was noted before it tells.
 create or replace function multigres.guard_grants(tag text) returns void
@@ -741,6 +771,9 @@ as $$
 begin
     if tg_tag ~ '(FUNCTION|ROUTINE|VIEW)$' then
         perform multigres.guard_context(tg_tag);
+    end if;
+    if tg_tag ~ '(FUNCTION|ROUTINE|PROCEDURE|AGGREGATE)$' or tg_tag = 'ALTER SCHEMA' then
+        perform multigres.guard_names(tg_tag);
     end if;
     if tg_tag in ('GRANT', 'CREATE SCHEMA') then
         perform multigres.guard_grants(tg_tag);
@@ -864,7 +897,11 @@ as $$
 begin
     return query
         with suspects as materialized (
-            select distinct c.oid, p.version
+            select distinct c.oid, p.version,
+                -- setup.sql knows it by the name of a policy alone, and never saw it intact.
+                p.version is null and not exists (
+                    select from multigres.dimensions as d where d.relation = c.oid
+                ) as unproven
             from multigres.protected as p
             join pg_class as c on c.oid = p.relation::oid
             left join (
@@ -889,6 +926,8 @@ begin
             offset 0
         ) as f(problem)
         where f.problem is not null
+            and (not s.unproven or multigres.reaches(role, s.oid)
+                or multigres.exposed(s.oid, role) is not null)
         union all
         -- Another table by a name that a protected one had.
         select c.oid::regclass::text,
@@ -974,8 +1013,8 @@ begin
                 'exposures', 'reaches', 'uncovered', 'open_parents', 'part_id', 'content',
                 'forget_context', 'remember_context', 'context_faults', 'suspend', 'forget',
                 'remember', 'refuse', 'refuse_context', 'refuse_open_parents', 'follow',
-                'cover', 'noted', 'guard_context', 'guard_grants', 'guard_tables', 'guard',
-                'guard_drop', 'guard_start', 'faults')
+                'cover', 'noted', 'guard_context', 'guard_names', 'guard_grants', 'guard_tables',
+                'guard', 'guard_drop', 'guard_start', 'faults')
             or p.oid in ('public.multigres_forget(text)'::regprocedure,
                 'public.multigres_verdict()'::regprocedure,
                 'public.multigres_misspelt()'::regprocedure,

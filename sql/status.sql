@@ -110,8 +110,10 @@ as $$
             nullif(concat_ws('; ',
                 case when r.is_table and r.reached and not r.is_protected
                     then 'app_user may use all its rows' end,
-                case when r.gone and r.is_protected
-                    then format('the policy of column %I is missing', r.recorded) end,
+                case when r.gone and r.is_protected then coalesce(
+                    'the policy of column ' || quote_ident(r.recorded) || ' is missing',
+                    'has a policy with a name of Multigres that multigres_protect() did not make')
+                    end,
                 case when not r.gone and r.tenant_column is null
                     then 'policy multigres_isolation was changed' end,
                 case when r.form = 'plain' and r.wanted = 'fronted'

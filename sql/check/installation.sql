@@ -58,7 +58,7 @@ as $$
             end as fix
         from setup, pg_proc as p
         where p.pronamespace = 'public'::regnamespace
-            and (p.oid = 'public.current_tenant_id()'::regprocedure
+            and (p.proname = 'current_tenant_id'
                 or starts_with(p.proname::text, 'multigres_'))
         union all
         select 'table ' || c.oid::regclass::text, c.relowner,
@@ -129,7 +129,24 @@ as $$
     join pg_proc as p on p.oid = f.function::regprocedure
     join pg_roles as r on r.oid = p.proowner
     where p.pronamespace = 'public'::regnamespace and (r.oid = setup.owner or r.rolsuper)
-        and f.function not in (select b.function from multigres.release as b)
+        and split_part(f.function, '(', 1) not in (
+            select split_part(b.function, '(', 1) from multigres.release as b)
+    union all
+    -- A call that fits both is an error.
+    select 'multigres_function_overloaded', 'function ' || p.oid::regprocedure::text,
+        'has the name of a function of Multigres: calls of that one, at each login too, may fail',
+        format('drop %s %s', case p.prokind when 'p' then 'procedure' when 'a' then 'aggregate'
+            else 'function' end, p.oid::regprocedure)
+    from setup, pg_proc as p join pg_roles as r on r.oid = p.proowner
+    where p.pronamespace = 'public'::regnamespace and (r.oid = setup.owner or r.rolsuper)
+        and case
+            when p.proname in ('current_tenant_id', 'multigres_context', 'multigres_own')
+            then p.oid not in ('public.current_tenant_id()'::regprocedure,
+                'public.multigres_context(text)'::regprocedure,
+                'public.multigres_own()'::regprocedure, 'public.multigres_own(text)'::regprocedure)
+            else p.oid::regprocedure::text not in (select b.function from multigres.release as b)
+                and 'public.' || p.proname in (
+                    select split_part(b.function, '(', 1) from multigres.release as b) end
     union all
     select 'multigres_function_changed', 'function ' || b.function,
         case when f.function is null then 'is missing' else 'is not as setup.sql made it' end,

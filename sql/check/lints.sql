@@ -18,6 +18,7 @@ as $$
     ('default_privileges', 'info'),
     ('login_setting_of_context', 'error'),
     ('login_setting_timeout', 'error'),
+    ('login_setting_library', 'error'),
     ('login_setting', 'warning'),
     ('login_setting_unknown', 'info'),
     -- tables.sql
@@ -96,6 +97,7 @@ as $$
     ('multigres_object_granted_to_tenants', 'error'),
     ('multigres_object_granted', 'warning'),
     ('multigres_function_changed', 'error'),
+    ('multigres_function_overloaded', 'error'),
     ('multigres_function_unknown', 'warning'),
     ('server_files_granted', 'error'),
     ('system_function_granted', 'warning'),

@@ -19,7 +19,8 @@ as $$
                 then format('select public.multigres_unprotect(%L, %L)', w.whole, i.column_name)
                 else format('select public.multigres_protect(%L, %L%s)', w.whole, t.attname,
                     case when i.variable <> 'app.current_tenant_id'
-                        then format(', %L', i.variable) else '' end) end as again
+                        then format(', %L', i.variable) else '' end) end as again,
+            t.named or t.attname in (i.column_name, 'tenant_id') as column_is_known
         from multigres.isolations() as i
         cross join lateral (
             select a.top::regclass from above as a where a.relation = i.relation
@@ -28,14 +29,17 @@ as $$
         left join lateral (
             -- A changed policy without a record need not name its column any more: the policy
             -- beside it does.
-            select a.attname from pg_attribute as a
-            where a.attrelid = i.relation and a.attnum > 0 and not a.attisdropped
-            order by coalesce(a.attname = i.column_name, false) desc,
-                exists (
+            select a.attname, e.named
+            from pg_attribute as a
+            cross join lateral (
+                select exists (
                     select from pg_depend as d join pg_policy as p on p.oid = d.objid
                     where p.polrelid = i.relation and p.polname ~ '^multigres_'
                         and d.classid = 'pg_policy'::regclass and d.refobjid = i.relation
-                        and d.refclassid = 'pg_class'::regclass and d.refobjsubid = a.attnum) desc,
+                        and d.refclassid = 'pg_class'::regclass and d.refobjsubid = a.attnum)
+            ) as e(named)
+            where a.attrelid = i.relation and a.attnum > 0 and not a.attisdropped
+            order by coalesce(a.attname = i.column_name, false) desc, e.named desc,
                 a.attname = 'tenant_id' desc
             limit 1
         ) as t on true
@@ -89,8 +93,25 @@ as $$
         format('the policy that compares column %I with %s is missing', i.column_name, i.variable),
         i.again
     from isolations as i
-    where i.policy is null and (i.column_number is null or not exists (
-        select from isolations as j where j.relation = i.relation and j.column_number is null))
+    where i.policy is null and i.column_name is not null
+        and (i.column_number is null or not exists (
+            select from isolations as j where j.relation = i.relation and j.column_number is null))
+    union all
+    -- Nothing but its name says that a table is protected, and no column is known.
+    select 'policy_changed', format('policy %I on %s', p.polname, i.name),
+        'is not the policy that multigres_protect() makes',
+        case when i.column_is_known then i.again
+            else format('select public.multigres_unprotect(%L)', i.name)
+                -- It may have closed the table, and unprotecting it ends that.
+                || case when c.relrowsecurity
+                    then format('; alter table %s enable row level security', i.name)
+                    else '' end
+            end
+    from isolations as i
+    join pg_class as c on c.oid = i.relation
+    join pg_policy as p on p.polrelid = i.relation
+        and starts_with(p.polname::text, 'multigres_isolation')
+    where i.policy is null and i.column_name is null
     union all
     select case when t.front is false then 'seal_front_off' else 'policy_not_sealed' end,
         'table ' || i.name,
@@ -160,7 +181,8 @@ as $$
     ) as t on true
     where p.polpermissive and p.relrowsecurity and not p.held
         and (coalesce(p.qual, p.given) = 'true' or p.given = 'true' or p.protected)
-        and p.polname !~ '^multigres_'
+        -- Those of a protected table have lints of their own.
+        and (p.polname !~ '^multigres_' or not p.protected and p.polname <> 'multigres_access')
     union all
     select 'policy_without_isolation', p.object, 'the restrictive policy beside it is missing',
         format('select public.multigres_protect(%L, %L)', p.polrelid::regclass, t.attname)

@@ -16,7 +16,7 @@ as $$
 $$;
 
 
--- Harmless ones are left out.
+-- Those that are harmless whatever their value are left out.
 create or replace function multigres.login_settings()
 returns table (object text, name text, value text, lint text, effect text, fix text)
 language sql stable
@@ -61,34 +61,43 @@ as $$
             when s.name = 'lock_timeout'
                 then case when multigres.seconds(s.value) < 0.1
                     then array['login_setting', ': statements fail where they would wait'] end
-            when s.name in ('row_security', 'search_path', 'local_preload_libraries',
-                    'session_preload_libraries')
+            when s.name in ('local_preload_libraries', 'session_preload_libraries')
+                then array['login_setting_library',
+                    ': every login fails unless PostgreSQL can load it']
+            when s.name in ('row_security', 'search_path')
                 then array['login_setting', '']
+            when s.name = 'gin_fuzzy_search_limit'
+                then array['login_setting', ': queries may return only some of their rows']
+            when s.name = 'timezone'
+                then array['login_setting', ': times are read and written in another zone']
             when s.name in ('standard_conforming_strings', 'backslash_quote',
                     'session_replication_role', 'transform_null_equals',
-                    'allow_system_table_mods')
+                    'allow_system_table_mods') or s.name ~ '^plpgsql\.'
                 then array['login_setting', ': statements do something else']
             when s.name in ('default_transaction_read_only', 'default_transaction_isolation',
                     'default_transaction_deferrable')
                 then array['login_setting', ': transactions fail, or behave in another way']
             when s.name in ('datestyle', 'intervalstyle', 'bytea_output', 'client_encoding',
                     'array_nulls', 'xmlbinary', 'xmloption', 'default_text_search_config',
-                    'quote_all_identifiers')
+                    'quote_all_identifiers', 'extra_float_digits', 'lc_monetary', 'lc_numeric',
+                    'lc_time')
                 then array['login_setting', ': values are read or written in another way']
-            when s.name in ('client_min_messages', 'check_function_bodies', 'exit_on_error')
+            when s.name in ('client_min_messages', 'check_function_bodies', 'exit_on_error',
+                    'lc_messages')
                     or s.name ~ '^(debug|trace)_|^log_.*_stats$'
                 then array['login_setting', ': clients receive other messages']
-            when s.name in ('application_name', 'constraint_exclusion', 'cursor_tuple_fraction',
-                    'default_statistics_target', 'effective_cache_size',
-                    'effective_io_concurrency', 'extra_float_digits', 'from_collapse_limit',
-                    'hash_mem_multiplier', 'join_collapse_limit', 'lc_messages', 'lc_monetary',
-                    'lc_numeric', 'lc_time', 'logical_decoding_work_mem',
-                    'maintenance_io_concurrency', 'maintenance_work_mem', 'plan_cache_mode',
-                    'random_page_cost', 'recursive_worktable_factor', 'seq_page_cost',
-                    'temp_buffers', 'temp_file_limit', 'temp_tablespaces', 'timezone',
-                    'track_io_timing', 'work_mem')
-                    or s.name ~ '^(auto_explain|pgaudit|pg_stat_statements)\.'
-                    or s.name ~ '^(cpu|enable|geqo|gin|jit|log|(max_|min_)?parallel|tcp)(_|$)'
+            when s.name in ('temp_buffers', 'work_mem', 'maintenance_work_mem',
+                    'hash_mem_multiplier', 'logical_decoding_work_mem', 'max_stack_depth',
+                    'temp_file_limit')
+                then array['login_setting', ': queries may fail, or use up the memory']
+            when s.name ~ '^tcp_' or s.name = 'client_connection_check_interval'
+                then array['login_setting', ': connections may end']
+            when s.name ~ '^(enable|jit|geqo|cpu|(max_|min_)?parallel)(_|$)|_(limit|cost)$'
+                    or s.name in ('constraint_exclusion', 'cursor_tuple_fraction',
+                    'default_statistics_target', 'effective_cache_size', 'effective_io_concurrency',
+                    'maintenance_io_concurrency', 'plan_cache_mode', 'recursive_worktable_factor')
+                then array['login_setting', ': logins and queries may take much longer']
+            when s.name in ('application_name', 'track_io_timing')
                 then null
             else array['login_setting_unknown', ''] end
     ) as j(judged)

@@ -157,8 +157,8 @@ fn settings_that_each_login_would_start_with_are_found() {
     }
     not_found(
         &mut owner,
-        "alter role app_user set statement_timeout = '1min'; alter role app_user set work_mem = 64;
-         alter role app_user set timezone = 'UTC'; alter role app_user set jit = off;
+        "alter role app_user set statement_timeout = '1min'; alter role app_user set
+             application_name = 'x'; alter role app_user set track_io_timing = on;
          alter role app_user set idle_in_transaction_session_timeout = 0;
          alter database check_defaults set lock_timeout = '2s';
          alter role app_user in database postgres set row_security = off;
@@ -210,13 +210,45 @@ fn settings_that_a_tenant_leaves_for_the_others_are_found_and_told_by_harden() {
     owner
         .batch_execute("begin; set role app_user; alter role app_user set datestyle = 'German'")
         .unwrap();
-    owner.batch_execute("alter role app_user set work_mem = 64; reset role").unwrap();
+    owner.batch_execute("alter role app_user set application_name = 'x'; reset role").unwrap();
     let told = "select note from multigres_harden() where what = 'its own settings'";
     let told: String = owner.query_one(told, &[]).unwrap().get(0);
     assert!(told.ends_with(": datestyle"), "{told}");
     owner.batch_execute("rollback").unwrap();
     let all = "login_setting_timeout | role all | statement_timeout";
     found_and_mended(&mut owner, "alter role all set statement_timeout = 1", &[all]);
+}
+
+#[test]
+fn settings_that_fail_slow_or_distort_every_login_are_found() {
+    let mut owner = clean("check_harm");
+    for (setting, lint, effect) in [
+        ("extra_float_digits = -15", "login_setting", ": values are read or written"),
+        ("timezone = 'Pacific/Kiritimati'", "login_setting", ": times are read and written"),
+        ("gin_fuzzy_search_limit = 1", "login_setting", ": queries may return only some of"),
+        ("temp_buffers = 1073741823", "login_setting", ": queries may fail, or use up the memory"),
+        ("work_mem = '1TB'", "login_setting", ": queries may fail, or use up the memory"),
+        ("enable_indexscan = off", "login_setting", ": logins and queries may take much longer"),
+        ("jit_above_cost = 0", "login_setting", ": logins and queries may take much longer"),
+        ("from_collapse_limit = 1", "login_setting", ": logins and queries may take much longer"),
+        ("random_page_cost = 1e9", "login_setting", ": logins and queries may take much longer"),
+        ("tcp_user_timeout = 1", "login_setting", ": connections may end"),
+        ("plpgsql.extra_errors = 'all'", "login_setting", ": statements do something else"),
+        ("local_preload_libraries = 'x'", "login_setting_library", ": every login fails unless"),
+        ("session_preload_libraries = 'x'", "login_setting_library", ": every login fails unless"),
+    ] {
+        let name = setting.split(' ').next().unwrap();
+        let shown = if name.contains('.') { "\"plpgsql.extra_errors\"" } else { name };
+        // The rest any tenant may do.
+        let by = if name == "session_preload_libraries" {
+            ""
+        } else {
+            "load 'plpgsql'; set role app_user;"
+        };
+        let plant = format!("{by} alter role app_user set {setting}; reset role");
+        let found = format!("{lint} | role app_user | {shown} is set for every login{effect}");
+        found_and_mended(&mut owner, &plant, &[&found]);
+    }
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! What a role that may create objects in schema public lays there under a name of Multigres's:
 //! it must never run, or be read, with the rights of those who set up, harden, or log in.
 
-use testing::linter::{clean, findings, found_and_mended, is_found, mend};
-use testing::{SEAL_KEY, SETUP, TEARDOWN, as_squatter, cluster, count, empty_database, sqlstate};
+use testing::linter::{clean, findings, found_and_mended, is_found, mend, planted};
+use testing::{
+    GUARD, SEAL_KEY, SETUP, TEARDOWN, UNGUARD, as_squatter, cluster, count, empty_database,
+    sqlstate,
+};
 
 /// What each planted function would do for its maker.
 const TRAP: &str =
@@ -79,7 +82,9 @@ fn what_belongs_to_another_role_is_found_and_mended() {
         ("create table public.multigres_seal_keys (id int)", "seal_keys", ""),
     ];
     for (planted, name, body) in stories {
+        owner.batch_execute(UNGUARD).unwrap();
         as_squatter(&mut owner, &format!("{planted} {body}"));
+        owner.batch_execute(GUARD).unwrap();
         let kind = if body.is_empty() { "table" } else { "function" };
         let found = format!("multigres_object_owner | {kind} public.multigres_{name} | trust_user");
         assert!(is_found(&findings(&mut owner), &found), "{:?}", findings(&mut owner));
@@ -93,8 +98,8 @@ fn what_belongs_to_another_role_is_found_and_mended() {
     {
         owner
             .batch_execute(&format!(
-                "grant create on schema public to trust_user;
-                 alter function public.{function} owner to trust_user;
+                "grant create on schema public to trust_user; {UNGUARD}
+                 alter function public.{function} owner to trust_user; {GUARD}
                  revoke create on schema public from trust_user"
             ))
             .unwrap();
@@ -111,8 +116,8 @@ fn functions_that_setup_did_not_bring_are_found() {
     let mut owner = clean("planted_release");
     found_and_mended(
         &mut owner,
-        "create function multigres_protect(text) returns int language sql as 'select 1'",
-        &["multigres_function_unknown | function public.multigres_protect(text)"],
+        "create function multigres_extra(text) returns int language sql as 'select 1'",
+        &["multigres_function_unknown | function public.multigres_extra(text)"],
     );
     // Such a name is called at each login, and fails where two functions fit. A setup in between
     // does not make it ours.
@@ -162,6 +167,86 @@ fn functions_that_setup_did_not_bring_are_found() {
     }
     owner.batch_execute(&format!("select multigres_seal('{SEAL_KEY}')")).unwrap();
     assert_eq!(findings(&mut owner), [""; 0], "sealed");
+}
+
+/// Functions beside ours that make a call of ours ambiguous.
+const OVERLOADS: [&str; 4] = [
+    "multigres_verdict(integer)",
+    "multigres_misspelt(integer)",
+    "multigres_context(text,integer)",
+    "current_tenant_id(integer)",
+];
+
+/// The statement that makes such a function, in this schema.
+fn overload(schema: &str, signature: &str) -> String {
+    let arguments = signature.replace("integer", "integer default 1");
+    format!("create function {schema}.{arguments} returns text language sql as 'select null::text'")
+}
+
+#[test]
+fn functions_of_other_roles_beside_ours_are_refused_and_found() {
+    let mut owner = clean("planted_overload");
+    owner
+        .batch_execute(
+            "create schema theirs authorization trust_user;
+             grant create on schema public to trust_user",
+        )
+        .unwrap();
+    for signature in OVERLOADS {
+        let (name, _) = signature.split_once('(').unwrap();
+        let other = signature.replace(name, "other");
+        for statements in [
+            overload("public", signature),
+            format!(
+                "create procedure public.{} language sql as 'select 1'",
+                signature.replace("integer", "integer default 1")
+            ),
+            format!(
+                "{}; alter function public.{other} rename to {name}",
+                overload("public", &other)
+            ),
+            format!(
+                "{}; alter routine theirs.{signature} set schema public",
+                overload("theirs", signature)
+            ),
+            format!("do $$ begin {}; end $$", overload("public", signature)),
+        ] {
+            let error = owner.batch_execute(&format!("begin; set role trust_user; {statements}"));
+            let error = error.expect_err(&statements);
+            assert_eq!(sqlstate(&error), "42501", "{statements}: {error:?}");
+            let error = error.as_db_error().unwrap();
+            assert!(error.message().contains(signature), "{statements}: {error:?}");
+            assert!(error.hint().unwrap().contains("Choose another name"), "{error:?}");
+            owner.batch_execute("rollback").unwrap();
+        }
+        // In a schema of their own it harms nobody.
+        let apart = overload("theirs", signature);
+        owner.batch_execute(&format!("set role trust_user; {apart}; reset role")).unwrap();
+        for (by, lint) in [
+            ("set role trust_user;", "multigres_object_owner"),
+            ("", "multigres_function_overloaded"),
+        ] {
+            let plant = format!("{by} {}; reset role", overload("public", signature));
+            let expected = format!("{lint} | function public.{signature}");
+            let found = planted(&mut owner, &plant);
+            assert_eq!(
+                found.iter().filter(|found| **found == *expected).count(),
+                1,
+                "{plant}: {found:?}"
+            );
+            let fix = format!("drop function public.{signature}");
+            owner.batch_execute(&fix).unwrap();
+            assert!(!is_found(&findings(&mut owner), &expected), "{fix}");
+            owner.batch_execute("rollback").unwrap();
+        }
+    }
+    owner.batch_execute("revoke create on schema public from trust_user").unwrap();
+    owner.batch_execute("drop schema theirs cascade").unwrap();
+    let overload = overload("public", "multigres_verdict(integer)");
+    let found = "multigres_function_overloaded | function public.multigres_verdict(integer)";
+    found_and_mended(&mut owner, &overload, &[found]);
+    owner.batch_execute(&SETUP).unwrap();
+    owner.batch_execute(TEARDOWN).unwrap();
 }
 
 #[test]

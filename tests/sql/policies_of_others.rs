@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use postgres::{Client, NoTls};
+use testing::linter::{clean, findings, is_found, mend, planted};
 use testing::{SETUP, TEARDOWN, cluster, count, set_up_database, sqlstate};
 
 /// Word for word what `multigres_protect()` writes for a uuid.
@@ -93,6 +94,62 @@ fn a_table_of_another_role_counts_only_once_it_is_protected() {
     assert_eq!(count(&mut owner, refused), 1);
     owner.batch_execute(TEARDOWN).unwrap();
     assert_eq!(count(&mut owner, "pg_policy"), 0);
+}
+
+#[test]
+fn a_policy_that_has_nothing_but_our_name_is_found_and_stops_nobody() {
+    let mut owner = clean("forged_name");
+    for (table, mended) in [
+        ("create table x (a int)", "select public.multigres_unprotect('public.x')"),
+        (
+            "create table x (a int); alter table x enable row level security",
+            "select public.multigres_unprotect('public.x'); \
+             alter table public.x enable row level security",
+        ),
+        (
+            "create table x (a int, tenant_id text not null)",
+            "select public.multigres_protect('public.x', 'tenant_id')",
+        ),
+    ] {
+        let forge = format!("{table}; create policy multigres_isolation_x on x using (true)");
+        owner.batch_execute(&forge).unwrap();
+        for round in ["as it is made", "after setup.sql"] {
+            let found = findings(&mut owner);
+            let fix = found.iter().find(|found| {
+                **found == "policy_changed | policy multigres_isolation_x on public.x | is not the"
+            });
+            assert_eq!(fix.expect(round).fix.as_deref(), Some(mended), "{found:?}");
+            let status = "multigres_status() where table_name = 'public.x' and protected = 'no'
+                and problems ~ '^has a policy with a name of Multigres'";
+            assert_eq!(count(&mut owner, status), 1, "{round}");
+            let refused = "(select multigres_verdict() as v) as v where v is not null";
+            assert_eq!(count(&mut owner, refused), 0, "{round}");
+            owner.batch_execute(&SETUP).unwrap();
+        }
+        // Whoever reaches it is refused.
+        owner.batch_execute("grant select (a) on x to app_user").unwrap();
+        let open = "(select multigres_verdict() as v) as v where v ~ '^public.x: '";
+        assert_eq!(count(&mut owner, open), 1);
+        owner.batch_execute("revoke select (a) on x from app_user").unwrap();
+        mend(&mut owner);
+        assert_eq!(findings(&mut owner), [""; 0], "{table}");
+        owner
+            .batch_execute("drop table x; delete from multigres.protected where table_name = 'x'")
+            .unwrap();
+    }
+}
+
+#[test]
+fn a_forged_name_on_an_unrecorded_table_hides_no_open_policy() {
+    let mut owner = clean("forged_hidden");
+    let plant = "create schema theirs authorization trust_user; grant usage on schema theirs to
+            app_user; set role trust_user; create table theirs.t (tenant_id text not null);
+        create index on theirs.t (tenant_id); grant select on theirs.t to app_user;
+        alter table theirs.t enable row level security;
+        create policy multigres_isolation_x on theirs.t using (true); reset role";
+    let found = planted(&mut owner, plant);
+    let expected = "policy_opens_table | policy multigres_isolation_x on theirs.t";
+    assert!(is_found(&found, expected), "{found:?}");
 }
 
 fn protected(database: &str) -> Client {

@@ -6,7 +6,7 @@ use postgres::{Client, NoTls};
 use testing::linter::version;
 use testing::{
     SEAL_KEY, SealedLogin, TENANT_VARIABLE, cluster, count, sealed_options, set_up_database,
-    shortened,
+    shortened, sqlstate,
 };
 
 /// A type of tenant column, acme's and globex's name in it.
@@ -132,6 +132,86 @@ fn the_front_is_the_first_condition_of_every_scan() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn a_merge_that_reads_no_column_tells_how_many_rows_there_are_and_nothing_else() {
+    let database = set_up_database("signals_merge");
+    let mut owner = cluster().superuser(&database);
+    if version(&mut owner) < 15 {
+        shortened("there is no MERGE before PostgreSQL 15");
+        return;
+    }
+    let columns = "(tenant_id text not null, name text)";
+    let values = "values ('acme', 'a'), ('acme', 'b'), ('globex', 'secret'),
+         ('globex', 'y'), ('globex', 'z')";
+    owner
+        .batch_execute(&format!(
+            "create table t {columns}; insert into t {values}; select multigres_protect('t');
+             create table p {columns} partition by list (tenant_id);
+             create table p_acme partition of p for values in ('acme');
+             create table p_globex partition of p for values in ('globex');
+             insert into p {values}; select multigres_protect('p');
+             grant select, insert, update, delete on t, p to app_user;
+             select multigres_harden()"
+        ))
+        .unwrap();
+    let plain = || {
+        let mut config = cluster().direct("app_user", &database);
+        config.options("-c app.current_tenant_id=acme").connect(NoTls).unwrap()
+    };
+    merges(&mut plain());
+    owner.batch_execute(&format!("select multigres_seal('{SEAL_KEY}', 'none')")).unwrap();
+    merges(&mut sealed(&database, "acme"));
+    let untouched = "t where tenant_id = 'globex' and name in ('secret', 'y', 'z')";
+    assert_eq!(count(&mut owner, untouched), 3);
+}
+
+/// As acme, who has two rows of five.
+fn merges(client: &mut Client) {
+    let merge = "using (values (1)) as v on true when matched";
+    let scanned = |client: &mut Client, table: &str, rest: &str| -> Vec<String> {
+        let analyze = "explain (analyze, costs off, timing off, summary off)";
+        let plan = rows(client, &format!("{analyze} merge into {table} {merge} {rest}"));
+        let scans = plan.iter().filter_map(|line| {
+            let (scan, figures) = line.split_once(" (actual rows=")?;
+            let number: String = figures.chars().take_while(char::is_ascii_digit).collect();
+            scan.contains("Seq Scan on ").then(|| {
+                format!(
+                    "{} {number}",
+                    scan.split(" on ").nth(1).unwrap().split(' ').next().unwrap()
+                )
+            })
+        });
+        scans.collect()
+    };
+    // What it tells: the number of rows, of each partition.
+    let nothing = "and random() < 0 then update set name = 'x'";
+    assert_eq!(scanned(client, "t", nothing), ["t 5"]);
+    assert_eq!(scanned(client, "p", nothing), ["p_acme 2", "p_globex 3"]);
+    assert_eq!(scanned(client, "p", "and random() < 0 then delete"), ["p_acme 2", "p_globex 3"]);
+    // A condition on a column sees own rows alone.
+    let guess =
+        "and t.name >= 'secret' and set_config('app.told', t.name, false) <> '' then delete";
+    assert_eq!(scanned(client, "t", guess), ["t 2"]);
+    assert_eq!(rows(client, "select coalesce(current_setting('app.told', true), '')").concat(), "");
+    for condition in ["t.tableoid is null", "t is null"] {
+        let sql = format!("and {condition} then delete");
+        assert_eq!(scanned(client, "t", &sql), ["t 2"], "{condition}");
+    }
+    // Nobody else's row is changed, or returned.
+    for table in ["t", "p"] {
+        for action in ["update set name = 'x'", "delete", "update set tenant_id = 'acme'"] {
+            let sql = format!("merge into {table} {merge} then {action}");
+            let error = client.batch_execute(&sql).expect_err(&sql);
+            assert_eq!(sqlstate(&error), "42501", "{sql}: {error:?}");
+        }
+        let own = format!("begin; merge into {table} {merge} and name <> '' then delete");
+        client.batch_execute(&own).unwrap();
+        assert_eq!(count(client, table), 0);
+        client.batch_execute("rollback").unwrap();
+        assert_eq!(count(client, table), 2);
     }
 }
 

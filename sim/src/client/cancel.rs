@@ -66,7 +66,8 @@ impl Login<'_> {
             && match code {
                 Some("53300") => plan.is_crowded(),
                 Some("57014") => plan.is_hasty() || !plan.events.is_empty(),
-                Some("57P03") => plan.ends_at().is_some(),
+                // A run that is over ends the daemon: what never came whole is still there then.
+                Some("57P03") => plan.ends_at().is_some() || plan.is_disruptive(),
                 _ => false,
             }
     }
