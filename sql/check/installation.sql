@@ -39,6 +39,7 @@ create or replace function multigres.check_installation()
 returns table (lint text, object text, problem text, fix text)
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $$
     with setup as (
         select p.proowner as owner from pg_proc as p

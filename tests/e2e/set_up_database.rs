@@ -4,8 +4,9 @@
 use postgres::NoTls;
 use testing::linter::{clean, mend};
 use testing::{
-    ACME, Daemon, Managed, Run, SEAL_KEY, SETUP, SealedLogin, TENANT_VARIABLE, as_squatter,
-    cluster, contacts, count, empty_database, sealed_options, set_up_database, sqlstate,
+    ACME, Daemon, GUARD, Managed, Run, SEAL_KEY, SETUP, SealedLogin, TENANT_VARIABLE, UNGUARD,
+    as_squatter, cluster, contacts, count, empty_database, sealed_options, set_up_database,
+    sqlstate,
 };
 
 use crate::sealed::{start, with_key};
@@ -133,6 +134,8 @@ fn a_planted_function_makes_no_database_sealed() {
 
     owner.batch_execute("drop function public.multigres_context(text)").unwrap();
     owner.batch_execute(&SETUP).unwrap();
+    // The guard refuses such functions where event triggers exist.
+    owner.batch_execute(UNGUARD).unwrap();
     for argument in ["varchar", "name", "anyelement", "variadic text[]"] {
         let function = format!(
             "create function public.multigres_context({argument}) returns text
@@ -140,6 +143,7 @@ fn a_planted_function_makes_no_database_sealed() {
         );
         as_squatter(&mut owner, &function);
     }
+    owner.batch_execute(GUARD).unwrap();
     login(&prefer).unwrap();
     assert_eq!(sqlstate(&login(&require).unwrap_err()), "08004");
     owner.batch_execute(&format!("select multigres_seal('{SEAL_KEY}')")).unwrap();

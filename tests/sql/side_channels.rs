@@ -171,6 +171,7 @@ fn a_merge_that_reads_no_column_tells_how_many_rows_there_are_and_nothing_else()
 /// As acme, who has two rows of five.
 fn merges(client: &mut Client) {
     let merge = "using (values (1)) as v on true when matched";
+    client.batch_execute("set enable_indexscan = off; set enable_bitmapscan = off").unwrap();
     let scanned = |client: &mut Client, table: &str, rest: &str| -> Vec<String> {
         let analyze = "explain (analyze, costs off, timing off, summary off)";
         let plan = rows(client, &format!("{analyze} merge into {table} {merge} {rest}"));
