@@ -132,6 +132,7 @@ as $$
     where p.pronamespace = 'public'::regnamespace and (r.oid = setup.owner or r.rolsuper)
         and split_part(f.function, '(', 1) not in (
             select split_part(b.function, '(', 1) from multigres.release as b)
+        and p.proname not in ('multigres_context', 'multigres_own')
     union all
     -- A call that fits both is an error.
     select 'multigres_function_overloaded', 'function ' || p.oid::regprocedure::text,

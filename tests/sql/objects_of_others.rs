@@ -134,7 +134,7 @@ fn functions_that_setup_did_not_bring_are_found() {
             owner.batch_execute(again).unwrap();
             let error = owner.batch_execute(&format!("select public.{call}")).unwrap_err();
             assert_eq!(sqlstate(&error), "42725");
-            let found = format!("multigres_function_unknown | function public.{found}");
+            let found = format!("multigres_function_overloaded | function public.{found}");
             assert_eq!(findings(&mut owner), [found]);
             mend(&mut owner);
             owner.batch_execute(&format!("select public.{call}")).unwrap();

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use postgres::{Client, NoTls};
 use testing::{
-    SETUP, TEARDOWN, UNGUARD, cluster, count, empty_database, set_up_database, sqlstate,
+    GUARD, SETUP, TEARDOWN, UNGUARD, cluster, count, empty_database, set_up_database, sqlstate,
 };
 
 const ACME: &str = "-c app.current_tenant_id=acme";
@@ -304,15 +304,15 @@ fn teardown_stops_at_what_is_not_its_own() {
     assert_eq!(sqlstate(&owner.batch_execute(TEARDOWN).unwrap_err()), "2BP01");
     owner.batch_execute("rollback").unwrap();
     assert_eq!(catalog(&mut owner), before);
-    // A function that would run with the rights of who tears down.
+    // A function that would run with the rights of who tears down, made while nothing was guarded.
     owner
-        .batch_execute(
-            "drop view whoami; drop function multigres_unharden();
+        .batch_execute(&format!(
+            "{UNGUARD} drop view whoami; drop function multigres_unharden();
              grant create on schema public to trust_user; set role trust_user;
              create function multigres_unharden() returns void language sql
                  as 'create table trapped ()';
-             reset role",
-        )
+             reset role; {GUARD}"
+        ))
         .unwrap();
     assert_eq!(sqlstate(&owner.batch_execute(TEARDOWN).unwrap_err()), "55000");
     owner.batch_execute("rollback").unwrap();
