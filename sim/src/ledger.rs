@@ -200,6 +200,10 @@ impl Ledger {
 /// What the kernels between both ends of a session may hold, and the daemon: of TLS a record on
 /// each leg, besides its buffers and what was said before it was asked for.
 fn between_max(plan: &Plan) -> usize {
+    // A leg that breaks loses what is on its way, and what still comes for it is thrown away.
+    if plan.is_disruptive() {
+        return usize::MAX;
+    }
     let asked = |session: &Session| {
         let pipe = &session.pipe;
         let chunk = pipe.client.chunk.max(pipe.upstream.chunk);
