@@ -200,8 +200,8 @@ impl Ledger {
 /// What the kernels between both ends of a session may hold, and the daemon: of TLS a record on
 /// each leg, besides its buffers and what was said before it was asked for.
 fn between_max(plan: &Plan) -> usize {
-    // A leg that breaks loses what is on its way, and what still comes for it is thrown away.
-    if plan.is_disruptive() {
+    // A leg that is reset loses what is on its way, and what still comes for it is thrown away.
+    if plan.faults.reset_permyriad > 0 {
         return usize::MAX;
     }
     let asked = |session: &Session| {
