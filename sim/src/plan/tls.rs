@@ -20,7 +20,7 @@ pub struct Tls {
 /// `tls`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ClientTls {
-    /// `off`
+    /// `disable`
     #[default]
     Off,
     /// `allow`

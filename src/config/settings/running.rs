@@ -31,13 +31,16 @@ pub(super) const SECTION: Section = Section {
             form: Form::Word(&words(&LOG_LEVELS)),
             default: "info",
             summary: "how much is logged",
-            doc: "How much is logged to standard error. `info` logs one line when a session is up
-                and one when it ends, `debug` each phase of a login, `trace` each message's type
-                and length. No level logs passwords, keys or SQL. Multigres never waits for the
-                reader of its log: when the reader stops, a line says later how many lines were
-                lost.
+            doc:
+                "How much is logged to standard error. `info` logs one line when a session is up and
+                one when it ends, and refusals. `debug` adds addresses of PostgreSQL that cannot be
+                connected to, clients that leave during their login, and cancel requests; `trace`
+                adds nothing of Multigres' own. No level logs passwords, keys or SQL. Multigres
+                never waits for the reader of its log: when the reader stops, a line says later how
+                many lines were lost.
 
-                Change it to `debug` while you look for the cause of a refused login.",
+                Change it to `debug` while you look for clients that disappear or for an address
+                that does not answer.",
             parse: |draft, text| set(&mut draft.config.log_level, word(text, &LOG_LEVELS)),
         },
     ],
