@@ -1013,7 +1013,7 @@ begin
     for function in
         select p.oid::regprocedure from pg_proc as p
         where p.pronamespace = 'multigres'::regnamespace and p.proname in (
-                'version', 'intact', 'switched_off', 'altered', 'judge', 'exposed',
+                'version', 'switched_off', 'altered', 'judge', 'exposed',
                 'exposures', 'reaches', 'uncovered', 'open_parents', 'part_id', 'content',
                 'forget_context', 'remember_context', 'context_faults', 'suspend', 'forget',
                 'remember', 'refuse', 'refuse_context', 'refuse_open_parents', 'follow',

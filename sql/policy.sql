@@ -378,31 +378,28 @@ $$;
 -- The dimensions of a protected relation, or of all: those that are recorded, and those of a
 -- relation that has a policy of Multigres without a record of it, see multigres.counts().
 -- `column_name` is NULL where such a policy does not tell it, `column_number` where no column has
--- that name, and `policy` where the policy is gone. `intact` is what multigres.intact() answers.
+-- that name, and `policy` where the policy is gone. Whether all of it is as it should be,
+-- multigres.form() tells.
 create or replace function multigres.isolations(table_name regclass default null)
 returns table (relation regclass, policy oid, column_name name, column_number smallint,
-    variable text, intact boolean, undo jsonb)
+    variable text, undo jsonb)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
     return query
         select r.id, q.oid, p.column_name, p.column_number,
-            coalesce(p.variable, 'app.current_tenant_id'), coalesce(r.intact, false), p.undo
+            coalesce(p.variable, 'app.current_tenant_id'), p.undo
         from (
-            select known.id, multigres.intact(known.id) as intact
-            from (
-                select d.relation as id from multigres.dimensions as d
-                where table_name is null or d.relation = table_name
-                union
-                select p.polrelid::regclass from pg_policy as p
-                where (table_name is null or p.polrelid = table_name)
-                    and starts_with(p.polname::text, 'multigres_isolation')
-                    and multigres.counts(p.polrelid)
-            ) as known
-            join pg_class as c on c.oid = known.id
-            offset 0
+            select d.relation as id from multigres.dimensions as d
+            where table_name is null or d.relation = table_name
+            union
+            select p.polrelid::regclass from pg_policy as p
+            where (table_name is null or p.polrelid = table_name)
+                and starts_with(p.polname::text, 'multigres_isolation')
+                and multigres.counts(p.polrelid)
         ) as r
+        join pg_class as c on c.oid = r.id
         left join pg_policy as q on q.polrelid = r.id and q.polname = 'multigres_isolation'
         left join lateral multigres.parts(r.id) as p on true
         order by r.id, p.place;

@@ -70,9 +70,9 @@ as $$
             c.relkind in ('r', 'p') as is_table, d.relation is not null as is_protected,
             d.policy is null as gone,
             d.column_name as recorded,
-            case when d.intact then d.column_name end as tenant_column,
-            case when d.intact then d.variable end as variable,
-            multigres.form(c.oid) as form, multigres.wanted_form(c.oid) as wanted,
+            case when f.form is not null then d.column_name end as tenant_column,
+            case when f.form is not null then d.variable end as variable,
+            f.form, multigres.wanted_form(c.oid) as wanted,
             (r.rolsuper or r.rolbypassrls) and not exists (
                 select from pg_options_to_table(c.reloptions)
                 where option_name = 'security_invoker' and option_value::boolean
@@ -86,6 +86,7 @@ as $$
         join pg_namespace as n on n.oid = c.relnamespace
         join pg_roles as r on r.oid = c.relowner
         left join multigres.isolations() as d on d.relation = c.oid
+        cross join lateral (select multigres.form(c.oid) as form offset 0) as f
         where c.relkind in ('r', 'p', 'v', 'm', 'f') and c.relpersistence <> 't'
             and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast', 'multigres')
             and not exists (

@@ -138,19 +138,19 @@ end
 $$;
 
 
--- Defaults and indexes of an older version, and functions that it had.
+-- Defaults of an older version, which verify a sealed context for every row, its indexes, and
+-- functions that it had.
 do $$
 declare
     each record;
     old text;
 begin
     for each in
-        select d.relation, p.column_name, d.variable, k.kind
+        select d.relation, p.column_name, d.variable
         from multigres.dimensions as d
         join pg_class as c on c.oid = d.relation
         join multigres.parts(d.relation) as p on p.variable = d.variable
         join pg_attrdef as f on f.adrelid = d.relation and f.adnum = p.column_number
-        join multigres.kind(d.relation, p.column_name) as k on true
         where d.undo ->> 'default' = 'true' and pg_has_role(c.relowner, 'usage')
             and pg_get_expr(f.adbin, f.adrelid) ~ '^[(]*public[.]'
             and multigres.is_context_default(pg_get_expr(f.adbin, f.adrelid))
@@ -191,31 +191,6 @@ begin
         if to_regprocedure(old) is not null then
             execute 'drop function ' || old;
         end if;
-    end loop;
-end
-$$;
-
-
--- Defaults as an older version made them, which verify a sealed context for every row.
-do $$
-declare
-    old record;
-begin
-    for old in
-        select d.relation, d.column_name, d.variable,
-            case when t.typtype = 'd' then t.typbasetype else t.oid end as type
-        from multigres.isolations() as d
-        join pg_class as c on c.oid = d.relation
-        join pg_attribute as a on a.attrelid = d.relation and a.attname = d.column_name
-        join pg_type as t on t.oid = a.atttypid
-        join pg_attrdef as f on f.adrelid = a.attrelid and f.adnum = a.attnum
-        where d.undo ->> 'default' = 'true' and pg_has_role(c.relowner, 'usage')
-            and pg_get_expr(f.adbin, f.adrelid)
-                ~ '^[(]*public[.](current_tenant_id|multigres_context)[(]'
-    loop
-        execute format('alter table only %s alter column %I set default '
-                '(nullif(current_setting(%L, true), ''''))::%s',
-            old.relation, old.column_name, old.variable, format_type(old.type, null));
     end loop;
 end
 $$;

@@ -98,7 +98,7 @@ as $$
     from published as p
     group by p.pubname
     union all
-    select case when bool_or(t.tablename ~ 'seal_keys|secrets') then 'publication_of_seal_keys'
+    select case when bool_or(t.tablename ~ 'seal_keys') then 'publication_of_seal_keys'
             else 'publication_of_multigres' end,
         format('publication %I', t.pubname),
         'sends tables of Multigres to its subscribers: '

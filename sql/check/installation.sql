@@ -45,12 +45,14 @@ as $$
         select p.proowner as owner from pg_proc as p
         where p.oid = 'public.multigres_protect(regclass, name, text)'::regprocedure
     ),
+    -- Those that multigres_seal() defines anew, so that multigres.release cannot know them.
+    context(id) as (
+        select unnest(array['public.current_tenant_id()', 'public.multigres_context(text)',
+            'public.multigres_own()', 'public.multigres_own(text)']::regprocedure[]::oid[])
+    ),
     own as (
         select 'function ' || p.oid::regprocedure::text as object, p.proowner as owner,
-            case when p.oid in ('public.current_tenant_id()'::regprocedure,
-                    'public.multigres_context(text)'::regprocedure,
-                    'public.multigres_own()'::regprocedure,
-                    'public.multigres_own(text)'::regprocedure)
+            case when p.oid in (select c.id from context as c)
                 -- Policies need them. They are defined anew before anyone calls them.
                 then format('alter function %s owner to %I; ', p.oid::regprocedure,
                     pg_get_userbyid(setup.owner)) || 'select multigres.define_context()'
@@ -143,9 +145,7 @@ as $$
     where p.pronamespace = 'public'::regnamespace and (r.oid = setup.owner or r.rolsuper)
         and case
             when p.proname in ('current_tenant_id', 'multigres_context', 'multigres_own')
-            then p.oid not in ('public.current_tenant_id()'::regprocedure,
-                'public.multigres_context(text)'::regprocedure,
-                'public.multigres_own()'::regprocedure, 'public.multigres_own(text)'::regprocedure)
+            then p.oid not in (select c.id from context as c)
             else p.oid::regprocedure::text not in (select b.function from multigres.release as b)
                 and 'public.' || p.proname in (
                     select split_part(b.function, '(', 1) from multigres.release as b) end

@@ -47,7 +47,7 @@ as $$
     policies as (
         select p.*, format('policy %I on %s', p.polname, p.polrelid::regclass) as object,
             c.relrowsecurity, e.qual, e.given,
-            p.polrelid in (select i.relation from isolations as i where i.intact) as held,
+            p.polrelid in (select i.relation from isolations as i where i.form is not null) as held,
             p.polrelid in (select i.relation from isolations as i) as protected
         from pg_policy as p
         join pg_class as c on c.oid = p.polrelid
@@ -85,7 +85,7 @@ as $$
             and pg_get_expr(p.polqual, p.polrelid) in (multigres.condition(i.relation, false),
                 multigres.condition(i.relation, true)) as held
     ) as x
-    where not i.intact
+    where i.form is null
     group by i.relation, i.object, i.name, x.held, p.oid, p.polpermissive, p.polroles, p.polcmd
     union all
     -- A column that was dropped took the policy along.
@@ -147,7 +147,7 @@ as $$
         end
     from isolations as i
     cross join lateral multigres.shut_out(i.relation) as x(privileges)
-    where i.intact and x.privileges is not null
+    where i.form is not null and x.privileges is not null
     group by i.relation, i.name, x.privileges
     union all
     select 'role_sees_no_row', 'table ' || i.name,
@@ -155,7 +155,7 @@ as $$
             'app_user', x.role),
         format('grant app_user to %I', x.role)
     from isolations as i cross join lateral multigres.strangers(i.relation) as x(role)
-    where i.intact
+    where i.form is not null
     union all
     select 'tenant_column_without_default', 'table ' || i.name,
         format('column %I has no default: an INSERT that leaves it out fails',

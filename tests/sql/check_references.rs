@@ -249,7 +249,7 @@ const UNCROSS: &str = "delete from pets where id = 66; delete from days where da
 
 /// Protected tables that are not, at present.
 const OPEN: &str = "multigres.isolations() as i join pg_class as c on c.oid = i.relation
-     where not (c.relrowsecurity and c.relforcerowsecurity and i.intact)";
+     where not (c.relrowsecurity and c.relforcerowsecurity and multigres.intact(i.relation))";
 
 fn definition(client: &mut Client, constraint: &str) -> String {
     let sql = "select concat(pg_get_constraintdef(oid), convalidated) from pg_constraint
