@@ -134,14 +134,12 @@ pub(super) fn is_in(text: &str) -> bool {
 }
 
 /// A server that was built without libxml cannot run the question; None for any other error.
-pub(super) fn xml_hint(sqlstate: &str) -> Option<&'static str> {
-    (sqlstate == FEATURE_NOT_SUPPORTED).then_some(
+pub(super) fn xml_hint(state: &str) -> Option<&'static str> {
+    (state == sqlstate::FEATURE_NOT_SUPPORTED).then_some(
         "The question whether tables are still protected needs a PostgreSQL that was built with \
          libxml; \"guard = off\" does without it.",
     )
 }
-
-const FEATURE_NOT_SUPPORTED: &str = "0A000";
 
 const FUNCTION: &str = "SELECT FROM pg_catalog.pg_proc AS p, pg_catalog.pg_namespace AS n \
     WHERE p.proname OPERATOR(pg_catalog.=) 'multigres_verdict' \

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use crate::tenant::Policy;
 
-/// LoginSettings of every session.
+/// Settings of every session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoginSettings {
     /// How user names are read and what is bound.

@@ -73,7 +73,7 @@ pub enum Pooler {
     /// Nothing: context travels in StartupMessage too, and the backend's pid must fit its key.
     None,
     /// A pooler in session mode: it refuses startup parameters it does not know and makes up its
-    /// own cancel keys, so the context is bound by the injected batch alone.
+    /// own cancel keys, so the context is bound by the batch alone.
     Session,
 }
 
@@ -248,18 +248,10 @@ impl Policy {
         local_address: Option<SocketAddr>,
     ) -> Result<Context, Refusal> {
         let User::Tenant(tenant) = &login.user else { return Ok(Context::none()) };
-        let local_address = match &self.seal {
-            Some(Seal { bind: SealBind::Address, .. }) if local_address.is_none() => {
-                return Err(Refusal::new(
-                    Fault::Multigres,
-                    sqlstate::REJECTED_CONNECTION,
-                    "the tenant context cannot be sealed",
-                )
-                .detail("The connection to PostgreSQL has no address to bind the seal to.")
-                .hint(SEAL_BIND_HINT));
-            }
-            Some(Seal { bind: SealBind::Address, .. }) => local_address,
-            Some(Seal { bind: SealBind::None, .. }) | None => None,
+        let local_address = if self.binds_address(login) {
+            Some(local_address.ok_or_else(no_address)?)
+        } else {
+            None
         };
         let (database, role) = (&login.database, &tenant.role);
         let mut parameters = Vec::new();
@@ -413,6 +405,13 @@ impl Policy {
 /// The parameter that holds the seal of a variable.
 pub fn seal_name(variable: &str) -> String {
     format!("{variable}_seal")
+}
+
+fn no_address() -> Refusal {
+    let message = "the tenant context cannot be sealed";
+    Refusal::new(Fault::Multigres, sqlstate::REJECTED_CONNECTION, message)
+        .detail("The connection to PostgreSQL has no address to bind the seal to.")
+        .hint(SEAL_BIND_HINT)
 }
 
 fn unauthorized(message: &'static str) -> Refusal {

@@ -64,19 +64,31 @@ pub(super) const BY_PSS_KEYS: [(Scheme, Algorithms); 3] = [
     (Scheme::Unknown(0x080b), &[PSS_SHA512, PSS_ONLY_SHA512]),
 ];
 
+/// A hash function.
+pub(super) type Hash = fn(&[u8]) -> Vec<u8>;
+
+pub(super) fn sha256(message: &[u8]) -> Vec<u8> {
+    Sha256::digest(message).to_vec()
+}
+
+pub(super) fn sha384(message: &[u8]) -> Vec<u8> {
+    Sha384::digest(message).to_vec()
+}
+
+pub(super) fn sha512(message: &[u8]) -> Vec<u8> {
+    Sha512::digest(message).to_vec()
+}
+
 /// ECDSA by a key on P-521.
 #[derive(Debug)]
 struct P521Ecdsa {
-    hash: fn(&[u8]) -> Vec<u8>,
+    hash: Hash,
     signature: AlgorithmIdentifier,
 }
 
-const P521_SHA256: &P521Ecdsa =
-    &P521Ecdsa { hash: |it| Sha256::digest(it).to_vec(), signature: alg_id::ECDSA_SHA256 };
-const P521_SHA384: &P521Ecdsa =
-    &P521Ecdsa { hash: |it| Sha384::digest(it).to_vec(), signature: alg_id::ECDSA_SHA384 };
-const P521_SHA512: &P521Ecdsa =
-    &P521Ecdsa { hash: |it| Sha512::digest(it).to_vec(), signature: alg_id::ECDSA_SHA512 };
+const P521_SHA256: &P521Ecdsa = &P521Ecdsa { hash: sha256, signature: alg_id::ECDSA_SHA256 };
+const P521_SHA384: &P521Ecdsa = &P521Ecdsa { hash: sha384, signature: alg_id::ECDSA_SHA384 };
+const P521_SHA512: &P521Ecdsa = &P521Ecdsa { hash: sha512, signature: alg_id::ECDSA_SHA512 };
 
 impl SignatureVerificationAlgorithm for P521Ecdsa {
     fn verify_signature(

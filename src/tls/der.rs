@@ -65,20 +65,21 @@ fn seconds(time: &Element<'_>) -> Option<i64> {
 
 /// The object identifier of the algorithm that a certificate was signed with, without its tag.
 pub(super) fn signature_algorithm<'a>(certificate: &'a CertificateDer<'_>) -> Option<&'a [u8]> {
+    Some(signature(certificate)?.content)
+}
+
+/// The same with its tag; behind it stand the algorithm's parameters.
+fn signature<'a>(certificate: &'a CertificateDer<'_>) -> Option<Element<'a>> {
     let certificate = Element::take(certificate)?.of(SEQUENCE)?;
     let signed = Element::take(certificate.content)?.of(SEQUENCE)?;
     let algorithm = Element::take(signed.rest)?.of(SEQUENCE)?;
-    Some(Element::take(algorithm.content)?.of(OBJECT_IDENTIFIER)?.content)
+    Element::take(algorithm.content)?.of(OBJECT_IDENTIFIER)
 }
 
 /// The object identifier of the hash function of a certificate's signature by RSASSA-PSS, where its
 /// parameters name one (RFC 4055, section 3.1).
 pub(super) fn pss_hash<'a>(certificate: &'a CertificateDer<'_>) -> Option<&'a [u8]> {
-    let certificate = Element::take(certificate)?.of(SEQUENCE)?;
-    let signed = Element::take(certificate.content)?.of(SEQUENCE)?;
-    let algorithm = Element::take(signed.rest)?.of(SEQUENCE)?;
-    let name = Element::take(algorithm.content)?.of(OBJECT_IDENTIFIER)?;
-    let parameters = Element::take(name.rest)?.of(SEQUENCE)?;
+    let parameters = Element::take(signature(certificate)?.rest)?.of(SEQUENCE)?;
     let hash = Element::take(parameters.content)?.of(HASH_FUNCTION)?;
     let hash = Element::take(hash.content)?.of(SEQUENCE)?;
     Some(Element::take(hash.content)?.of(OBJECT_IDENTIFIER)?.content)

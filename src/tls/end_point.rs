@@ -2,36 +2,36 @@
 //! Knows nothing of SCRAM.
 
 use rustls::pki_types::CertificateDer;
-use sha2::{Digest, Sha256, Sha384, Sha512};
 
+use super::algorithms::{Hash, sha256, sha384, sha512};
 use super::der;
 
 /// The hash of a certificate by the hash function of its own signature, but SHA-256 in the place of
 /// MD5 and SHA-1 (RFC 5929, section 4.1). `None` where that leaves none: Ed25519.
 pub fn end_point(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
-    let hash = match der::signature_algorithm(certificate)? {
+    let hash: Hash = match der::signature_algorithm(certificate)? {
         [rsa @ .., function] if rsa == RSA => match function {
-            4 | 5 | 11 => Sha256::digest(certificate).to_vec(),
-            12 => Sha384::digest(certificate).to_vec(),
-            13 => Sha512::digest(certificate).to_vec(),
+            4 | 5 | 11 => sha256,
+            12 => sha384,
+            13 => sha512,
             10 => match der::pss_hash(certificate)?.strip_prefix(SHA2)? {
-                [1] => Sha256::digest(certificate).to_vec(),
-                [2] => Sha384::digest(certificate).to_vec(),
-                [3] => Sha512::digest(certificate).to_vec(),
+                [1] => sha256,
+                [2] => sha384,
+                [3] => sha512,
                 _ => return None,
             },
             _ => return None,
         },
-        algorithm if algorithm == ECDSA_SHA1 => Sha256::digest(certificate).to_vec(),
+        algorithm if algorithm == ECDSA_SHA1 => sha256,
         [ecdsa @ .., function] if ecdsa == ECDSA_SHA2 => match function {
-            2 => Sha256::digest(certificate).to_vec(),
-            3 => Sha384::digest(certificate).to_vec(),
-            4 => Sha512::digest(certificate).to_vec(),
+            2 => sha256,
+            3 => sha384,
+            4 => sha512,
             _ => return None,
         },
         _ => return None,
     };
-    Some(hash)
+    Some(hash(certificate))
 }
 
 /// 1.2.840.113549.1.1, `pkcs-1` (RFC 8017, appendix A.2.4).

@@ -250,7 +250,7 @@ pub fn pem(der: &[u8]) -> String {
     text + "\n-----END CERTIFICATE-----\n"
 }
 
-/// The cryptography of rustls' own tests and of the daemon.
+/// ring's cryptography, for clients and servers that are not Multigres.
 pub fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }

@@ -26,9 +26,10 @@ pub use database::{
 };
 pub use fake_upstream::{FakeUpstream, Tamper, relay, swallow};
 pub use managed::Managed;
-pub use raw::{ErrorFields, Message, Raw, startup_message};
+pub use raw::{ErrorFields, Message, Raw};
 pub use schema_tools::{python_orms, schema_tools};
 pub use seal::{SEAL_KEY, SealedLogin, TENANT_VARIABLE, sealed_options};
+pub use session::startup as startup_message;
 pub use supervised::{Watchdog, send_signal};
 pub use tls_raw::{
     Offer, SSL_REQUEST, TlsClient, asked_tls_client, asked_tls_server, tls_client, tls_server,

@@ -5,7 +5,6 @@ use postgres::{Client, NoTls};
 use crate::Cluster;
 
 /// A cluster without app_user, in which the administrator owns the database `crm`.
-/// Started without `app_user`.
 pub struct Managed {
     pub cluster: Cluster,
 }

@@ -242,7 +242,7 @@ struct Calls {
     lookups: usize,
     live: Vec<Wire>,
     /// Where clients are; on a unix socket if not told.
-    peer: Option<ClientAddress>,
+    client_address: Option<ClientAddress>,
 }
 
 impl Net for Shared {
@@ -251,9 +251,9 @@ impl Net for Shared {
 
     fn accept(&mut self, (): &mut ()) -> io::Result<(Socket, ClientAddress)> {
         let mut calls = self.0.borrow_mut();
-        let peer = calls.peer.unwrap_or(ClientAddress::Unix);
+        let client_address = calls.client_address.unwrap_or(ClientAddress::Unix);
         match calls.arrivals.pop_front() {
-            Some(Ok(wire)) => Ok((Socket(wire), peer)),
+            Some(Ok(wire)) => Ok((Socket(wire), client_address)),
             Some(Err(kind)) => Err(kind.into()),
             None => Err(ErrorKind::WouldBlock.into()),
         }
@@ -304,14 +304,14 @@ impl World {
     /// Settings as in a file, and changed after that; where clients are.
     pub fn with(
         settings: &str,
-        peer: Option<ClientAddress>,
+        client_address: Option<ClientAddress>,
         change: impl FnOnce(&mut Settings),
     ) -> Self {
         let file = Some(("story".into(), Ok(settings.into())));
         let mut config = Config::load(&Sources { file, ..Sources::default() }).unwrap();
         change(&mut config.proxy);
         let shared = Shared::default();
-        shared.0.borrow_mut().peer = peer;
+        shared.0.borrow_mut().client_address = client_address;
         let proxy = Proxy::new(shared.clone(), config.proxy, vec![()]);
         World { proxy, shared, now: Instant::now(), sleep: None }
     }

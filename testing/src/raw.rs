@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::DEADLINE;
+use crate::session::startup;
 
 /// One message behind the startup phase: its tag and what stands behind the length word.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,16 +123,6 @@ pub struct ErrorFields {
     pub hint: Option<String>,
 }
 
-/// A StartupMessage of protocol 3.0 with these parameters, in this order.
-pub fn startup_message(parameters: &[(&str, &str)]) -> Vec<u8> {
-    let mut body = 196_608_i32.to_be_bytes().to_vec();
-    for (name, value) in parameters {
-        body.extend(format!("{name}\0{value}\0").bytes());
-    }
-    body.push(0);
-    [length_word(body.len() + 4).to_vec(), body].concat()
-}
-
 /// A socket that speaks in bytes and messages.
 #[derive(Debug)]
 pub enum Raw {
@@ -166,7 +157,7 @@ impl Raw {
         })
     }
 
-    /// The address of its own end of a TCP connection: the daemon's log knows it as `peer`.
+    /// The address of its own end of a TCP connection: the daemon's log knows it as `client`.
     pub fn local_address(&self) -> SocketAddr {
         match self {
             Raw::Tcp(stream) => stream.local_addr().expect("an open socket"),
@@ -203,7 +194,7 @@ impl Raw {
     }
 
     pub fn send_startup(&mut self, parameters: &[(&str, &str)]) {
-        self.send(&startup_message(parameters));
+        self.send(&startup(parameters));
     }
 
     /// Ends the sending direction only.

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+/// Bytes 0 to 31.
 pub const SEAL_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
 pub const TENANT_VARIABLE: &str = "app.current_tenant_id";
@@ -62,13 +63,13 @@ impl<'a> SealedLogin<'a> {
         mac.update(message.as_bytes());
         match self.address {
             None => {}
-            Some(SocketAddr::V4(end)) => {
-                mac.update(&[&[2, 32, 0, 4][..], &end.ip().octets()].concat());
-                mac.update(&i32::from(end.port()).to_be_bytes());
+            Some(SocketAddr::V4(address)) => {
+                mac.update(&[&[2, 32, 0, 4][..], &address.ip().octets()].concat());
+                mac.update(&i32::from(address.port()).to_be_bytes());
             }
-            Some(SocketAddr::V6(end)) => {
-                mac.update(&[&[3, 128, 0, 16][..], &end.ip().octets()].concat());
-                mac.update(&i32::from(end.port()).to_be_bytes());
+            Some(SocketAddr::V6(address)) => {
+                mac.update(&[&[3, 128, 0, 16][..], &address.ip().octets()].concat());
+                mac.update(&i32::from(address.port()).to_be_bytes());
             }
         }
         mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()

@@ -12,6 +12,8 @@ use multigres::tenant::{
     Described, GuardDemand, Policy, Pooler, Seal, SealBind, SealDemand, SealKey,
 };
 
+use crate::SEAL_KEY;
+
 /// Who plays: the settings, and the size of the chunks.
 #[derive(Clone, Copy)]
 pub struct Cast {
@@ -29,7 +31,7 @@ pub struct Cast {
     guard: GuardDemand,
     two_variables: bool,
     /// Multigres' end of the upstream leg.
-    end: Option<SocketAddr>,
+    local_address: Option<SocketAddr>,
 }
 
 impl Cast {
@@ -49,7 +51,7 @@ impl Cast {
             seal_demand: SealDemand::Prefer,
             guard: GuardDemand::Off,
             two_variables: false,
-            end: Some(SocketAddr::from(([127, 0, 0, 1], 54321))),
+            local_address: Some(SocketAddr::from(([127, 0, 0, 1], 54321))),
         }
     }
 
@@ -102,8 +104,8 @@ impl Cast {
         Cast { two_variables: true, ..self }
     }
 
-    pub fn end(self, end: Option<SocketAddr>) -> Self {
-        Cast { end, ..self }
+    pub fn local_address(self, local_address: Option<SocketAddr>) -> Self {
+        Cast { local_address, ..self }
     }
 
     fn seal(self) -> Option<Seal> {
@@ -140,7 +142,7 @@ pub struct Play {
     /// So many bytes the upstream leg still takes.
     upstream_takes: usize,
     actions: Vec<Action>,
-    end: Option<SocketAddr>,
+    local_address: Option<SocketAddr>,
     /// How often the session has asked for that.
     pub address_calls: usize,
 }
@@ -177,7 +179,7 @@ impl Play {
             to_upstream: Vec::new(),
             upstream_takes: usize::MAX,
             actions: Vec::new(),
-            end: cast.end,
+            local_address: cast.local_address,
             address_calls: 0,
         }
     }
@@ -338,7 +340,7 @@ impl Play {
                 let address_calls = &mut self.address_calls;
                 let Ok(()) = self.session.connected(|| {
                     *address_calls += 1;
-                    Ok::<_, Infallible>(self.end)
+                    Ok::<_, Infallible>(self.local_address)
                 });
             }
         }
@@ -349,9 +351,6 @@ impl Play {
         self.upstream_takes -= taken;
     }
 }
-
-/// Bytes 0 to 31.
-pub const SEAL_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
 /// A typed message.
 pub fn message(tag: u8, body: &[u8]) -> Vec<u8> {

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use multigres::net::Address;
 use multigres::proxy::{Control, Status};
+use testing::SEAL_KEY;
 use testing::network::{Wire, World};
-use testing::session::{SEAL_KEY, message, startup, startup_of};
+use testing::session::{message, startup, startup_of};
 
 const NOTHING: Status =
     Status { connections: 0, piping: 0, deadlines: 0, run_queue: 0, buffers: 0 };

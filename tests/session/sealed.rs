@@ -89,8 +89,9 @@ fn several_variables_have_their_own_seals() {
 
 #[test]
 fn ipv6_and_mapped_addresses_are_sealed_as_postgresql_sees_them() {
-    let seal = |end: &str| {
-        let mut play = acme(Cast::whole().sealed(SealBind::Address).end(end.parse().ok()));
+    let seal = |local: &str| {
+        let mut play =
+            acme(Cast::whole().sealed(SealBind::Address).local_address(local.parse().ok()));
         startup_of(&play.take_to_upstream())[3].1.clone()
     };
     let by_openssl = "b450c9f0961c8457ce39876b604b9fe203967cfc571e9dffde725d6e67503e7b";
@@ -265,12 +266,12 @@ fn without_a_key_a_sealed_database_is_refused_and_not_shown_empty() {
 #[test]
 fn a_seal_for_an_address_needs_one() {
     at_every_chunk_size(|cast| {
-        let mut play = acme(cast.sealed(SealBind::Address).end(None));
+        let mut play = acme(cast.sealed(SealBind::Address).local_address(None));
         let said = play.expect_refusal("08004");
         assert!(contains(&said, b"seal_bind = none"));
         assert_eq!(play.take_to_upstream(), b"");
     });
-    let mut play = acme(Cast::whole().sealed(SealBind::None).end(None));
+    let mut play = acme(Cast::whole().sealed(SealBind::None).local_address(None));
     assert_eq!(startup_of(&play.take_to_upstream())[3].1, ANYWHERE);
 }
 
@@ -286,7 +287,7 @@ fn behind_a_pooler_the_batch_alone_carries_the_seal() {
 
 #[test]
 fn a_bypass_user_has_no_seal() {
-    let mut play = Play::new(Cast::whole().sealed(SealBind::Address).end(None));
+    let mut play = Play::new(Cast::whole().sealed(SealBind::Address).local_address(None));
     let sent = startup(&[("user", "postgres")]);
     play.client(&sent);
     assert_eq!(play.take_to_upstream(), sent);

@@ -1,4 +1,4 @@
-//! The injected batch as the model PostgreSQL reads and answers it.
+//! The batch as the model PostgreSQL reads and answers it.
 
 use super::Backend;
 use crate::ledger::role;
@@ -63,7 +63,10 @@ impl Backend<'_> {
     }
 
     fn is_wrong(&self, what: &str) {
-        violate("S1", format!("session {}: {what} is not what is injected", self.session.number));
+        violate(
+            "S1",
+            format!("session {}: {what} is not what the batch holds", self.session.number),
+        );
     }
 
     fn names_and_pairs(&self) -> (Vec<String>, Vec<String>) {
