@@ -64,10 +64,7 @@ as $$
             and (p.proname = 'current_tenant_id'
                 or starts_with(p.proname::text, 'multigres_'))
         union all
-        select 'table ' || c.oid::regclass::text, c.relowner,
-            case when c.oid = to_regclass('multigres.seal_keys')
-                then 'select public.multigres_unseal()'
-                else format('drop table %s', c.oid::regclass) end
+        select 'table ' || c.oid::regclass::text, c.relowner, format('drop table %s', c.oid::regclass)
         from pg_class as c
         where c.oid in (to_regclass('public.multigres_seal_keys'),
             to_regclass('public.multigres_hardening'))
@@ -77,8 +74,16 @@ as $$
         from setup, pg_namespace as n where n.nspname = 'multigres'
         union all
         select i.type || ' ' || i.identity, o.owner,
-            format('drop %s %s', i.type, i.identity)
-        from (
+            case
+                when o.id = to_regclass('multigres.seal_keys') then 'select public.multigres_unseal()'
+                -- A function of somebody else's must not run with the rights of another owner.
+                when o.class = 'pg_proc'::regclass then format('drop %s %s', i.type, i.identity)
+                else format('alter %s %s owner to %I', i.type, i.identity,
+                        pg_get_userbyid(setup.owner))
+                    || case when i.type = 'view'
+                        then '; select multigres.define_context()' else '' end
+            end
+        from setup, (
             select 'pg_class'::regclass, c.oid, c.relowner from pg_class as c
             where c.relnamespace = 'multigres'::regnamespace
                 and c.relkind in ('r', 'p', 'v', 'm', 'f')
@@ -152,7 +157,7 @@ as $$
     union all
     select 'multigres_function_changed', 'function ' || b.function,
         case when f.function is null then 'is missing' else 'is not as setup.sql made it' end,
-        'run setup.sql again'
+        '-- run setup.sql again'
     from multigres.release as b left join multigres.functions() as f on f.function = b.function
     where f.definition is distinct from b.definition
 $$;

@@ -31,7 +31,8 @@ as $$
         ) as f(is_set, flag, fix)
         where f.is_set
     )
-    select 'role_missing', 'role app_user', 'does not exist', 'run setup.sql again'
+    select 'role_missing', 'role app_user', 'does not exist',
+        '-- run setup.sql again'
     where to_regrole('app_user') is null
     union all
     select 'role_bypasses_policies', 'role app_user',

@@ -77,7 +77,7 @@ as $$
     select 'parent_not_protected', 'table ' || t.name,
         format('app_user has %s and sees the rows of %s in it, past its policies', t.reached,
             t.open_below),
-        format('select public.multigres_protect(%L, COLUMN, VARIABLE), with all of %s', t.name,
+        format('-- select public.multigres_protect(%L, COLUMN, VARIABLE), with all of %s', t.name,
             t.open_below)
     from tables as t where t.open_below is not null and t.reached is not null
     union all

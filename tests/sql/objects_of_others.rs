@@ -142,7 +142,7 @@ fn functions_that_setup_did_not_bring_are_found() {
         owner.batch_execute(&SETUP).unwrap();
         assert_eq!(findings(&mut owner), [""; 0]);
     }
-    let run = "run setup.sql again";
+    let run = "-- run setup.sql again";
     for (plant, problem) in [
         (
             "create or replace function multigres.role_problems(role_id oid) returns text
@@ -273,5 +273,21 @@ fn what_multigres_keeps_is_nobody_elses() {
         &mut owner,
         "create table multigres.mine (); alter table multigres.mine owner to trust_user",
         &["multigres_object_owner | table multigres.mine | trust_user"],
+    );
+    for table in ["protected", "tables", "dimensions", "hardening", "release"] {
+        let found = format!("multigres_object_owner | table multigres.{table} | trust_user");
+        let give = format!("alter table multigres.{table} owner to trust_user");
+        found_and_mended(&mut owner, &give, &[&found]);
+    }
+    owner.batch_execute(&format!("select multigres_seal('{SEAL_KEY}', 'none')")).unwrap();
+    found_and_mended(
+        &mut owner,
+        "alter view multigres.sealed owner to trust_user",
+        &["multigres_object_owner | view multigres.sealed | trust_user"],
+    );
+    found_and_mended(
+        &mut owner,
+        "alter table multigres.seal_keys owner to trust_user",
+        &["multigres_object_owner | table multigres.seal_keys | trust_user"],
     );
 }
