@@ -458,9 +458,11 @@ impl Lives {
             if let Some(at) = life.client_broken {
                 // What TLS has said last may be what has failed: an event tells it again.
                 let is_told = !(self.times.has_tls && at == record::now());
+                // What upstream has said last is still offered to a client that is cut off.
+                let last = if said { at.max(life.told_client) + FLUSH } else { at + LINGER };
                 // Upstream, if it is broken too, shows that at once.
                 if !life.upstream_ended && is_told {
-                    found.push((at + LINGER, "nobody is there any more"));
+                    found.push((last, "nobody is there any more"));
                 }
             } else if let Some(at) = life.ended {
                 found.push((at.max(life.told_client) + FLUSH, "it takes none of the last words"));

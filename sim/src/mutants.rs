@@ -7,7 +7,7 @@ use std::thread;
 
 use crate::plan::Profile;
 use crate::probe;
-use crate::sweep::{Failure, Task};
+use crate::sweep::{Failure, Origin, Task};
 
 /// What became of one planted bug.
 #[derive(Clone, Debug)]
@@ -64,7 +64,9 @@ pub fn find(
 
 fn find_one(name: &str, tasks: &[Task]) -> Verdict {
     let mut runs = 0;
-    let found = tasks.iter().find_map(|task| {
+    let known = KNOWN.iter().filter(|(mutant, _)| *mutant == name);
+    let known = known.flat_map(|(_, origin)| tasks.iter().find(|task| task.origin == *origin));
+    let found = known.chain(tasks).find_map(|task| {
         runs += 1;
         // Planted anew each time: a run must not depend on the one before.
         probe::plant(Some(name)).expect("the name is from the list");
@@ -80,3 +82,31 @@ const FIRST: usize = 50;
 
 /// Every so manieth cut.
 const SOME: usize = 97;
+
+/// Where bugs were found that take long to find: these runs come first. One that shows its bug no
+/// longer costs time and nothing else.
+const KNOWN: [(&str, Origin); 23] = [
+    ("StuffedAnswerTaken", Origin::Lie(52)),
+    ("DeclinedTlsIgnored", Origin::Lie(56)),
+    ("StuffedRequestTaken", Origin::Lie(48)),
+    ("ClearLoginAllowed", Origin::Lie(49)),
+    ("AlpnUnread", Origin::Lie(48)),
+    ("CertificateUnread", Origin::Lie(60)),
+    ("NameUnread", Origin::Lie(60)),
+    ("EarlyRecordsLost", Origin::Lie(48)),
+    ("EndUnsaid", Origin::Lie(48)),
+    ("TruncationUnseen", Origin::Lie(52)),
+    ("CleartextAnywhere", Origin::Lie(5)),
+    ("ProofUnread", Origin::Lie(44)),
+    ("CiphertextUnbounded", Origin::Seed(8, Profile::Tls)),
+    ("CancelAnswered", Origin::Lie(68)),
+    ("PreviousCancel", Origin::Seed(43, Profile::Quiet)),
+    ("UpstreamEndUnseen", Origin::Seed(1, Profile::Auth)),
+    ("InterruptBreaks", Origin::Seed(3, Profile::Auth)),
+    ("AcceptsUnbounded", Origin::Lie(48)),
+    ("BudgetForgets", Origin::Seed(2, Profile::Quiet)),
+    ("BudgetIgnored", Origin::Seed(9, Profile::Quiet)),
+    ("BufferKept", Origin::Seed(14, Profile::Quiet)),
+    ("FirstAddressOnly", Origin::Seed(12, Profile::Liveness)),
+    ("NeverFull", Origin::Seed(0, Profile::Quiet)),
+];
