@@ -332,6 +332,7 @@ impl Daemon {
                 return status;
             }
             assert!(started.elapsed() < DEADLINE, "the status stays {status:?}");
+            thread::sleep(Duration::from_millis(5));
         }
     }
 

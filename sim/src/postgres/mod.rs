@@ -151,10 +151,11 @@ async fn open(talk: &mut Talk, shared: &Shared) -> Result<Vec<u8>, Stop> {
         Err(stop) => stop,
     };
     if matches!(stop, Stop::Own | Stop::Cut(_)) {
-        // The daemon lets go of it, having told it nothing.
+        // The daemon lets go of it, having told it nothing but that it would begin TLS.
         let login = Duration::from_millis(shared.plan.daemon.login_timeout_ms);
         let _ = timeout(login + PATIENCE, talk.hear_end()).await;
-        if !talk.codec.is_tls() && !talk.input.is_empty() {
+        let is_clear = |first: &u8| *first != TLS_HANDSHAKE;
+        if !talk.codec.is_tls() && talk.input.first().is_some_and(is_clear) {
             violate("S11", "upstream is told something although TLS has failed");
         }
     }
