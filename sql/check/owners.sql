@@ -106,7 +106,10 @@ as $$
         and c.relnamespace not in ('pg_catalog'::regnamespace, 'multigres'::regnamespace)
         and c.oid is distinct from to_regclass('public.multigres_seal_keys')
         and c.oid not in (select i.relation from multigres.isolations() as i)
-        and multigres.reached(c.oid, 'TRIGGER') is not null
+        and case when exists (
+                select from aclexplode(c.relacl) as x
+                where x.privilege_type = 'TRIGGER' and x.grantee <> c.relowner)
+            then multigres.reached(c.oid, 'TRIGGER') is not null end
 $$;
 
 -- Roles that log in as the owner of a protected table, or as a member of it.

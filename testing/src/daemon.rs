@@ -8,9 +8,10 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use postgres::{Client, Config, NoTls};
+use rustix::process::Signal;
 
 use crate::log::Log;
 use crate::supervised::{Watchdog, send_signal};
@@ -161,9 +162,9 @@ pub struct Daemon {
 pub struct Reader(Child);
 
 impl Reader {
-    /// Sends it a signal: `STOP`, `CONT`, `KILL`.
-    pub fn signal(&self, name: &str) {
-        send_signal(name, self.0.id());
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        send_signal(signal, self.0.id());
     }
 
     /// Waits until it has ended.
@@ -311,7 +312,7 @@ impl Daemon {
     pub fn status(&self) -> Status {
         let mut asked = self.status_asked.lock().unwrap();
         *asked += 1;
-        self.signal("USR1");
+        self.signal(Signal::USR1);
         Status::parse(&self.log.wait_for("status connections=", *asked))
     }
 
@@ -336,9 +337,9 @@ impl Daemon {
         }
     }
 
-    /// Sends a signal by its name: `TERM`, `INT`, `USR1`.
-    pub fn signal(&self, name: &str) {
-        send_signal(name, self.pid());
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        send_signal(signal, self.pid());
     }
 
     /// Waits until the process has ended.
@@ -400,7 +401,7 @@ fn limit_lifetime(pid: u32) -> Sender<()> {
     thread::spawn(move || {
         if receiver.recv_timeout(LIFETIME_MAX) == Err(mpsc::RecvTimeoutError::Timeout) {
             eprintln!("multigres {pid} outlived its test's time and is killed");
-            send_signal("KILL", pid);
+            send_signal(Signal::KILL, pid);
         }
     });
     sender

@@ -27,6 +27,7 @@ pub use database::{
 pub use fake_upstream::{FakeUpstream, Tamper, relay, swallow};
 pub use managed::Managed;
 pub use raw::{ErrorFields, Message, Raw};
+pub use rustix::process::Signal;
 pub use schema_tools::{python_orms, schema_tools};
 pub use seal::{SEAL_KEY, SealedLogin, TENANT_VARIABLE, sealed_options};
 pub use session::startup as startup_message;

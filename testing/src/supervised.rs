@@ -3,6 +3,8 @@
 
 use std::process::{Child, ChildStdin, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// Kills a process when the test process goes away without doing so itself.
 pub struct Watchdog {
     shell: Child,
@@ -31,10 +33,12 @@ impl Drop for Watchdog {
     }
 }
 
-/// Sends a signal by its name: `TERM`, `KILL`. By the shell, for not every machine has a program
-/// for it.
-pub fn send_signal(name: &str, pid: u32) {
-    let status =
-        Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid.to_string()]).status();
-    assert!(status.expect("sh starts").success(), "no SIG{name} for process {pid}");
+/// Sends a signal.
+///
+/// # Panics
+/// When there is no such process.
+pub fn send_signal(signal: Signal, pid: u32) {
+    let process = Pid::from_raw(pid.try_into().expect("the id of a process"));
+    kill_process(process.expect("it is not 0"), signal)
+        .unwrap_or_else(|error| panic!("{signal:?} for process {pid}: {error}"));
 }

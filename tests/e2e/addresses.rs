@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use postgres::{Config, NoTls};
 use testing::{
-    ACME, Cluster, DEADLINE, Daemon, FakeUpstream, PASSWORD, Raw, Run, TENANTS, cluster, contacts,
-    sqlstate, swallow,
+    ACME, Cluster, DEADLINE, Daemon, FakeUpstream, PASSWORD, Raw, Run, Signal, TENANTS, cluster,
+    contacts, sqlstate, swallow,
 };
 
 /// Logs in at a host (or folder of a unix socket) and sees the tenant's rows.
@@ -137,7 +137,7 @@ fn a_unix_socket_is_gone_after_the_end_and_a_stale_one_is_no_hindrance() {
     assert!(path.exists());
     let mut daemon = start();
     check_login(host, 6432, "app_user.acme");
-    daemon.signal("TERM");
+    daemon.signal(Signal::TERM);
     assert!(daemon.wait_for_exit().success());
     assert!(!path.exists());
 }

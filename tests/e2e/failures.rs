@@ -63,7 +63,7 @@ fn a_killed_backend_closes_its_client_and_the_daemon_goes_on() {
     let pid = backend_pid(&mut client);
     let sleeper = thread::spawn(move || client.batch_execute("select pg_sleep(600)"));
     wait_until_active(&cluster, pid);
-    testing::send_signal("KILL", pid.try_into().unwrap());
+    testing::send_signal(testing::Signal::KILL, pid.try_into().unwrap());
     let error = sleeper.join().unwrap().unwrap_err();
     assert!(error.is_closed(), "{error:?}");
     // PostgreSQL then ends everyone, and says so to each.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use testing::{ACME, Daemon, Raw, Reader, Run, TENANTS, cluster, contacts};
+use testing::{ACME, Daemon, Raw, Reader, Run, Signal, TENANTS, cluster, contacts};
 
 /// More lines than the pipe and the queue hold together.
 const REFUSALS: usize = 5000;
@@ -29,15 +29,15 @@ fn fill_log(daemon: &Daemon) {
 fn a_stopped_reader_stops_no_session_and_no_login() {
     let (daemon, reader) = with_reader();
     let mut open = daemon.connect("app_user.acme");
-    reader.signal("STOP");
+    reader.signal(Signal::STOP);
     fill_log(&daemon);
     assert_eq!(contacts(&mut open), ACME);
     assert_eq!(contacts(&mut daemon.connect("app_user.acme")), ACME);
-    reader.signal("CONT");
+    reader.signal(Signal::CONT);
     let lost = daemon.wait_for_log(" log lines were lost");
     // The count stands where the lines are missing: behind those that had room.
     let number: usize = lost.split(' ').nth(2).unwrap().parse().unwrap();
-    daemon.signal("USR1");
+    daemon.signal(Signal::USR1);
     daemon.wait_for_log("status connections=");
     let told = daemon.log().iter().filter(|line| line.contains("refused")).count();
     let missing = REFUSALS - told;
@@ -49,9 +49,9 @@ fn a_stopped_reader_stops_no_session_and_no_login() {
 
 #[test]
 fn a_stopped_reader_does_not_keep_the_daemon_from_ending() {
-    for signal in ["TERM", "INT"] {
+    for signal in [Signal::TERM, Signal::INT] {
         let (mut daemon, reader) = with_reader();
-        reader.signal("STOP");
+        reader.signal(Signal::STOP);
         fill_log(&daemon);
         let started = Instant::now();
         daemon.signal(signal);
@@ -66,7 +66,7 @@ fn what_is_logged_before_the_end_is_written() {
     let (mut daemon, _reader) = with_reader();
     daemon.connect("app_user.acme");
     daemon.wait_for_log(" end ");
-    daemon.signal("TERM");
+    daemon.signal(Signal::TERM);
     assert_eq!(daemon.wait_for_exit().code(), Some(0));
     let last = daemon.log().pop().unwrap();
     assert!(last.ends_with("stopped"), "{last}");
@@ -76,14 +76,14 @@ fn what_is_logged_before_the_end_is_written() {
 fn a_reader_that_is_gone_ends_nothing() {
     let (mut daemon, mut reader) = with_reader();
     let mut open = daemon.connect("app_user.acme");
-    reader.signal("KILL");
+    reader.signal(Signal::KILL);
     reader.wait_for_exit();
     for _ in 0..10 {
         assert_eq!(contacts(&mut daemon.connect("app_user.acme")), ACME);
         assert_eq!(contacts(&mut open), ACME);
     }
     drop(open);
-    daemon.signal("TERM");
+    daemon.signal(Signal::TERM);
     assert_eq!(daemon.wait_for_process().code(), Some(0));
 }
 
@@ -109,6 +109,6 @@ fn a_full_disk_ends_nothing() {
         raw.login("app_user.acme", TENANTS);
         assert_eq!(raw.query_value("select count(*)::text from contacts"), "2");
     }
-    daemon.signal("TERM");
+    daemon.signal(Signal::TERM);
     assert_eq!(daemon.wait_for_process().code(), Some(0));
 }

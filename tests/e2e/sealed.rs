@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use postgres::{Client, NoTls};
 use testing::{
-    ACME, Cluster, Daemon, FakeUpstream, GLOBEX, Message, Run, SETUP, Tamper, UNGUARD, cluster,
-    contacts, shortened, sqlstate,
+    ACME, Cluster, Daemon, FakeUpstream, GLOBEX, Message, Run, SETUP, Signal, Tamper, UNGUARD,
+    cluster, contacts, shortened, sqlstate,
 };
 
 const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
@@ -397,7 +397,7 @@ fn neither_key_nor_seal_is_logged() {
     assert_eq!(seal.len(), 64);
     drop(client);
     daemon.wait_until_idle();
-    daemon.signal("TERM");
+    daemon.signal(Signal::TERM);
     assert!(daemon.wait_for_exit().success());
     for line in daemon.log() {
         assert!(!line.contains(KEY) && !line.contains(&seal), "{line}");

@@ -1,7 +1,7 @@
 //! Stopping with clients in every stage: none of them can hold the daemon up or be left in doubt.
 
 use crate::packets::{CANCEL_REQUEST, VERSION_3, messages, packet, read_all, startup};
-use testing::{Daemon, Message, Raw, Run, TENANTS};
+use testing::{Daemon, Message, Raw, Run, Signal, TENANTS};
 
 use crate::man_in_the_middle::{Change, Middle, attack};
 
@@ -44,7 +44,7 @@ fn a_drain_refuses_whoever_is_not_in_and_leaves_alone_whoever_is() {
     let middle = stalling();
     let mut daemon = Run::upstream(middle.port()).start();
     let (mut outside, mut inside) = clients_in_every_stage(&daemon);
-    daemon.signal("TERM");
+    daemon.signal(Signal::TERM);
     for (at, raw) in outside.iter_mut().enumerate() {
         let said = messages(&read_all(raw));
         assert_eq!(said.len(), 1, "client {at}: {said:?}");
@@ -62,7 +62,7 @@ fn a_drain_refuses_whoever_is_not_in_and_leaves_alone_whoever_is() {
 #[test]
 fn a_stop_ends_at_once_whatever_the_clients_do() {
     let middle = stalling();
-    for signals in [["INT"].as_slice(), &["TERM", "TERM"], &["QUIT"]] {
+    for signals in [[Signal::INT].as_slice(), &[Signal::TERM, Signal::TERM], &[Signal::QUIT]] {
         let mut daemon = Run::upstream(middle.port()).start();
         let (outside, mut inside) = clients_in_every_stage(&daemon);
         inside.send_message(&Message::query(
@@ -71,7 +71,7 @@ fn a_stop_ends_at_once_whatever_the_clients_do() {
         let mut cancelling = daemon.raw();
         cancelling.send(&packet(CANCEL_REQUEST, &[7; 8]));
         for signal in signals {
-            daemon.signal(signal);
+            daemon.signal(*signal);
             if signals.len() > 1 {
                 // Two of a kind that nobody has looked at yet are one.
                 daemon.wait_for_log("draining");

@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-use testing::{DEADLINE, Watchdog, send_signal};
+use testing::{DEADLINE, Signal, Watchdog, send_signal};
 
 use crate::page::Commands;
 
@@ -114,7 +114,7 @@ impl Application {
 
     /// Asks it to stop; it goes on until [`Application::wait`] has seen its end.
     pub(crate) fn stop(&self) {
-        send_signal("TERM", self.child.id());
+        send_signal(Signal::TERM, self.child.id());
     }
 
     pub(crate) fn wait(mut self) -> ExitStatus {
