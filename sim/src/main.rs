@@ -9,7 +9,7 @@ mod report;
 use std::fs;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::process::{Command as Process, ExitCode};
+use std::process::{Command as Process, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -225,17 +225,24 @@ fn same_traces(
     let mut code = 0;
     for &profile in profiles {
         let range = format!("{from}..{to}");
-        let told = Process::new(&other)
+        let elsewhere = Process::new(&other)
             .args(["hash", "--seeds", &range, "--profile", &profile.to_string()])
-            .output()
+            .stdout(Stdio::piped())
+            .spawn()
             .map_err(|error| format!("{}: {error}", other.display()))?;
+        let here: Vec<_> = (from..to)
+            .map(|seed| {
+                let plan = Plan::from_seed(seed, profile);
+                let (one, two) = (run::run(&plan, true), run::run(&plan, true));
+                (seed, one.record.text == two.record.text, hash_line(seed, one.record.hash))
+            })
+            .collect();
+        let told = elsewhere.wait_with_output().map_err(|error| error.to_string())?;
         let told = String::from_utf8_lossy(&told.stdout).into_owned();
         let mut told = told.lines();
-        for seed in from..to {
-            let plan = Plan::from_seed(seed, profile);
-            let (one, two) = (run::run(&plan, true), run::run(&plan, true));
-            let elsewhere = told.next().unwrap_or_default();
-            if one.record.text != two.record.text || elsewhere != hash_line(seed, one.record.hash) {
+        for (seed, is_same, line) in here {
+            let is_same_elsewhere = told.next() == Some(&line);
+            if !is_same || !is_same_elsewhere {
                 println!("FAIL seed={seed} invariant=M1 profile={profile}: two traces");
                 code = 3;
             }
