@@ -957,10 +957,15 @@ begin
         -- Restored without its record. Where there is a record, policies by our names that somebody
         -- puts on a table of their own must not keep all tenants out.
         select distinct c.oid::regclass::text, 'row-level security is disabled'
-        from pg_policy as q join pg_class as c on c.oid = q.polrelid
-        where starts_with(q.polname::text, 'multigres_isolation') and not c.relrowsecurity
-            and c.relpersistence <> 't'
-            and (multigres.counts(q.polrelid) or not exists (select from multigres.protected))
+        from (
+            select open.oid
+            from pg_policy as q join pg_class as open on open.oid = q.polrelid
+            where starts_with(q.polname::text, 'multigres_isolation')
+                and not open.relrowsecurity and open.relpersistence <> 't'
+            -- The others are not asked after.
+            offset 0
+        ) as c
+        where (multigres.counts(c.oid) or not exists (select from multigres.protected))
             and not exists (select from multigres.protected as p where p.relation = c.oid)
             and multigres.reaches(role, c.oid)
         union all
@@ -999,6 +1004,8 @@ begin
         from (
             select distinct k.variable from multigres.dimensions as k
             where k.kind in ('uuid', 'smallint', 'integer', 'bigint')
+            -- For each variable, and not for each table.
+            offset 0
         ) as d
         where public.multigres_spelling(d.variable, current_setting(d.variable, true)) is not null
         limit 1);

@@ -71,6 +71,27 @@ fn a_partitioned_table_costs_no_more_than_its_partitions() {
     }
 }
 
+#[test]
+fn a_login_asks_no_function_once_more_for_a_table_more() {
+    let database = set_up_database("growth_of_a_login");
+    let mut owner = cluster().superuser(&database);
+    let tenant = "00112233-4455-6677-8899-aabbccddeeff";
+    let login = format!(
+        "select set_config('app.current_tenant_id', '{tenant}', true), multigres_verdict(),
+             multigres_misspelt()"
+    );
+    let [few, many] = [1..=10, 11..=100].map(|numbers| {
+        for number in numbers {
+            let table = format!("create table t{number} (tenant_id uuid)");
+            owner.batch_execute(&table).unwrap();
+            owner.batch_execute(&format!("select multigres_protect('t{number}')")).unwrap();
+        }
+        cost(&database, &login).calls
+    });
+    assert!(few > 2, "nothing was counted: {few}");
+    assert_eq!(many, few, "beside 100 tables and beside 10");
+}
+
 /// Makes a table `t0` that is not protected, and protects copies of it: `t1`, `t2` and so on.
 fn protect(database: &str, numbers: RangeInclusive<i64>) {
     let mut owner = cluster().superuser(database);
