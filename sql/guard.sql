@@ -995,21 +995,18 @@ $$;
 -- For Multigres, at login: NULL where each value that is bound is spelt as the database has it, and
 -- else how the first that is not must be.
 create or replace function public.multigres_misspelt() returns text
-language plpgsql stable security definer
+language sql stable security definer
 set search_path = pg_catalog, pg_temp
 as $$
-begin
-    return (
-        select public.multigres_spelling(d.variable, current_setting(d.variable, true))
-        from (
-            select distinct k.variable from multigres.dimensions as k
-            where k.kind in ('uuid', 'smallint', 'integer', 'bigint')
-            -- For each variable, and not for each table.
-            offset 0
-        ) as d
-        where public.multigres_spelling(d.variable, current_setting(d.variable, true)) is not null
-        limit 1);
-end
+    select public.multigres_spelling(d.variable, current_setting(d.variable, true))
+    from (
+        select distinct k.variable from multigres.dimensions as k
+        where k.kind in ('uuid', 'smallint', 'integer', 'bigint')
+        -- For each variable, and not for each table.
+        offset 0
+    ) as d
+    where public.multigres_spelling(d.variable, current_setting(d.variable, true)) is not null
+    limit 1
 $$;
 
 

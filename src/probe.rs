@@ -167,6 +167,8 @@ points! {
         GuardOpen,
         /// A verdict that is kept serves a login.
         VerdictKept,
+        /// A refusal ends what was kept.
+        VerdictDropped,
     }
 }
 
@@ -201,6 +203,12 @@ points! {
         BadVerdictKept,
         /// The verdict of one database serves another.
         VerdictOfAnyDatabase,
+        /// The verdict of one role serves another.
+        VerdictOfAnyRole,
+        /// A login that is refused leaves the verdict as it is.
+        RefusalKeepsVerdict,
+        /// A failed attempt to connect leaves the verdicts as they are.
+        FailureKeepsVerdict,
         /// A verdict is kept beyond its time.
         VerdictForEver,
         /// `is_superuser` is not looked at.

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::knowledge::Knowledge;
 use crate::pipe::{Report, Way};
 use crate::plan::{Fate, Lie, Plan, Session};
 use crate::record::{applied, violate};
@@ -21,6 +22,7 @@ pub struct Ledger {
     peers: Rc<RefCell<BTreeMap<SocketAddr, usize>>>,
     /// For whom upstream was dialled from where.
     dials: Rc<RefCell<BTreeMap<SocketAddr, usize>>>,
+    knowledge: Rc<RefCell<Knowledge>>,
 }
 
 /// What both peers of one session have seen.
@@ -103,6 +105,8 @@ pub enum LoginEnd {
 pub struct UpstreamSide {
     /// The StartupMessage has come.
     pub started: bool,
+    /// When that was.
+    pub started_at: Duration,
     /// AuthenticationOk has been sent.
     pub authenticated: bool,
     /// The last byte of the last ReadyForQuery has been sent, and all was right.
@@ -136,6 +140,7 @@ impl Ledger {
             entries: Rc::new(RefCell::new(entries)),
             peers: Rc::default(),
             dials: Rc::default(),
+            knowledge: Rc::default(),
         }
     }
 
@@ -166,6 +171,11 @@ impl Ledger {
             }
         }
         applied("S8 on its way");
+    }
+
+    /// What the daemon can know of roles and databases.
+    pub fn knowledge(&self) -> RefMut<'_, Knowledge> {
+        self.knowledge.borrow_mut()
     }
 
     /// Upstream is dialled from this address for the login of a session.
@@ -224,10 +234,11 @@ pub fn role(session: &Session) -> String {
     }
 }
 
-/// The database that a session asks for: one of two, in one of which a table is open.
+/// The database that a session asks for: one of two, in one of which a table is open and nobody can
+/// be a tenant.
 pub fn database(session: &Session) -> &'static str {
     match session.script.fate {
-        Fate::Lie(Lie::GuardOpen) => "open",
+        Fate::Lie(Lie::GuardOpen | Lie::Privileged | Lie::PrivilegedNull | Lie::OtherKey) => "open",
         _ => "crm",
     }
 }

@@ -7,6 +7,7 @@ pub mod commit;
 pub mod driver;
 pub mod exhaust;
 pub mod generate;
+pub mod knowledge;
 pub mod ledger;
 pub mod lies;
 pub mod life;

@@ -42,11 +42,14 @@ fn leavers() -> Plan {
     plan
 }
 
-/// Cancel requests for which there is often no connection to upstream.
+/// Cancel requests for which there is often no connection to upstream; what is known of the role
+/// does not outlive that.
 fn cancels() -> Plan {
     let mut plan = exhaust::honest(AuthMode::Auto, Auth::Trust, 40);
     plan.faults.connect_error_percent = 50;
-    for session in &mut plan.sessions {
+    plan.daemon.verify_ttl_ms = 60_000;
+    for (at, session) in plan.sessions.iter_mut().enumerate() {
+        session.start_ms += 20 * at as u64;
         session.pipe.cancel = Cancel::Storm(4);
     }
     plan

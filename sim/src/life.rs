@@ -190,6 +190,11 @@ impl Lives {
         }
     }
 
+    /// An attempt to connect could not be started.
+    pub(crate) fn connect_failed(&self, address: SocketAddr) {
+        self.ledger.knowledge().connect_failed(address, record::now());
+    }
+
     /// An event was told, which counts from the turn that takes it.
     /// Of nonsense, nothing follows for certain.
     pub(crate) fn told(&mut self, token: Token, what: Readiness, is_true: bool) {

@@ -483,6 +483,7 @@ impl Net for SimNet {
         if inner.rng.percent(inner.faults.connect_error_percent) && !inner.is_healed() {
             let errno = inner.rng.pick(&[EMFILE, EADDRNOTAVAIL]);
             record::line(format_args!("connect fails with errno {errno}"));
+            inner.watch.connect_failed(address);
             return Err(io::Error::from_raw_os_error(errno));
         }
         let id = inner.add(State::Connecting(Box::pin(TcpStream::connect(address))));

@@ -102,6 +102,10 @@ impl Watch {
         }
     }
 
+    pub(crate) fn connect_failed(&mut self, address: SocketAddr) {
+        self.live(|lives| lives.connect_failed(address));
+    }
+
     pub(crate) fn opened(&mut self, token: Token, peer: Option<SocketAddr>) {
         self.moved += 1;
         self.live(|lives| lives.opened(token, peer));

@@ -6,7 +6,8 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
-use super::guard;
+use super::findings::Findings;
+use super::guard::{self, Guard};
 use super::role::{PID_COLUMN, ROLE_COLUMN, set_column, users_columns, written};
 use super::seal::{IS_SEALED_COLUMN, KEYS_REACHED_COLUMN, SEAL_KEYS_COLUMN};
 use crate::protocol::backend::tag;
@@ -19,6 +20,8 @@ pub(crate) struct Batch {
     statements: Vec<Statement>,
     /// Under which all of this happens.
     role: Bytes,
+    /// What it does not ask for, since an earlier one was told.
+    kept: Findings,
 }
 
 /// A SELECT of one row.
@@ -78,12 +81,13 @@ pub(crate) enum Reply<'a> {
 }
 
 impl Batch {
-    /// Reads the defaults, binds, and reads the session back.
+    /// Reads the defaults, binds, and reads the session back. What a login before this one has
+    /// found of the role and the database, if that still counts, is not asked for again.
     pub(crate) fn new(
         tenant: &Tenant,
         context: &Context,
         policy: &Policy,
-        is_verdict_kept: bool,
+        kept: Option<Findings>,
     ) -> Self {
         let mut statements = Vec::new();
         // Behind a pooler StartupMessage has set no defaults.
@@ -91,8 +95,9 @@ impl Batch {
             statements.push(defaults(context));
         }
         statements.push(bind(tenant, context));
-        statements.push(read_back(tenant, context, policy, is_verdict_kept));
-        Batch { statements, role: Bytes::copy_from_slice(tenant.role()) }
+        statements.push(read_back(tenant, context, policy, kept));
+        let role = Bytes::copy_from_slice(tenant.role());
+        Batch { statements, role, kept: kept.unwrap_or_default() }
     }
 
     /// Appends its messages, up to Sync.
@@ -117,6 +122,11 @@ impl Batch {
             (None, 0) => Reply::CloseComplete,
             (None, _) => Reply::ReadyForQuery,
         }
+    }
+
+    /// What is known before it is answered.
+    pub(crate) fn kept(&self) -> Findings {
+        self.kept
     }
 
     /// The role under which it runs.
@@ -221,7 +231,7 @@ fn read_back(
     tenant: &Tenant,
     context: &Context,
     policy: &Policy,
-    is_verdict_kept: bool,
+    kept: Option<Findings>,
 ) -> Statement {
     let role = Bytes::copy_from_slice(&written(tenant.role()));
     let pid = match policy.upstream_pooler {
@@ -233,22 +243,28 @@ fn read_back(
         .column(
             &users_columns(tenant.role()),
             Expected::Values(Source::Users, vec![role.clone(), role]),
-        )
-        .column(ROLE_COLUMN, Expected::OrdinaryRole)
-        .column(PID_COLUMN, pid);
-    statement = match &policy.seal {
-        None => statement.column(SEAL_KEYS_COLUMN, Expected::NoSealKeys),
-        Some(seal) => {
-            // Each variable's seal stands behind it.
-            let variables = (1..=context.parameters().len()).step_by(2);
-            let columns = calls("public.multigres_context", variables, "");
-            let values = tenant.values().to_vec();
-            statement.column(&columns, Expected::Values(Source::Verified, values)).column(
+        );
+    if kept.is_none() {
+        statement = statement.column(ROLE_COLUMN, Expected::OrdinaryRole);
+    }
+    statement = statement.column(PID_COLUMN, pid);
+    if policy.seal.is_some() {
+        // Each variable's seal stands behind it.
+        let variables = (1..=context.parameters().len()).step_by(2);
+        let columns = calls("public.multigres_context", variables, "");
+        let values = tenant.values().to_vec();
+        statement = statement.column(&columns, Expected::Values(Source::Verified, values));
+    }
+    if kept.is_none() {
+        statement = match &policy.seal {
+            None => statement.column(SEAL_KEYS_COLUMN, Expected::NoSealKeys),
+            Some(seal) => statement.column(
                 &format!("{IS_SEALED_COLUMN}, {KEYS_REACHED_COLUMN}"),
                 Expected::Seals(seal.demand),
-            )
-        }
-    };
+            ),
+        };
+    }
+    let is_verdict_kept = kept.is_some_and(|kept| kept.guard == Some(Guard::Held));
     match policy.guard {
         GuardDemand::Off => statement,
         demand @ (GuardDemand::Prefer | GuardDemand::Require) => statement

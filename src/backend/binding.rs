@@ -5,7 +5,8 @@
 use bytes::BytesMut;
 
 use super::batch::Batch;
-use super::proof::{Findings, Proof, check_idle};
+use super::findings::Findings;
+use super::proof::{Proof, check_idle};
 use super::role;
 use crate::login::{Step, UpstreamIo};
 use crate::protocol::Message;

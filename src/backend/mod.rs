@@ -5,6 +5,7 @@ mod batch;
 mod binding;
 mod cancelling;
 mod connecting;
+mod findings;
 mod guard;
 mod negotiation;
 mod proof;
@@ -17,9 +18,9 @@ pub(crate) use batch::Batch;
 pub(crate) use binding::{Binding, Bound};
 pub(crate) use cancelling::Cancelling;
 pub(crate) use connecting::{Connected, Connecting};
+pub use findings::Findings;
 pub use guard::{Guard, is_alarm};
 pub(crate) use negotiation::{Negotiation, failed as tls_refusal};
-pub(crate) use proof::Findings;
 pub(crate) use role::SETTINGS_HINT;
 
 fn not_bound(private: impl Into<String>) -> Refusal {

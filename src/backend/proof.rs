@@ -4,7 +4,8 @@
 use bytes::Bytes;
 
 use super::batch::{Batch, Expected, Reply, Source, Statement};
-use super::guard::{self, Guard};
+use super::findings::Findings;
+use super::guard;
 use super::{not_bound, role, seal};
 use crate::protocol::Message;
 use crate::protocol::backend::{self, tag};
@@ -18,22 +19,13 @@ pub(crate) struct Proof {
     findings: Findings,
 }
 
-/// What the answer to a batch says of the database.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Findings {
-    /// Whether it asks for seals; `None` without a key.
-    pub(crate) sealed: Option<bool>,
-    /// What its guard has said; `None` where nobody asks.
-    pub(crate) guard: Option<Guard>,
-}
-
 /// Of a row, in text.
 type Columns<'a> = &'a [Option<&'a [u8]>];
 
 impl Proof {
     /// Nothing of the answer has come.
     pub(crate) fn new(batch: Batch) -> Self {
-        Proof { batch, replies: 0, findings: Findings::default() }
+        Proof { findings: batch.kept(), batch, replies: 0 }
     }
 
     pub(crate) fn batch(&self) -> &Batch {
@@ -59,10 +51,8 @@ impl Proof {
             return Err(not_bound(format!("a message of type {tag:?} in place of {reply}")));
         }
         let is_last = matches!(reply, Reply::ReadyForQuery);
-        let judged = judge_reply(reply, message, backend_pid);
-        if let Some(findings) = planted!(judged, ConfirmationUnread => Ok(None))? {
-            self.findings = findings;
-        }
+        let judged = judge_reply(reply, message, backend_pid, &mut self.findings);
+        planted!(judged, ConfirmationUnread => Ok(()))?;
         self.replies += 1;
         Ok(is_last.then_some(self.findings))
     }
@@ -88,17 +78,18 @@ impl Proof {
     }
 }
 
-/// What the message says of the database, if it is a row.
+/// Adds what the message says of the database, if it is a row.
 fn judge_reply(
     reply: Reply<'_>,
     message: &Message,
     backend_pid: Option<i32>,
-) -> Result<Option<Findings>, Refusal> {
+    findings: &mut Findings,
+) -> Result<(), Refusal> {
     match reply {
-        Reply::ParseComplete | Reply::BindComplete | Reply::CloseComplete => Ok(None),
-        Reply::DataRow(statement) => judge_row(statement, message, backend_pid).map(Some),
-        Reply::CommandComplete => check_row_count(message).map(|()| None),
-        Reply::ReadyForQuery => check_idle(message).map(|()| None),
+        Reply::ParseComplete | Reply::BindComplete | Reply::CloseComplete => Ok(()),
+        Reply::DataRow(statement) => judge_row(statement, message, backend_pid, findings),
+        Reply::CommandComplete => check_row_count(message),
+        Reply::ReadyForQuery => check_idle(message),
     }
 }
 
@@ -106,16 +97,16 @@ fn judge_row(
     statement: &Statement,
     message: &Message,
     backend_pid: Option<i32>,
-) -> Result<Findings, Refusal> {
+    findings: &mut Findings,
+) -> Result<(), Refusal> {
     let row = backend::parse_data_row(message.body()).map_err(Refusal::wire(Fault::Upstream))?;
-    let mut findings = Findings::default();
     let mut rest = &row[..];
     for expected in statement.row() {
         let (columns, others) = rest.split_at(expected.columns().min(rest.len()));
-        judge(expected, columns, backend_pid, &mut findings)?;
+        judge(expected, columns, backend_pid, findings)?;
         rest = others;
     }
-    if rest.is_empty() { Ok(findings) } else { Err(other_columns()) }
+    if rest.is_empty() { Ok(()) } else { Err(other_columns()) }
 }
 
 fn judge(

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::Settings;
 use super::admission::Ticket;
 use super::journal::{Ended, Entry, Event, Up};
-use super::verdicts::Asker;
+use super::verdicts::Asking;
 use crate::net::{Address, ClientAddress, Stream};
 use crate::relay::{Awaiting, Ending, Relay};
 use crate::session::Leg;
@@ -26,8 +26,8 @@ pub(super) struct Connection<S> {
     /// Its entry among the timers.
     pub(super) deadline: Option<Instant>,
     pub(super) dial: Option<Dial>,
-    /// Whose verdict its batch asks for, and since when it may.
-    pub(super) asker: Option<(Asker, Instant)>,
+    /// What may be kept of its login, once upstream is there.
+    pub(super) asking: Option<Asking>,
     pub(super) last_active: Instant,
     /// What it waited for at the last look, and since when, or since it last came on.
     pub(super) awaiting: Awaiting,
@@ -96,7 +96,7 @@ impl<S: Stream> Connection<S> {
             ticket: None,
             deadline: None,
             dial: None,
-            asker: None,
+            asking: None,
             last_active: now,
             awaiting: Awaiting::Login,
             awaiting_since: now,

@@ -127,6 +127,7 @@ impl<N: Net> Proxy<N> {
         connection.relay.detach();
         connection.dial = None;
         connection.log(Event::NotConnected(&addresses[at], error));
+        self.verdicts.address_failed(&addresses[at], self.settings.verify_ttl, now);
         if planted!(at + 1 < addresses.len(), FirstAddressOnly => false) {
             sometimes!(NextAddress);
             self.try_address(key, addresses, at + 1, None, now);

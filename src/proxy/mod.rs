@@ -58,7 +58,7 @@ pub struct Settings {
     pub upstream_connect_timeout: Duration,
     /// Without a byte in either direction; `None` for ever.
     pub idle_timeout: Option<Duration>,
-    /// How long a good verdict of a database's guard serves further logins of the role.
+    /// How long what a login has found of its role and database serves further ones.
     pub verify_ttl: Duration,
     /// Logins are refused while there are so many sessions, from the StartupMessage to the end of
     /// the pipe; cancel requests are not.
@@ -244,8 +244,8 @@ impl<N: Net> Proxy<N> {
     }
 
     /// Takes other settings, for the connections that are accepted from now on; the others keep
-    /// theirs. The limits, and how many sessions there may be, hold for all at once. Verdicts of
-    /// databases' guards are asked for anew.
+    /// theirs. The limits, and how many sessions there may be, hold for all at once. What is known
+    /// of roles and databases is asked for anew.
     ///
     /// # Errors
     /// When they name another upstream or another size of buffers: neither can be changed while
@@ -352,7 +352,7 @@ impl<N: Net> Proxy<N> {
     fn settle(&mut self, key: ConnectionKey, now: Instant) {
         let Some(connection) = self.connections.get_mut(key.slot) else { return };
         connection.note_awaiting(now);
-        if connection.awaiting != Awaiting::Login && connection.asker.is_some() {
+        if connection.awaiting != Awaiting::Login && connection.asking.is_some() {
             self.note_verdict(key, now);
         }
         let Some(connection) = self.connections.get_mut(key.slot) else { return };

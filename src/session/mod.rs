@@ -42,7 +42,7 @@ use std::rc::Rc;
 use bytes::BytesMut;
 
 use crate::auth::scram::NONCE_BYTES;
-use crate::backend::{Findings, SETTINGS_HINT, tls_refusal};
+use crate::backend::{SETTINGS_HINT, tls_refusal};
 use crate::client::AwaitStartup;
 use crate::login::{ClientIo, INPUT_BYTES_MAX, UpstreamIo};
 use crate::protocol::{Message, backend, frontend};
@@ -51,7 +51,7 @@ use crate::tenant::Login;
 
 use transition::{LoginState, State};
 
-pub use crate::backend::{Guard, is_alarm};
+pub use crate::backend::{Findings, Guard, is_alarm};
 pub use crate::login::{Auth, ClientPlace, ClientTls, Handshake, Leg, LoginSettings, UpstreamTls};
 
 /// What the driver is to do next.
@@ -99,8 +99,8 @@ pub struct Session {
     upstream: UpstreamIo,
     /// Whose session it is, as soon as the StartupMessage has been read.
     login: Option<Rc<Login>>,
-    /// The database's guard need not be asked again.
-    is_verdict_kept: bool,
+    /// What need not be asked of the role and the database again.
+    kept: Option<Findings>,
     /// At most one is open at a time; a later one takes the place of what has become pointless.
     action: Option<Action>,
     outcome: Option<Outcome>,
@@ -136,7 +136,7 @@ impl Session {
             client: ClientIo::default(),
             upstream: UpstreamIo::default(),
             login: None,
-            is_verdict_kept: false,
+            kept: None,
             action: None,
             outcome: None,
         }
@@ -379,14 +379,15 @@ impl Session {
         self.findings().guard
     }
 
-    fn findings(&self) -> Findings {
+    /// What the login has found of the role and the database. Nothing before the pipe.
+    pub fn findings(&self) -> Findings {
         if let State::Piping(findings) = self.state { findings } else { Findings::default() }
     }
 
-    /// A login before this one, of the same role to the same database, was told that all is held:
-    /// the batch need not ask again. To be called before upstream is read for the first time.
-    pub fn keep_verdict(&mut self) {
-        self.is_verdict_kept = true;
+    /// A login before this one, of the same role to the same database, has found this: the batch
+    /// need not ask again. To be called before upstream is read for the first time.
+    pub fn keep_verdict(&mut self, findings: Findings) {
+        self.kept = Some(findings);
     }
 
     /// Why the session did not come to the pipe, once that is certain.

@@ -55,17 +55,7 @@ impl Session {
     /// may touch. To bind the context is a matter between Multigres and upstream: what the client
     /// says early is out of its reach.
     fn step(&mut self) -> Result<Step<State>, Refusal> {
-        let Session {
-            settings,
-            nonce,
-            state,
-            client,
-            upstream,
-            login,
-            is_verdict_kept,
-            action,
-            ..
-        } = self;
+        let Session { settings, nonce, state, client, upstream, login, kept, action, .. } = self;
         Ok(match state {
             State::Login(LoginState::AwaitStartup(state)) => {
                 state.step(client, settings)?.map(|wanted| {
@@ -103,7 +93,7 @@ impl Session {
                     }
                     User::Tenant(tenant) => {
                         forward_early_bytes(client, upstream);
-                        let batch = Batch::new(tenant, context, &settings.policy, *is_verdict_kept);
+                        let batch = Batch::new(tenant, context, &settings.policy, *kept);
                         State::Login(LoginState::Binding(Box::new(Binding::new(batch, &ok))))
                     }
                 })

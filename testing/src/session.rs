@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use multigres::session::{
-    Action, Auth, ClientPlace, ClientTls, Guard, Handshake, Leg, LoginSettings, Outcome, Session,
-    Stage, UpstreamTls,
+    Action, Auth, ClientPlace, ClientTls, Findings, Guard, Handshake, Leg, LoginSettings, Outcome,
+    Session, Stage, UpstreamTls,
 };
 use multigres::tenant::{
     Described, GuardDemand, Policy, Pooler, Seal, SealBind, SealDemand, SealKey,
@@ -247,9 +247,9 @@ impl Play {
         std::mem::take(&mut self.to_upstream)
     }
 
-    /// The proxy has a verdict that still counts.
-    pub fn keeps_verdict(&mut self) {
-        self.session.keep_verdict();
+    /// The proxy knows from an earlier login what still counts.
+    pub fn keeps_verdict(&mut self, findings: Findings) {
+        self.session.keep_verdict(findings);
     }
 
     pub fn sealed(&self) -> Option<bool> {

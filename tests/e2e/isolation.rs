@@ -1,7 +1,7 @@
 //! What a session sees: its tenant, all the time, whatever it resets.
 
 use postgres::NoTls;
-use testing::{ACME, Daemon, GLOBEX, TENANTS, binding, bound, cluster, contacts, sqlstate};
+use testing::{ACME, Daemon, GLOBEX, Run, TENANTS, binding, bound, cluster, contacts, sqlstate};
 
 #[test]
 fn two_tenants_side_by_side_see_their_own_rows_only() {
@@ -94,6 +94,27 @@ fn the_role_of_the_login_is_the_sessions_default_role() {
         client.batch_execute(reset).unwrap();
         assert_eq!(bound(&mut client), binding("acme", "lured"), "{reset}");
     }
+}
+
+#[test]
+fn what_a_login_has_found_of_its_role_serves_others_until_one_is_refused() {
+    let mut superuser = cluster().superuser(TENANTS);
+    superuser.batch_execute("create role known login in role tenant_tables").unwrap();
+    let daemon = Run::on(cluster()).set("verify_ttl", "1h").start();
+    let login = || daemon.try_connect("known.acme").map(|mut client| contacts(&mut client));
+    assert_eq!(login().unwrap(), ACME);
+    superuser.batch_execute("alter role known createrole").unwrap();
+    assert_eq!(login().unwrap(), ACME, "it is not asked again");
+    superuser.batch_execute("alter role known connection limit 0").unwrap();
+    assert_eq!(sqlstate(&login().unwrap_err()), "53300");
+    superuser.batch_execute("alter role known connection limit -1").unwrap();
+    for _ in 0..2 {
+        assert_eq!(sqlstate(&login().unwrap_err()), "28000", "now it is");
+    }
+    superuser.batch_execute("alter role known nocreaterole").unwrap();
+    assert_eq!(login().unwrap(), ACME);
+    superuser.batch_execute("alter role known superuser").unwrap();
+    assert_eq!(sqlstate(&login().unwrap_err()), "28000", "each session says whether it is one");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use postgres::NoTls;
 use testing::{Cluster, Run, SEAL_KEY as KEY, SETUP, cluster, count, set_up_database, sqlstate};
 
-use crate::sealed::{start, with_key};
+use crate::sealed::start;
 
 /// What opens the keys to app_user, what closes them again, and what the log says of it. The last
 /// two need PostgreSQL 14.
@@ -67,7 +67,7 @@ fn a_role_that_reaches_the_keys_is_neither_sealed_for_nor_let_in() {
             setup = *SETUP
         ))
         .unwrap();
-    let daemon = start(Run::on(&cluster), KEY);
+    let daemon = start(Run::on(&cluster).set("verify_ttl", "0"), KEY);
     let login = |role: &str| {
         daemon.config(&format!("{role}.acme")).dbname("postgres").connect(NoTls).map(drop)
     };
@@ -109,7 +109,7 @@ fn a_table_of_keys_that_is_where_older_ones_were_is_looked_at_too() {
              select multigres_seal('{KEY}', 'none')"
         ))
         .unwrap();
-    let daemon = with_key(KEY);
+    let daemon = start(Run::on(cluster()).set("verify_ttl", "0"), KEY);
     let login = || daemon.config("app_user.acme").dbname(&database).connect(NoTls).map(drop);
     owner.batch_execute(&format!("select multigres_seal('{KEY}')")).unwrap();
     login().unwrap();

@@ -280,8 +280,9 @@ fn the_daemon_may_have_its_key_before_the_database() {
 #[test]
 fn a_database_that_is_not_sealed_is_told_of_and_refused_where_that_is_required() {
     let database = Database::plain("sealed_required");
-    let prefer = with_key(KEY);
-    let require = start(Run::on(cluster()).set("seal", "require"), KEY);
+    let run = || Run::on(cluster()).set("verify_ttl", "0");
+    let prefer = start(run(), KEY);
+    let require = start(run().set("seal", "require"), KEY);
     let hint = database.hint(&require);
     assert!(hint.contains("select multigres_seal("), "{hint}");
     // Nothing that somebody lays there makes it sealed.

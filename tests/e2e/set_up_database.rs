@@ -9,7 +9,7 @@ use testing::{
     sqlstate,
 };
 
-use crate::sealed::{start, with_key};
+use crate::sealed::start;
 
 #[test]
 fn through_multigres_a_login_sees_its_tenant_and_keeps_it() {
@@ -58,7 +58,7 @@ fn an_administrator_makes_app_user_and_serves_tenants_with_it() {
     admin.batch_execute(&SETUP).unwrap();
     Managed::fill(&mut admin);
     admin.batch_execute("alter role app_user password 'known to the administrator'").unwrap();
-    let daemon = Run::on(&managed.cluster).start();
+    let daemon = Run::on(&managed.cluster).set("verify_ttl", "0").start();
     let login =
         |tenant: &str| daemon.config(&format!("app_user.{tenant}")).dbname("crm").connect(NoTls);
     assert_eq!(count(&mut login("acme").unwrap(), "contacts"), 2);
@@ -101,8 +101,9 @@ fn a_planted_table_of_keys_refuses_logins_and_opens_nothing() {
 #[test]
 fn a_planted_function_makes_no_database_sealed() {
     let mut owner = cluster().superuser(&empty_database("planted_context"));
-    let prefer = with_key(SEAL_KEY);
-    let require = start(Run::on(cluster()).set("seal", "require"), SEAL_KEY);
+    let run = || Run::on(cluster()).set("verify_ttl", "0");
+    let prefer = start(run(), SEAL_KEY);
+    let require = start(run().set("seal", "require"), SEAL_KEY);
     let login = |daemon: &Daemon| {
         daemon.config("app_user.acme").dbname("planted_context").connect(NoTls).map(drop)
     };

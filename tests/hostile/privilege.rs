@@ -1,6 +1,6 @@
 //! Roles that row-level security does not hold, or that can make themselves such a role.
 
-use testing::{Daemon, TENANTS, UNBOUND_ROLES, cluster, empty_database, set_up_database};
+use testing::{Daemon, Run, TENANTS, UNBOUND_ROLES, cluster, empty_database, set_up_database};
 
 use crate::after_attack::{assert_serves, refused};
 
@@ -86,7 +86,7 @@ fn the_owner_of_what_isolates_tenants_is_no_tenant() {
              create role bystander login",
         )
         .unwrap();
-    let daemon = Daemon::start();
+    let daemon = Run::on(cluster()).set("verify_ttl", "0").start();
     let plain = empty_database("owned_plain");
     let mut superuser = cluster().superuser(&plain);
     superuser

@@ -3,6 +3,7 @@
 
 mod no_room;
 mod renewal;
+mod verdicts;
 
 use std::fs::Permissions;
 use std::io::ErrorKind;

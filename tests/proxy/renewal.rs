@@ -12,7 +12,7 @@ use testing::session::{message, startup};
 use super::{bypass, contains};
 
 /// Settings as in a file.
-fn settings(text: &str) -> Settings {
+pub(crate) fn settings(text: &str) -> Settings {
     let file = Some(("story".into(), Ok(text.into())));
     Config::load(&Sources { file, ..Sources::default() }).unwrap().proxy
 }

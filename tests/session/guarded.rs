@@ -8,8 +8,8 @@ use testing::session::{Cast, Play, at_every_chunk_size, message, startup};
 use crate::sealed::{AT_54321, sealed_answer};
 use crate::{acme, answer, contains, error, ready, row, start};
 
-const VERDICT: &[u8] = b"public.multigres_verdict()";
-const SPELLING: &[u8] = b"public.multigres_misspelt()";
+pub(crate) const VERDICT: &[u8] = b"public.multigres_verdict()";
+pub(crate) const SPELLING: &[u8] = b"public.multigres_misspelt()";
 
 /// The answer to the batch for app_user.acme with this verdict behind it.
 fn answer_with(verdict: &[Option<&str>]) -> Vec<u8> {
@@ -184,30 +184,8 @@ fn a_tenant_in_another_spelling_is_told_the_right_one() {
 }
 
 #[test]
-fn a_verdict_that_is_kept_is_not_asked_for_and_the_spelling_is() {
-    at_every_chunk_size(|cast| {
-        let mut play = acme(cast.guarded(GuardDemand::Require));
-        play.keeps_verdict();
-        play.upstream(&start());
-        let batch = play.take_to_upstream();
-        assert!(!contains(&batch, VERDICT) && contains(&batch, SPELLING));
-        play.upstream(&answer_with(&[Some("held")]));
-        assert_eq!(play.stage(), Stage::Piping);
-        assert_eq!(play.guard(), Some(Guard::Kept));
-    });
-    for bad in ["absent", "lost", "foreign", "tenant: is not a value of type uuid"] {
-        let mut play = acme(Cast::whole().guarded(GuardDemand::Require));
-        play.keeps_verdict();
-        play.upstream(&start());
-        play.upstream(&answer_with(&[Some(bad)]));
-        play.expect_refusal_of(&["55000", "22023"]);
-    }
-}
-
-#[test]
 fn nobody_asks_with_guard_off_or_for_a_bypass_user() {
     let mut play = acme(Cast::whole().guarded(GuardDemand::Off));
-    play.keeps_verdict();
     play.upstream(&start());
     let batch = play.take_to_upstream();
     assert!(!contains(&batch, VERDICT) && !contains(&batch, SPELLING));

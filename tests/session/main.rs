@@ -9,6 +9,7 @@ mod notices_and_errors;
 mod room;
 mod scram;
 mod sealed;
+mod short_batch;
 mod texts;
 mod tls;
 mod user_names;

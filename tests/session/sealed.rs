@@ -14,7 +14,8 @@ use crate::{acme, answer, contains, error, key, ok, ready, row, start};
 /// d4 31, go into `openssl dgst -sha256 -mac HMAC -macopt hexkey:000102…1f`.
 pub(crate) const AT_54321: &str =
     "bcd55d67bf8ab52f9fdba60d9970937a1d6d520d7c96fbc6e6d08381c6e63b11";
-const ANYWHERE: &str = "70d654506798780ae2663edd909ffb1fa5c27ee622ae1a5ebdd2553dba21c83d";
+pub(crate) const ANYWHERE: &str =
+    "70d654506798780ae2663edd909ffb1fa5c27ee622ae1a5ebdd2553dba21c83d";
 
 /// The right answer to the batch for app_user.acme with this seal.
 pub(crate) fn sealed_answer(seal: &str) -> Vec<Vec<u8>> {

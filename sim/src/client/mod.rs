@@ -299,6 +299,11 @@ impl<'a> Login<'a> {
                 self.violate("L1", &format!("refused with {code} although upstream has confirmed"));
             } else {
                 entry.client.refused = Some((code, words));
+                if entry.upstream.started {
+                    let began = entry.upstream.started_at;
+                    drop(entry);
+                    self.ledger.knowledge().refused(self.session, began, record::now());
+                }
             }
         } else {
             self.violate("S3", "an ErrorResponse that is not well formed or not FATAL");

@@ -43,8 +43,10 @@ struct Backend<'a> {
     key: [u8; 4],
     /// What is to be bound, with the seals.
     context: Vec<(String, String)>,
-    /// The batch asks for the guard's verdict.
-    asks_verdict: bool,
+    /// When its connection was accepted.
+    accepted: Duration,
+    /// When the batch has asked for what the daemon can keep; `None` if it does not.
+    asked: Option<Duration>,
 }
 
 /// Listens and serves until the host stops.
@@ -70,6 +72,7 @@ pub async fn run(plan: Rc<Plan>, ledger: Ledger) -> turmoil::Result {
 pub const PORT: u16 = 5432;
 
 async fn serve(sock: Sock, shared: Shared) {
+    let accepted = record::now();
     let mut talk = Talk::new(sock, None, usize::MAX, 0);
     let Ok(packet) = open(&mut talk, &shared).await else { return };
     let code = u32::from_be_bytes([packet[0], packet[1], packet[2], packet[3]]);
@@ -110,9 +113,13 @@ async fn serve(sock: Sock, shared: Shared) {
         pid,
         key,
         context,
-        asks_verdict: false,
+        accepted,
+        asked: None,
     };
-    shared.ledger.entry(session.number).upstream.started = true;
+    {
+        let upstream = &mut shared.ledger.entry(session.number).upstream;
+        (upstream.started, upstream.started_at) = (true, record::now());
+    }
     record::line(format_args!("upstream {} started", session.number));
     let stop = backend.dialogue().await;
     let mut entry = shared.ledger.entry(session.number);
@@ -387,9 +394,13 @@ impl Backend<'_> {
 
     /// Says the last of the login, and the first of the pipe in the same piece.
     async fn say_beyond(&mut self, last: &[u8], more: &[u8]) -> Result<(), Stop> {
-        let (ledger, number) = (self.ledger, self.session.number);
+        let (ledger, session, asked) = (self.ledger, self.session, self.asked);
+        let number = session.number;
         let confirmed = |end: usize| {
             record::line(format_args!("upstream {number} confirmed"));
+            if let Some(asked) = asked {
+                ledger.knowledge().told(session, asked);
+            }
             let mut entry = ledger.entry(number);
             entry.upstream.confirmed = true;
             entry.upstream.login_end = Some(end as u64);

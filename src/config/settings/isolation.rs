@@ -81,13 +81,15 @@ pub(super) const SECTION: Section = Section {
             environment: "MULTIGRES_VERIFY_TTL",
             form: Form::Time,
             default: "10s",
-            summary: "how long a good answer to `guard` serves further logins of a role",
-            doc: "How long a good answer to `guard` also serves further logins of the same role to
-                the same database. After a bad answer the next login asks again. 0 asks at every
-                login.
+            summary: "how long what a login has found of its role and database serves further ones",
+            doc: "How long what a login has found also serves further logins of the same role to
+                the same database: that the role can be a tenant's, whether the database is sealed,
+                and a good answer to `guard`. After a refusal, a failed attempt to connect or other
+                settings the next login asks again. 0 asks at every login.
 
-                Change it when tenants should be refused sooner after a table was opened. Asking
-                costs a login some milliseconds where hundreds of tables are protected.",
+                Change it when a role should be refused sooner after it was given more than a tenant
+                may have, or after a table was opened. Asking costs a login a third of its time in
+                PostgreSQL, and more where hundreds of tables are protected.",
             parse: |draft, text| set(&mut draft.config.proxy.verify_ttl, duration(text)),
         },
     ],
