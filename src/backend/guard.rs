@@ -4,20 +4,6 @@
 use crate::refusal::{Fault, Refusal, sqlstate};
 use crate::tenant::GuardDemand;
 
-/// Finds the function of that name that takes no arguments.
-macro_rules! function {
-    ($name:literal) => {
-        concat!(
-            "SELECT FROM pg_catalog.pg_proc AS p, pg_catalog.pg_namespace AS n \
-             WHERE p.proname OPERATOR(pg_catalog.=) '",
-            $name,
-            "' AND p.pronargs OPERATOR(pg_catalog.=) 0 \
-             AND p.pronamespace OPERATOR(pg_catalog.=) n.oid \
-             AND n.nspname OPERATOR(pg_catalog.=) 'public'"
-        )
-    };
-}
-
 /// What is known of the database's guard when the pipe opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guard {
@@ -32,25 +18,22 @@ pub enum Guard {
 /// The column that asks. `kept`: the verdict need not be asked for again, the spelling of the
 /// tenant must.
 ///
-/// A function is called only where it belongs to somebody who would run setup.sql: where CREATE in
-/// schema public is granted, anybody else could have laid one there. One that may not be there
-/// cannot be named in the statement itself, so that query_to_xml() runs a text; where a verdict is
-/// kept it was there, and to find it gone refuses the login. Nothing from a client is in that text.
+/// A function that may not be there cannot be named in the statement itself; query_to_xml() runs a
+/// text, and CASE has it run only where the function belongs to somebody who would run setup.sql.
+/// Where CREATE in schema public is granted, anybody else could have laid one there, which the
+/// planner would run in spite of the CASE if it were named there and IMMUTABLE. Nothing from a
+/// client is in that text.
 pub(super) fn column(kept: bool) -> String {
-    if kept {
-        return format!(
-            "CASE WHEN EXISTS ({MISSPELT} AND EXISTS ({OWNER})) \
-             THEN COALESCE ({SPELLING}, 'held') ELSE 'foreign' END"
-        );
-    }
+    let verdict = "'open: ' OPERATOR(pg_catalog.||) public.multigres_verdict(), ";
+    let asked = if kept { "" } else { verdict };
     let query = format!(
-        "SELECT COALESCE ('open: ' OPERATOR(pg_catalog.||) public.multigres_verdict(), \
-         {SPELLING}, 'held') AS verdict"
+        "SELECT COALESCE ({asked}\
+         'tenant: ' OPERATOR(pg_catalog.||) public.multigres_misspelt(), 'held') AS verdict"
     );
     format!(
-        "CASE WHEN NOT EXISTS ({VERDICT}) THEN CASE WHEN EXISTS ({RECORD}) THEN 'lost' \
+        "CASE WHEN NOT EXISTS ({FUNCTION}) THEN CASE WHEN EXISTS ({RECORD}) THEN 'lost' \
          ELSE 'absent' END \
-         WHEN EXISTS ({VERDICT} AND EXISTS ({OWNER})) THEN pg_catalog.substring(\
+         WHEN EXISTS ({FUNCTION} AND EXISTS ({OWNER})) THEN pg_catalog.substring(\
          pg_catalog.query_to_xml('{}', false, true, '')::pg_catalog.text, \
          '<verdict>(.*)</verdict>') ELSE 'foreign' END",
         query.replace('\'', "''")
@@ -66,8 +49,7 @@ pub(super) fn judge(
     kept: bool,
     demand: GuardDemand,
 ) -> Result<Guard, Refusal> {
-    let text = column.map(|text| String::from_utf8_lossy(text).into_owned());
-    let text = if kept { text } else { text.map(|text| unescape(&text)) };
+    let text = column.map(|text| unescape(&String::from_utf8_lossy(text)));
     match planted!(text.as_deref(), GuardUnread => Some("held")) {
         Some("held") if kept => Ok(Guard::Kept),
         Some("held") => Ok(Guard::Held),
@@ -82,8 +64,8 @@ pub(super) fn judge(
         )
         .hint("Run sql/setup.sql in the database, and protect its tables again.")),
         Some("foreign") => Err(unknown(
-            "public.multigres_verdict() or multigres_misspelt() belongs to a role that is no \
-             superuser, does not own the database and may not create roles",
+            "public.multigres_verdict() belongs to a role that is no superuser, does not own the \
+             database and may not create roles",
         )
         .hint(
             "If that role has run sql/setup.sql, make it the owner of the database or give it \
@@ -160,11 +142,11 @@ pub(super) fn xml_hint(state: &str) -> Option<&'static str> {
     )
 }
 
-const SPELLING: &str = "'tenant: ' OPERATOR(pg_catalog.||) public.multigres_misspelt()";
-
-const VERDICT: &str = function!("multigres_verdict");
-
-const MISSPELT: &str = function!("multigres_misspelt");
+const FUNCTION: &str = "SELECT FROM pg_catalog.pg_proc AS p, pg_catalog.pg_namespace AS n \
+    WHERE p.proname OPERATOR(pg_catalog.=) 'multigres_verdict' \
+    AND p.pronargs OPERATOR(pg_catalog.=) 0 \
+    AND p.pronamespace OPERATOR(pg_catalog.=) n.oid \
+    AND n.nspname OPERATOR(pg_catalog.=) 'public'";
 
 const OWNER: &str = "SELECT FROM pg_catalog.pg_roles AS r, pg_catalog.pg_database AS d \
     WHERE r.oid OPERATOR(pg_catalog.=) p.proowner \
