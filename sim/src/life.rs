@@ -52,6 +52,8 @@ struct Life {
     peer: Option<SocketAddr>,
     accepted: Duration,
     dialled: Option<Duration>,
+    /// When upstream was closed.
+    let_go: Option<Duration>,
     connected: bool,
     /// The client leg was shut down for writing.
     shut: Option<Duration>,
@@ -146,7 +148,7 @@ impl Lives {
         let now = record::now();
         if token.0 & 1 == 1 {
             if let Some(life) = self.life(token) {
-                (life.dialled, life.connected) = (Some(now), false);
+                (life.dialled, life.connected, life.let_go) = (Some(now), false, None);
                 // What was said of an earlier attempt does not count.
                 (life.hung_up, life.ended, life.upstream_ended) = (None, None, false);
                 life.read[1] = 0;
@@ -157,6 +159,7 @@ impl Lives {
             peer,
             accepted: now,
             dialled: None,
+            let_go: None,
             connected: false,
             shut: None,
             client_ended: false,
@@ -261,6 +264,13 @@ impl Lives {
         self.session_of(peer).is_none() && heard >= CANCEL_BYTES
     }
 
+    /// A client's leg has taken nothing of what it was to be told.
+    pub(crate) fn blocked(&mut self, token: Token) {
+        if let Some(life) = self.life(token) {
+            life.told_early |= life.read[0] < CANCEL_BYTES;
+        }
+    }
+
     /// A call has told that the leg is broken.
     pub(crate) fn failed(&mut self, token: Token) {
         let now = record::now();
@@ -293,6 +303,7 @@ impl Lives {
         if token.0 & 1 == 1 {
             if let Some(life) = self.life(token) {
                 life.dialled = None;
+                life.let_go = Some(record::now());
             }
             return;
         }
@@ -333,7 +344,10 @@ impl Lives {
         let is_in = entry.upstream.login_end.is_some_and(|end| life.read[1] >= end);
         // A refused one has been told to go before it has taken all of that.
         let early = if is_in { Duration::ZERO } else { self.times.slack };
-        let lingered = life.shut.is_some_and(|shut| now + early >= shut + LINGER);
+        // With upstream, which was let go then, that is known.
+        let told =
+            |shut: Duration| if is_in { shut } else { life.let_go.unwrap_or(shut).min(shut) };
+        let lingered = life.shut.is_some_and(|shut| now + early >= told(shut) + LINGER);
         let untold = life.shut.is_none() && !is_in && now >= life.accepted + LINGER;
         let flushed = life.hung_up.is_some_and(|at| now >= at.max(life.told_client) + FLUSH);
         let is_said = self.times.has_tls && life.moved == now;

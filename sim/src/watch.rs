@@ -154,6 +154,7 @@ impl Watch {
     /// A leg could not be written to.
     pub(crate) fn blocked(&mut self, token: Option<Token>) {
         let Some(token) = token.filter(|token| token.0 & 1 == 0) else { return };
+        self.live(|lives| lives.blocked(token));
         if let Some(legs) = self.connections.get_mut(&(token.0 >> 1)) {
             legs.blocked = true;
         }

@@ -15,7 +15,9 @@ use tokio::time::timeout;
 use crate::carrier::Listener;
 use crate::ledger::{Ledger, database, role};
 use crate::pipe::{self, Side, Way};
-use crate::plan::{self, Cut, End, Fate, Lie, Plan, Session, TlsAnswer, UpstreamTls, User};
+use crate::plan::{
+    self, Conduct, Cut, End, Fate, Lie, Plan, Session, TlsAnswer, UpstreamTls, User,
+};
 use crate::record::{self, applied, violate};
 use crate::rng::Rng;
 use crate::sock::{Orphans, Sock};
@@ -323,9 +325,14 @@ impl Backend<'_> {
             self.session.script.fate,
             Fate::Impatient | Fate::Lie(Lie::LengthHuge) | Fate::BadSignature
         );
+        // An offer that is passed on waits for a client that says nothing.
+        let silent =
+            matches!(self.session.client.conduct, Conduct::Cut(Cut { how: End::Silence, .. }));
+        let undecided = self.session.script.fate == Fate::UnknownMechanism && silent;
         let login = Duration::from_millis(self.plan.daemon.login_timeout_ms);
         let slack = Duration::from_millis(self.plan.slack_ms()) + PATIENCE;
-        if hushed || unfinished || self.plan.is_disruptive() { login + slack } else { slack }
+        let is_late = hushed || unfinished || undecided || self.plan.is_disruptive();
+        if is_late { login + slack } else { slack }
     }
 
     /// Authentication replies, the batch and Terminate may still come, whole or not.
