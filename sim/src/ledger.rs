@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::knowledge::Knowledge;
 use crate::pipe::{Report, Way};
-use crate::plan::{Fate, Lie, Plan, Session};
+use crate::plan::{Fate, Happening, Lie, Plan, Session};
 use crate::record::{applied, violate};
 
 /// What both peers of all sessions have seen.
@@ -210,8 +210,10 @@ impl Ledger {
 /// What the kernels between both ends of a session may hold, and the daemon: of TLS a record on
 /// each leg, besides its buffers and what was said before it was asked for.
 fn between_max(plan: &Plan) -> usize {
-    // A leg that is reset loses what is on its way, and what still comes for it is thrown away.
-    if plan.faults.reset_permyriad > 0 {
+    // A leg that is reset loses what is on its way, and what still comes for it is thrown away. So
+    // does one to a host that has crashed.
+    let crashes = plan.events.iter().any(|event| event.what == Happening::CrashUpstream);
+    if plan.faults.reset_permyriad > 0 || crashes {
         return usize::MAX;
     }
     let asked = |session: &Session| {
