@@ -69,10 +69,11 @@ impl Verdicts {
         verdict.findings.filter(|_| counts)
     }
 
-    /// Keeps what a login has found that was let in, unless another was refused meanwhile.
+    /// Keeps what a login has found that was let in, or that one was refused; what is known from a
+    /// later one stays. At one time a refusal is the later.
     fn keep(&mut self, asker: Asker, found: Verdict, ttl: Duration, now: Instant) {
-        let is_older = |known: &Verdict| known.findings.is_none() && known.since >= found.since;
-        let is_outdated = self.held.get(&asker).is_some_and(is_older)
+        let age = |verdict: &Verdict| (verdict.since, verdict.findings.is_none());
+        let is_outdated = self.held.get(&asker).is_some_and(|known| age(known) >= age(&found))
             || self.has_failed_since(&asker, found.since);
         if is_outdated || !is_fresh(found.since, ttl, now) {
             return;

@@ -162,6 +162,21 @@ fn what_was_asked_before_a_refusal_does_not_count_after_it() {
 }
 
 #[test]
+fn what_was_asked_first_does_not_take_the_place_of_what_was_asked_later() {
+    let mut world = World::new("guard = off\nverify_ttl = 10s");
+    let first = begin(&mut world, "app_user", "crm");
+    world.wait(Duration::from_secs(1));
+    begin(&mut world, "app_user", "crm").answer_wrongly(&mut world);
+    world.wait(Duration::from_secs(1));
+    assert!(asks(&mut world, "app_user", "crm"));
+    first.answer(&mut world);
+    world.wait(Duration::from_secs(9));
+    assert!(!asks(&mut world, "app_user", "crm"));
+    world.wait(Duration::from_secs(1));
+    assert!(asks(&mut world, "app_user", "crm"));
+}
+
+#[test]
 fn a_failed_attempt_to_connect_ends_it_for_all() {
     let mut world = world();
     assert!(asks(&mut world, "app_user", "crm") && asks(&mut world, "other", "crm"));
