@@ -344,7 +344,7 @@ impl Lives {
         let is_in = entry.upstream.login_end.is_some_and(|end| life.read[1] >= end);
         // A refused one has been told to go before it has taken all of that.
         let early = if is_in { Duration::ZERO } else { self.times.slack };
-        // With upstream, which was let go then, that is known.
+        // A refusal begins when upstream is let go, however slowly the client takes it.
         let told =
             |shut: Duration| if is_in { shut } else { life.let_go.unwrap_or(shut).min(shut) };
         let lingered = life.shut.is_some_and(|shut| now + early >= told(shut) + LINGER);

@@ -10,7 +10,7 @@ use super::journal::{Ended, Entry, Event, Up};
 use super::verdicts::Asking;
 use crate::net::{Address, ClientAddress, Stream};
 use crate::relay::{Awaiting, Ending, Relay};
-use crate::session::Leg;
+use crate::session::{Findings, Leg};
 use crate::tenant::Described;
 
 /// One client connection with its upstream connection.
@@ -160,9 +160,10 @@ impl<S: Stream> Connection<S> {
     fn log_up(&mut self, now: Instant) {
         self.piped = Some(now);
         self.last_active = now;
+        let Findings { sealed, guard } = self.relay.session().findings();
         self.log(Event::Up(Up {
-            sealed: self.relay.session().sealed(),
-            guard: self.relay.session().guard(),
+            sealed,
+            guard,
             client_tls: self.relay.tls_version(Leg::Client),
             upstream_tls: self.relay.tls_version(Leg::Upstream),
             login: now.saturating_duration_since(self.accepted),

@@ -368,17 +368,6 @@ impl Session {
         self.login.as_deref()
     }
 
-    /// Whether the database asks for the seal of the context; None without a key, and before the
-    /// pipe.
-    pub fn sealed(&self) -> Option<bool> {
-        self.findings().sealed
-    }
-
-    /// What the database's guard has said; `None` where it is not asked, and before the pipe.
-    pub fn guard(&self) -> Option<Guard> {
-        self.findings().guard
-    }
-
     /// What the login has found of the role and the database. Nothing before the pipe.
     pub fn findings(&self) -> Findings {
         if let State::Piping(findings) = self.state { findings } else { Findings::default() }

@@ -253,11 +253,11 @@ impl Play {
     }
 
     pub fn sealed(&self) -> Option<bool> {
-        self.session.sealed()
+        self.session.findings().sealed
     }
 
     pub fn guard(&self) -> Option<Guard> {
-        self.session.guard()
+        self.session.findings().guard
     }
 
     /// What the log tells of the login.

@@ -88,8 +88,9 @@ pub(super) const SECTION: Section = Section {
                 settings the next login asks again. 0 asks at every login.
 
                 Change it when a role should be refused sooner after it was given more than a tenant
-                may have, or after a table was opened. Asking costs a login a third of its time in
-                PostgreSQL, and more where hundreds of tables are protected.",
+                may have, or after a table was opened. Asking costs a login more than half of
+                PostgreSQL's processor time for it, and more where hundreds of tables are
+                protected.",
             parse: |draft, text| set(&mut draft.config.proxy.verify_ttl, duration(text)),
         },
     ],
