@@ -9,6 +9,8 @@
 --
 -- A table counts as protected when it has a policy named multigres_isolation...; whether that
 -- policy is any good is one of the questions. Objects of extensions are not looked at.
+--
+-- The parts are PL/pgSQL for its kept plans: planning is most of what a check costs.
 
 
 create or replace function public.multigres_check()

@@ -2,9 +2,11 @@
 -- among all sessions of a role.
 create or replace function multigres.check_connections()
 returns table (lint text, object text, problem text, fix text)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+begin
+    return query
     with links as (
         -- Functions of dblink that need no connection string with a password in it.
         select string_agg(multigres.revoke('function ' || p.oid::regprocedure,
@@ -116,7 +118,8 @@ as $$
     from pg_class as c
     where c.relkind = 'S' and c.relpersistence <> 't' and c.relacl is not null
         and c.relnamespace <> 'multigres'::regnamespace
-        and multigres.reached(c.oid, 'UPDATE') is not null
+        and multigres.reached(c.oid, 'UPDATE') is not null;
+end
 $$;
 
 revoke all on function multigres.check_connections() from public;

@@ -99,9 +99,11 @@ $$;
 -- unique key that the new constraint refers to, where none is there yet. Columns go by number.
 create or replace function multigres.loose_references()
 returns table (reference oid, mine smallint[], theirs smallint[], obstacle text, key smallint[])
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+begin
+    return query
     with isolated as materialized (
         select * from multigres.isolated()
     ),
@@ -139,7 +141,8 @@ as $$
     ) as k
     cross join lateral (
         select multigres.has_period(l.oid) as is_used offset 0
-    ) as period
+    ) as period;
+end
 $$;
 
 
@@ -201,9 +204,11 @@ $$;
 -- PostgreSQL applies no policy when it does that.
 create or replace function multigres.cascades()
 returns table (lint text, object text, problem text, fix text)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+begin
+    return query
     with recursive isolated as materialized (
         select i.relation from multigres.isolated() as i
     ),
@@ -231,7 +236,8 @@ as $$
         multigres.revoke_table(s.relation, s.command)
     from steps as s
     where s.relation not in (select i.relation from isolated as i)
-        and multigres.reached(s.relation, s.command) is not null
+        and multigres.reached(s.relation, s.command) is not null;
+end
 $$;
 
 
@@ -239,9 +245,11 @@ $$;
 -- to them.
 create or replace function multigres.check_references()
 returns table (lint text, object text, problem text, fix text)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+begin
+    return query
     with loose as (
         select k.*, l.*, format('constraint %I on %s', k.conname, k.conrelid::regclass) as name,
             multigres.key_name(k.confrelid, l.key) as key_name,
@@ -291,7 +299,8 @@ as $$
     where k.contype = 'f' and k.conparentid = 0 and x.privileges is not null
         and k.conrelid not in (select i.relation from isolated as i)
     union all
-    select * from multigres.cascades()
+    select * from multigres.cascades();
+end
 $$;
 
 
@@ -392,9 +401,11 @@ $$;
 -- its share of its parent's key are looked at like those of a table.
 create or replace function multigres.check_constraints()
 returns table (lint text, object text, problem text, fix text)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+begin
+    return query
     with referring as materialized (
         select k.conindid, k.conrelid, k.conname, l.key,
             l.reference is null or l.obstacle is not null as stays
@@ -472,7 +483,8 @@ as $$
             and u.indnatts = u.indnkeyatts and u.reloptions is null and u.reltablespace = 0
             and not coalesce((to_jsonb(u) ->> 'indnullsnotdistinct')::boolean, false)
         offset 0
-    ) as made on true
+    ) as made on true;
+end
 $$;
 
 

@@ -1,10 +1,12 @@
 -- Policies whose comparison treats different tenants as one.
 create or replace function multigres.check_expressions()
 returns table (lint text, object text, problem text, fix text)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set quote_all_identifiers = off
 as $$
+begin
+    return query
     with policies as (
         select p.polname, p.polrelid, p.oid,
             concat_ws(' ', pg_get_expr(p.polqual, p.polrelid),
@@ -35,7 +37,8 @@ as $$
     ) as c
     where c.type is not null
         and (p.polname ~ '^multigres_'
-            or p.text ~ '\m(current_tenant_id|multigres_context|multigres_own|current_setting)\(')
+            or p.text ~ '\m(current_tenant_id|multigres_context|multigres_own|current_setting)\(');
+end
 $$;
 
 revoke all on function multigres.check_expressions() from public;

@@ -1,9 +1,11 @@
 -- SECURITY DEFINER functions that app_user may call.
 create or replace function multigres.check_definers()
 returns table (lint text, object text, problem text, fix text)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+begin
+    return query
     with definers as (
         select p.oid::regprocedure::text as name, p.oid as id, o.rolname as owner, p.proacl,
             p.proowner, o.rolsuper or o.rolbypassrls as past_policies,
@@ -46,7 +48,8 @@ as $$
     select 'function_search_path', f.kind || ' ' || f.name,
         'is SECURITY DEFINER and uses the search_path of its caller',
         format('alter %s %s set search_path = pg_catalog, public, pg_temp', f.kind, f.name)
-    from definers as f where not f.pinned
+    from definers as f where not f.pinned;
+end
 $$;
 
 
@@ -54,9 +57,11 @@ $$;
 -- before policies do.
 create or replace function multigres.check_functions()
 returns table (lint text, object text, problem text, fix text)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+begin
+    return query
     with app(id) as materialized (
         select multigres.app_roles()
     ),
@@ -158,7 +163,8 @@ as $$
     from pg_proc as p
     where p.oid < 16384 and p.proleakproof
         and p.proname ~ ('like|regex|match|contain|overlap|cat$|substr|_in$|concat|upper|lower'
-            '|strpos|position|exists|_op')
+            '|strpos|position|exists|_op');
+end
 $$;
 
 revoke all on function multigres.check_definers(), multigres.check_functions() from public;

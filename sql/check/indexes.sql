@@ -5,9 +5,11 @@
 -- one of isolating columns alone, as multigres_protect() makes it, tells which contexts there are.
 create or replace function multigres.check_indexes()
 returns table (lint text, object text, problem text, fix text)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+begin
+    return query
     select 'index_without_tenant', 'index ' || x.indexrelid::regclass,
         format('on %s lacks %s: how much of it is read tells about other tenants'' rows',
             x.indrelid::regclass, multigres.column_list(x.indrelid, l.added)),
@@ -30,7 +32,8 @@ as $$
     ) as l
     where not x.indisunique and not x.indisexclusion and l.added is not null
         and obj_description(x.indexrelid, 'pg_class') is distinct from 'made by multigres_protect()'
-        and not exists (select from pg_inherits as h where h.inhrelid = x.indexrelid)
+        and not exists (select from pg_inherits as h where h.inhrelid = x.indexrelid);
+end
 $$;
 
 revoke all on function multigres.check_indexes() from public;

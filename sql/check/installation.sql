@@ -16,10 +16,12 @@ $$;
 -- Our functions as they are now; except those that multigres_seal() defines anew.
 create or replace function multigres.functions()
 returns table (function text, definition text)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set quote_all_identifiers = off
 as $$
+begin
+    return query
     select p.oid::regprocedure::text, md5(concat_ws('|', l.lanname, p.provolatile, p.prosecdef,
         p.proleakproof, p.proretset, p.proargnames, p.proconfig, p.prosrc))
     from pg_proc as p join pg_language as l on l.oid = p.prolang
@@ -27,7 +29,8 @@ as $$
         or p.pronamespace = 'public'::regnamespace and starts_with(p.proname::text, 'multigres_')
             and array_position(array[to_regprocedure('public.multigres_context(text)'),
                 to_regprocedure('public.multigres_own()'),
-                to_regprocedure('public.multigres_own(text)')]::oid[], p.oid) is null
+                to_regprocedure('public.multigres_own(text)')]::oid[], p.oid) is null;
+end
 $$;
 
 revoke all on function multigres.functions() from public;
@@ -37,10 +40,12 @@ revoke all on function multigres.functions() from public;
 -- Multigres, with the rights of its caller.
 create or replace function multigres.check_installation()
 returns table (lint text, object text, problem text, fix text)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set quote_all_identifiers = off
 as $$
+begin
+    return query
     with setup as (
         select p.proowner as owner from pg_proc as p
         where p.oid = 'public.multigres_protect(regclass, name, text)'::regprocedure
@@ -159,7 +164,8 @@ as $$
         case when f.function is null then 'is missing' else 'is not as setup.sql made it' end,
         '-- run setup.sql again'
     from multigres.release as b left join multigres.functions() as f on f.function = b.function
-    where f.definition is distinct from b.definition
+    where f.definition is distinct from b.definition;
+end
 $$;
 
 revoke all on function multigres.check_installation() from public;

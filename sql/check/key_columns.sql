@@ -5,10 +5,12 @@
 -- the tenant first, which is also told alone.
 create or replace function multigres.isolated()
 returns table (relation oid, numbers smallint[], variables text[], tenant smallint)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
-    select i.relation, array_agg(i.number order by i.place, i.variable),
+begin
+    return query
+    select i.relation::oid, array_agg(i.number order by i.place, i.variable),
         array_agg(i.variable order by i.place, i.variable),
         min(i.number) filter (where i.place = 0)
     from (
@@ -18,7 +20,8 @@ as $$
         where i.column_number is not null and i.variable is not null
         order by i.relation, i.variable, i.column_number
     ) as i
-    group by i.relation
+    group by i.relation;
+end
 $$;
 
 

@@ -6,9 +6,11 @@
 -- Temporary objects are each session's own; sequences of a table go with it.
 create or replace function multigres.owned_by_app()
 returns table (class oid, id oid, kind text, name text, owner name, fix text)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+begin
+    return query
     -- Objects of other databases have no name here.
     with owned as materialized (
         select d.classid, d.objid, d.objsubid, r.rolname
@@ -53,7 +55,8 @@ as $$
             else replace(i.type, '-', ' ') end
     ) as k(kind)
     -- Without a name: dropped just now.
-    where i.identity is not null
+    where i.identity is not null;
+end
 $$;
 
 
@@ -77,9 +80,11 @@ $$;
 
 create or replace function multigres.check_owned()
 returns table (lint text, object text, problem text, fix text)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+begin
+    return query
     -- Tables of tenants and schemas have findings of their own.
     select 'object_owned_by_tenants', format('%s %s', o.kind, o.name),
         case when o.owner = 'app_user' then 'belongs to app_user'
@@ -109,15 +114,18 @@ as $$
         and case when exists (
                 select from aclexplode(c.relacl) as x
                 where x.privilege_type = 'TRIGGER' and x.grantee <> c.relowner)
-            then multigres.reached(c.oid, 'TRIGGER') is not null end
+            then multigres.reached(c.oid, 'TRIGGER') is not null end;
+end
 $$;
 
 -- Roles that log in as the owner of a protected table, or as a member of it.
 create or replace function multigres.check_owners()
 returns table (lint text, object text, problem text, fix text)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+begin
+    return query
     with owners as (
         select c.relowner as owner, count(*) as tables, min(c.oid::regclass::text) as example
         from pg_class as c
@@ -158,7 +166,8 @@ as $$
         select from pg_db_role_setting as s, unnest(s.setconfig) as x(setting)
         where s.setrole in (0, p.id) and s.setdatabase in (0, (
                 select d.oid from pg_database as d where d.datname = current_database()))
-            and x.setting ~* '^row_security=(off|false|no|0)$')
+            and x.setting ~* '^row_security=(off|false|no|0)$');
+end
 $$;
 
 revoke all on function multigres.check_owners() from public;

@@ -1,9 +1,11 @@
 -- Policies that no longer hold tenants apart, or that a session can get around.
 create or replace function multigres.check_policies()
 returns table (lint text, object text, problem text, fix text)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+begin
+    return query
     with recursive above(relation, top, depth) as (
         select c.oid, c.oid, 0 from pg_class as c
         where c.oid in (select i.relation from multigres.isolations() as i)
@@ -225,7 +227,8 @@ as $$
                 and f.prosrc ~* '\mcurrent_setting\M'
                 and not (f.pronamespace = 'public'::regnamespace
                     and f.proname in ('current_tenant_id', 'multigres_context',
-                        'multigres_own')))
+                        'multigres_own')));
+end
 $$;
 
 revoke all on function multigres.check_policies() from public;

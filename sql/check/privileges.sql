@@ -1,15 +1,18 @@
 -- app_user and all that it can become, 0 for PUBLIC. Empty where it does not exist. A superuser
 -- is a member of every role: there it is app_user alone, for the one finding that matters.
 create or replace function multigres.app_roles() returns setof oid
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+begin
+    return query
     select r.oid
     from pg_roles as app, pg_roles as r
     where app.rolname = 'app_user'
         and (r.oid = app.oid or not app.rolsuper and pg_has_role(app.oid, r.oid, 'member'))
     union all
-    select 0::oid from pg_roles as app where app.rolname = 'app_user'
+    select 0::oid from pg_roles as app where app.rolname = 'app_user';
+end
 $$;
 
 

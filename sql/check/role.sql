@@ -1,9 +1,11 @@
 -- Which roles app_user can become, what it may create, and what is set for it.
 create or replace function multigres.check_role()
 returns table (lint text, object text, problem text, fix text)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+begin
+    return query
     with roles as (
         select r.*, r.rolname = 'app_user' as itself,
             (
@@ -117,7 +119,8 @@ as $$
         aclexplode(d.defaclacl) as a
     where d.defaclobjtype = 'r' and a.grantee in (select multigres.app_roles())
         and a.grantee <> d.defaclrole
-    group by d.oid, d.defaclrole
+    group by d.oid, d.defaclrole;
+end
 $$;
 
 revoke all on function multigres.check_role() from public;

@@ -19,9 +19,11 @@ $$;
 -- Those that are harmless whatever their value are left out.
 create or replace function multigres.login_settings()
 returns table (object text, name text, value text, lint text, effect text, fix text)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+begin
+    return query
     with variables(name) as materialized (
         select lower(i.variable) from multigres.isolations() as i
         union
@@ -102,7 +104,8 @@ as $$
             else array['login_setting_unknown', ''] end
     ) as j(judged)
     cross join lateral (select j.judged[1], j.judged[2]) as e(lint, effect)
-    where j.judged is not null
+    where j.judged is not null;
+end
 $$;
 
 revoke all on function multigres.seconds(text), multigres.login_settings() from public;

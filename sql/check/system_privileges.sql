@@ -2,9 +2,11 @@
 -- on the server's files, statistics that contain values of all tenants, passwords.
 create or replace function multigres.check_system_privileges()
 returns table (lint text, object text, problem text, fix text)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+begin
+    return query
     with app(id) as materialized (
         select multigres.app_roles()
     ),
@@ -59,7 +61,8 @@ as $$
         multigres.revoke_table(c.oid, variadic array_agg(g.privilege))
     from granted as g join pg_class as c on c.oid = g.objoid
     where g.classoid = 'pg_class'::regclass
-    group by c.oid, c.relkind
+    group by c.oid, c.relkind;
+end
 $$;
 
 revoke all on function multigres.check_system_privileges() from public;

@@ -1,9 +1,11 @@
 -- Tables that should be protected and are not, or only in part.
 create or replace function multigres.check_tables()
 returns table (lint text, object text, problem text, fix text)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+begin
+    return query
     with recursive isolations as materialized (
         select * from multigres.isolations()
     ),
@@ -137,7 +139,8 @@ as $$
     where t.protected and not t.relispartition and t.columns is not null and not exists (
         select from pg_index as x
         where x.indrelid = t.id and x.indisvalid and x.indpred is null
-            and x.indkey[0] = any (t.numbers))
+            and x.indkey[0] = any (t.numbers));
+end
 $$;
 
 revoke all on function multigres.check_tables() from public;

@@ -1,9 +1,11 @@
 -- Rules and triggers: they run when app_user writes, or copy rows of tenants elsewhere.
 create or replace function multigres.check_triggers()
 returns table (lint text, object text, problem text, fix text)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+begin
+    return query
     with rules as (
         select r.rulename, c.oid::regclass as name, o.rolname as owner,
             o.rolsuper or o.rolbypassrls as past_policies
@@ -92,7 +94,8 @@ as $$
         'sends NOTIFY, and the sessions of all tenants may LISTEN to it',
         format('alter table %s disable trigger %I', b.name, b.tgname)
     from bodies as b
-    where b.prosrc ~* '\m(pg_notify\s*\(|notify\s)' or b.proname = 'triggered_change_notification'
+    where b.prosrc ~* '\m(pg_notify\s*\(|notify\s)' or b.proname = 'triggered_change_notification';
+end
 $$;
 
 revoke all on function multigres.check_triggers() from public;

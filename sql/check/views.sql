@@ -2,9 +2,11 @@
 -- policies.
 create or replace function multigres.check_views()
 returns table (lint text, object text, problem text, fix text)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+begin
+    return query
     with recursive names(name) as (
         select 'tenant_id'::name
         union
@@ -107,7 +109,8 @@ as $$
         'app_user has ' || r.reached || ' on it, and it cannot have policies',
         multigres.revoke_table(r.id, 'SELECT', 'INSERT', 'UPDATE', 'DELETE')
     from relations as r
-    where r.relkind in ('m', 'f') and r.reached is not null
+    where r.relkind in ('m', 'f') and r.reached is not null;
+end
 $$;
 
 revoke all on function multigres.check_views() from public;
