@@ -25,10 +25,16 @@ pub const TENANTS_SQL: &str = include_str!("tenants.sql");
 /// A running PostgreSQL. The shared one lives as long as the test process, any other until it
 /// is dropped.
 pub struct Cluster {
-    folder: PathBuf,
+    supervisor: Supervisor,
     port: u16,
     ipv6: bool,
-    supervisor: Child,
+}
+
+/// A running `cluster.sh`; it ends with the process, or when this is dropped.
+struct Supervisor {
+    /// Gone when it has ended.
+    folder: PathBuf,
+    process: Child,
     lifeline: Option<ChildStdin>,
 }
 
@@ -78,39 +84,22 @@ impl Cluster {
     fn try_start(ipv6: bool, settings: &[&str], tls: Option<[&str; 3]>) -> Result<Cluster, String> {
         let port = free_port();
         let listen = if ipv6 { "127.0.0.1,::1" } else { "127.0.0.1" };
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", include_str!("cluster.sh"), "cluster"])
-            .arg(binaries())
-            .arg(port.to_string())
-            .arg(listen)
-            .arg(include_str!("pg_hba.conf"))
-            .arg(settings.join("\n"))
-            .args(tls.into_iter().flatten())
-            .current_dir("/")
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        if let Some((uid, gid)) = Cluster::owner() {
-            command.uid(uid).gid(gid);
-        }
-        let mut supervisor = command.spawn().expect("sh starts");
-        let lifeline = supervisor.stdin.take();
-        let mut answers = BufReader::new(supervisor.stdout.take().expect("stdout is piped"));
-        let mut first = String::new();
-        answers.read_line(&mut first).expect("the supervisor writes text");
-        match first.trim_end().strip_prefix("ready ") {
-            Some(folder) => {
-                let folder = PathBuf::from(folder);
-                Ok(Cluster { folder, port, ipv6, supervisor, lifeline })
-            }
-            None => {
-                let _ = answers.read_to_string(&mut first);
-                let _ = supervisor.wait();
-                Err(first)
-            }
-        }
+        let mut arguments = vec![
+            port.to_string(),
+            listen.to_owned(),
+            include_str!("pg_hba.conf").to_owned(),
+            settings.join("\n"),
+        ];
+        arguments.extend(tls.into_iter().flatten().map(ToOwned::to_owned));
+        let supervisor = Supervisor::start(Some(Cluster::template()), &arguments)?;
+        Ok(Cluster { supervisor, port, ipv6 })
+    }
+
+    /// The folder with what initdb makes, once for all clusters of the process.
+    fn template() -> &'static Path {
+        static TEMPLATE: OnceLock<Supervisor> = OnceLock::new();
+        let made = || Supervisor::start(None, &[]).unwrap_or_else(|log| panic!("initdb:\n{log}"));
+        &TEMPLATE.get_or_init(made).folder
     }
 
     /// User and group that PostgreSQL runs as, in the place of root, as whom it does not.
@@ -148,12 +137,12 @@ impl Cluster {
 
     /// The folder that holds the unix socket `.s.PGSQL.PORT`.
     pub fn socket_folder(&self) -> &Path {
-        &self.folder
+        &self.supervisor.folder
     }
 
     /// Everything PostgreSQL has logged so far.
     pub fn log(&self) -> String {
-        let bytes = std::fs::read(self.folder.join("server.log")).expect("the log is readable");
+        let bytes = std::fs::read(self.socket_folder().join("server.log")).expect("the log is readable");
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
@@ -191,10 +180,43 @@ impl Cluster {
     }
 }
 
-impl Drop for Cluster {
+impl Supervisor {
+    /// One that makes a template, or runs a PostgreSQL on a copy of that.
+    fn start(template: Option<&Path>, arguments: &[String]) -> Result<Supervisor, String> {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", include_str!("cluster.sh"), "cluster"])
+            .arg(binaries())
+            .args(template)
+            .args(arguments)
+            .current_dir("/")
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        if let Some((uid, gid)) = Cluster::owner() {
+            command.uid(uid).gid(gid);
+        }
+        let mut process = command.spawn().expect("sh starts");
+        let lifeline = process.stdin.take();
+        let mut answers = BufReader::new(process.stdout.take().expect("stdout is piped"));
+        let mut first = String::new();
+        answers.read_line(&mut first).expect("the supervisor writes text");
+        match first.trim_end().strip_prefix("ready ") {
+            Some(folder) => Ok(Supervisor { folder: PathBuf::from(folder), process, lifeline }),
+            None => {
+                let _ = answers.read_to_string(&mut first);
+                let _ = process.wait();
+                Err(first)
+            }
+        }
+    }
+}
+
+impl Drop for Supervisor {
     fn drop(&mut self) {
         drop(self.lifeline.take());
-        let _ = self.supervisor.wait();
+        let _ = self.process.wait();
     }
 }
 

@@ -1,6 +1,7 @@
 # Runs a throw-away PostgreSQL until standard input ends. Arguments: folder of the binaries,
-# port, listen_addresses, text of pg_hba.conf, more settings; with TLS: certificate, key and
-# authority in PEM. Writes one line `ready FOLDER`, or the log.
+# folder of a template, port, listen_addresses, text of pg_hba.conf, more settings; with TLS:
+# certificate, key and authority in PEM. With the first argument alone it makes a template. Writes
+# one line `ready FOLDER`, or the log.
 set -u
 # Whatever becomes of the test process, the folder must go.
 trap '' HUP INT TERM PIPE
@@ -24,12 +25,24 @@ give_up() {
     exit 1
 }
 
-"$1/initdb" -D "$folder/data" -U postgres -A trust -E UTF8 --no-locale -N \
-    >"$folder/initdb.log" 2>&1 </dev/null || give_up
-printf '%s\n' "$4" >"$folder/data/pg_hba.conf"
+stay() {
+    echo "ready $folder"
+    exec >/dev/null
+    cat >/dev/null
+    clean_up
+    exit
+}
+
+if [ $# = 1 ]; then
+    "$1/initdb" -D "$folder/data" -U postgres -A trust -E UTF8 --no-locale -N \
+        >"$folder/initdb.log" 2>&1 </dev/null || give_up
+    stay
+fi
+cp -R "$2/data" "$folder/data" 2>"$folder/initdb.log" || give_up
+printf '%s\n' "$5" >"$folder/data/pg_hba.conf"
 cat >>"$folder/data/postgresql.conf" <<END
-listen_addresses = '$3'
-port = $2
+listen_addresses = '$4'
+port = $3
 unix_socket_directories = '$folder'
 max_connections = 400
 shared_buffers = 16MB
@@ -41,14 +54,14 @@ jit = off
 log_connections = on
 log_disconnections = on
 log_line_prefix = '%p %u@%d '
-$5
+$6
 END
-if [ -n "${6:-}" ]; then
+if [ -n "${7:-}" ]; then
     (
         umask 077
-        printf '%s' "$6" >"$folder/data/server.crt"
-        printf '%s' "$7" >"$folder/data/server.key"
-        printf '%s' "$8" >"$folder/data/root.crt"
+        printf '%s' "$7" >"$folder/data/server.crt"
+        printf '%s' "$8" >"$folder/data/server.key"
+        printf '%s' "$9" >"$folder/data/root.crt"
     )
     printf '%s\n' 'ssl = on' "ssl_ca_file = 'root.crt'" >>"$folder/data/postgresql.conf"
 fi
@@ -63,7 +76,4 @@ until [ "$(sed -n '8{s/ *$//;p;}' "$folder/data/postmaster.pid" 2>/dev/null)" = 
     [ "$tries" -le 1200 ] || give_up
     sleep 0.05
 done
-echo "ready $folder"
-exec >/dev/null
-cat >/dev/null
-clean_up
+stay
