@@ -142,7 +142,8 @@ impl Cluster {
 
     /// Everything PostgreSQL has logged so far.
     pub fn log(&self) -> String {
-        let bytes = std::fs::read(self.socket_folder().join("server.log")).expect("the log is readable");
+        let bytes =
+            std::fs::read(self.socket_folder().join("server.log")).expect("the log is readable");
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
