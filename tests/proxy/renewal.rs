@@ -1,6 +1,7 @@
 //! Stories of new settings: what began before keeps its own, what comes later has the new ones.
 
 use std::cell::RefCell;
+use std::sync::Once;
 use std::time::Duration;
 
 use log::{LevelFilter, Log, Metadata, Record};
@@ -52,8 +53,7 @@ fn what_began_before_keeps_its_settings_and_what_comes_later_has_the_new_ones() 
 
 #[test]
 fn a_session_is_described_by_the_settings_that_it_began_with() {
-    log::set_logger(&Lines).unwrap();
-    log::set_max_level(LevelFilter::Trace);
+    take_lines();
     let mut world = World::new("");
     let client = world.client();
     client.say(&startup(&[("user", "app_user.acme")]));
@@ -62,7 +62,7 @@ fn a_session_is_described_by_the_settings_that_it_began_with() {
     world.upstream().end();
     world.run();
     assert!(contains(&client.hear(), b"C08006"));
-    let lines = LINES.take();
+    let lines = take_lines();
     let line = lines.iter().find(|line| line.contains(" refused client=")).unwrap();
     assert!(line.contains(" context=app.current_tenant_id=acme "), "{line}");
 }
@@ -72,6 +72,16 @@ fn another_upstream_takes_a_restart() {
     let mut world = World::new("");
     world.proxy.renew(settings("upstream_port = 5433\nsuperuser_bypass = admin")).unwrap_err();
     bypass(&mut world);
+}
+
+/// What this thread has logged since the last call; nothing is kept before the first.
+pub(crate) fn take_lines() -> Vec<String> {
+    static LOGGER: Once = Once::new();
+    LOGGER.call_once(|| {
+        log::set_logger(&Lines).unwrap();
+        log::set_max_level(LevelFilter::Trace);
+    });
+    LINES.take()
 }
 
 thread_local! {

@@ -7,7 +7,7 @@ use testing::network::{Wire, World};
 use testing::session::{message, startup};
 
 use super::contains;
-use super::renewal::settings;
+use super::renewal::{settings, take_lines};
 
 const WITHOUT_GUARD: &str = "guard = off";
 
@@ -18,9 +18,11 @@ struct Asking {
     role: String,
     /// Of the role and the database, and not of the session alone.
     asks: bool,
+    /// Asks whether the database has a guard.
+    is_guarded: bool,
 }
 
-fn world() -> World {
+fn world_without_guard() -> World {
     World::new(WITHOUT_GUARD)
 }
 
@@ -39,22 +41,30 @@ fn begin(world: &mut World, role: &str, database: &str) -> Asking {
     assert!(contains(&batch, b"pg_backend_pid()"));
     let asks = contains(&batch, b"rolbypassrls");
     assert_eq!(contains(&batch, b"'seal_keys'"), asks, "of both or of neither");
-    Asking { client, upstream, role: role.to_owned(), asks }
+    let is_guarded = contains(&batch, b"multigres_misspelt()");
+    Asking { client, upstream, role: role.to_owned(), asks, is_guarded }
 }
 
 impl Asking {
     /// The answer is right.
     fn answer(self, world: &mut World) {
+        let client = self.client.clone();
+        self.answer_of_guard(world, "absent");
+        let heard = client.hear();
+        assert!(heard.ends_with(&message(b'Z', b"I")), "{}", heard.escape_ascii());
+    }
+
+    /// The answer is right but for what the guard says, if it is asked.
+    fn answer_of_guard(self, world: &mut World, verdict: &str) {
         let role = self.role.as_str();
         let mut last = vec!["acme", role, role];
         last.extend(self.asks.then_some("0"));
         last.push("42");
         last.extend(self.asks.then_some("0"));
+        last.extend(self.is_guarded.then_some(verdict));
         let statements = [statement(&["acme"]), statement(&["acme", role]), statement(&last)];
         self.upstream.say(&[statements.concat(), message(b'3', b""), message(b'Z', b"I")].concat());
         world.run();
-        let heard = self.client.hear();
-        assert!(heard.ends_with(&message(b'Z', b"I")), "{}", heard.escape_ascii());
     }
 
     fn answer_wrongly(self, world: &mut World) {
@@ -84,7 +94,7 @@ fn asks(world: &mut World, role: &str, database: &str) -> bool {
 
 #[test]
 fn the_next_login_of_the_role_to_the_database_does_not_ask_and_others_do() {
-    let mut world = world();
+    let mut world = world_without_guard();
     assert!(asks(&mut world, "app_user", "crm"));
     assert!(!asks(&mut world, "app_user", "crm"));
     assert!(asks(&mut world, "other", "crm"));
@@ -120,7 +130,7 @@ fn it_counts_from_the_question_and_not_from_the_answer() {
 
 #[test]
 fn a_login_that_was_refused_has_found_nothing() {
-    let mut world = world();
+    let mut world = world_without_guard();
     begin(&mut world, "app_user", "crm").answer_wrongly(&mut world);
     assert!(asks(&mut world, "app_user", "crm"));
     let left = begin(&mut world, "other", "crm");
@@ -141,7 +151,7 @@ fn a_refusal_by_either_side_ends_it_for_the_role_and_the_database() {
         },
     ];
     for refuse in refusals {
-        let mut world = world();
+        let mut world = world_without_guard();
         assert!(asks(&mut world, "app_user", "crm") && asks(&mut world, "other", "crm"));
         refuse(&mut world);
         world.wait(Duration::from_millis(10));
@@ -152,8 +162,20 @@ fn a_refusal_by_either_side_ends_it_for_the_role_and_the_database() {
 }
 
 #[test]
+fn a_table_that_is_open_is_asked_after_by_the_next_login_too() {
+    let mut world = World::new("");
+    for _ in 0..2 {
+        let login = begin(&mut world, "app_user", "crm");
+        assert!(login.asks);
+        let client = login.client.clone();
+        login.answer_of_guard(&mut world, "open: table contacts");
+        assert!(contains(&client.hear(), b"C55000"));
+    }
+}
+
+#[test]
 fn what_was_asked_before_a_refusal_does_not_count_after_it() {
-    let mut world = world();
+    let mut world = world_without_guard();
     let first = begin(&mut world, "app_user", "crm");
     world.wait(Duration::from_millis(10));
     begin(&mut world, "app_user", "crm").answer_wrongly(&mut world);
@@ -178,7 +200,7 @@ fn what_was_asked_first_does_not_take_the_place_of_what_was_asked_later() {
 
 #[test]
 fn a_failed_attempt_to_connect_ends_it_for_all() {
-    let mut world = world();
+    let mut world = world_without_guard();
     assert!(asks(&mut world, "app_user", "crm") && asks(&mut world, "other", "crm"));
     let under_way = begin(&mut world, "third", "crm");
     let client = world.client();
@@ -198,7 +220,7 @@ fn a_failed_attempt_to_connect_ends_it_for_all() {
 
 #[test]
 fn new_settings_end_it_for_all() {
-    let mut world = world();
+    let mut world = world_without_guard();
     assert!(asks(&mut world, "app_user", "crm"));
     let under_way = begin(&mut world, "other", "crm");
     world.proxy.renew(settings(WITHOUT_GUARD)).unwrap();
@@ -208,9 +230,26 @@ fn new_settings_end_it_for_all() {
 
 #[test]
 fn nothing_is_kept_of_a_name_that_postgresql_would_cut() {
-    let mut world = world();
+    let mut world = world_without_guard();
     let long = "d".repeat(64);
     assert!(asks(&mut world, "app_user", &long) && asks(&mut world, "app_user", &long));
     let longest = "d".repeat(63);
     assert!(asks(&mut world, "app_user", &longest) && !asks(&mut world, "app_user", &longest));
+}
+
+#[test]
+fn a_database_without_a_guard_is_warned_of_once() {
+    take_lines();
+    let mut world = World::new("verify_ttl = 0");
+    for database in ["crm", "shop", "crm", "shop"] {
+        begin(&mut world, "app_user", database).answer(&mut world);
+    }
+    let lines = take_lines();
+    let warnings: Vec<_> = lines.iter().filter(|line| line.contains("has no guard")).collect();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].starts_with("database=crm ") && warnings[1].starts_with("database=shop "));
+
+    let mut world = world_without_guard();
+    begin(&mut world, "app_user", "crm").answer(&mut world);
+    assert!(!take_lines().iter().any(|line| line.contains("has no guard")));
 }
