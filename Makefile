@@ -3,7 +3,7 @@
 MINUTES ?= 1
 SIMULATOR := cargo run --quiet --profile sim --locked -p multigres-sim --features mutants --
 
-.PHONY: help build test sim test-matrix demo fmt lint clippy doc doctest clean
+.PHONY: help build test sim bench test-matrix demo fmt lint clippy doc doctest clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -18,6 +18,9 @@ test: ## Formatting, lints, docs, all tests on a private PostgreSQL (installed i
 
 sim: ## Simulate seeds that nobody has run yet, for a minute (MINUTES=30: longer)
 	$(SIMULATOR) sweep --minutes $(MINUTES) --from "$$(date +%s)"
+
+bench: ## Multigres beside its peers: docs/benchmarks.md (QUICK=1: in two minutes, printed)
+	@QUICK='$(QUICK)' scripts/bench
 
 test-matrix: ## The end-to-end and SQL tests on PostgreSQL 13 to 18, as far as they can be had
 	@scripts/test-matrix

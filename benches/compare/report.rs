@@ -1,0 +1,150 @@
+//! Medians of all rounds in one table, beside the floor and beside PostgreSQL itself.
+
+use std::fmt::Write;
+use std::fs;
+use std::process::Command;
+
+use super::processes;
+
+/// What a figure is a number of.
+#[derive(Clone, Copy)]
+pub enum Unit {
+    Microseconds,
+    Milliseconds,
+    Rate,
+    Count,
+    Kibibytes,
+    Percent,
+}
+
+/// Figures of every way, in the order in which they came.
+pub struct Report {
+    ways: Vec<&'static str>,
+    measures: Vec<Measure>,
+}
+
+struct Measure {
+    name: String,
+    unit: Unit,
+    /// Of each way, one a round.
+    figures: Vec<Vec<f64>>,
+}
+
+impl Report {
+    pub fn new(ways: Vec<&'static str>) -> Report {
+        Report { ways, measures: Vec::new() }
+    }
+
+    /// A figure of the way at this place.
+    pub fn add(&mut self, name: &str, unit: Unit, way: usize, figure: f64) {
+        let place = self.measures.iter().position(|measure| measure.name == name);
+        let place = place.unwrap_or_else(|| {
+            let figures = vec![Vec::new(); self.ways.len()];
+            self.measures.push(Measure { name: name.to_owned(), unit, figures });
+            self.measures.len() - 1
+        });
+        self.measures[place].figures[way].push(figure);
+    }
+
+    /// The document.
+    pub fn markdown(&self, rounds: usize, is_quick: bool) -> String {
+        let how = if is_quick { "make bench QUICK=1" } else { "make bench" };
+        let what = format!(
+            "What `{how}` has measured: every way to PostgreSQL in turn, {rounds} rounds, medians. In \
+             brackets the ratio to PostgreSQL itself (direct), or, where that has no process in the \
+             middle, to the floor, an epoll loop that copies bytes and does nothing else. A figure \
+             whose middle half spreads over more than {:.0} % of it is followed by `?`: the machine \
+             was too busy to tell. PgBouncer has connections to PostgreSQL left from earlier logins, \
+             hence the little that a login costs there.",
+            SPREAD_MAX * 100.0,
+        );
+        let mut text = format!("# Benchmarks\n\n{}\n{}\n", wrapped(&what), wrapped(&machine()));
+        let _ = writeln!(text, "| | {} |", self.ways.join(" | "));
+        let _ = writeln!(text, "|---|{}", "---:|".repeat(self.ways.len()));
+        for measure in &self.measures {
+            let cells: Vec<_> = (0..self.ways.len()).map(|way| self.cell(measure, way)).collect();
+            let _ = writeln!(text, "| {} | {} |", measure.name, cells.join(" | "));
+        }
+        text
+    }
+
+    fn cell(&self, measure: &Measure, way: usize) -> String {
+        let Some(median) = middle(&measure.figures[way], 0.5) else { return "–".into() };
+        let mut cell = measure.unit.written(median);
+        let mut base = ["floor", "direct"].iter().filter_map(|base| {
+            let place = self.ways.iter().position(|way| way == base)?;
+            middle(&measure.figures[place], 0.5).map(|figure| (place, figure))
+        });
+        // With a direct figure the question is what the middle adds to it.
+        let base = base.next_back().filter(|(place, figure)| *place != way && *figure > 0.0);
+        if let Some((_, base)) = base {
+            let _ = write!(cell, " (×{:.2})", median / base);
+        }
+        let (low, high) =
+            (middle(&measure.figures[way], 0.25), middle(&measure.figures[way], 0.75));
+        if high.zip(low).is_some_and(|(high, low)| high - low > SPREAD_MAX * median) {
+            cell.push('?');
+        }
+        cell
+    }
+}
+
+impl Unit {
+    fn written(self, figure: f64) -> String {
+        match self {
+            Unit::Microseconds => format!("{figure:.1} µs"),
+            Unit::Milliseconds => format!("{figure:.2} ms"),
+            Unit::Rate => format!("{figure:.0}"),
+            Unit::Count => format!("{figure:.2}"),
+            Unit::Kibibytes => format!("{figure:.2} KiB"),
+            Unit::Percent => format!("{figure:.1} %"),
+        }
+    }
+}
+
+/// The value that this share of them is below.
+fn middle(figures: &[f64], share: f64) -> Option<f64> {
+    let mut sorted = figures.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    sorted.get(((sorted.len().max(1) - 1) as f64 * share).round() as usize).copied()
+}
+
+fn machine() -> String {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name\t: "));
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let compiler = Command::new("rustc").arg("--version").output();
+    let compiler = compiler.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    format!(
+        "The machine: {} processors ({}), Linux {}, {}; the process in the middle has one processor, \
+         the clients and PostgreSQL have the others.",
+        processes::processors(),
+        model.unwrap_or("of an unknown model"),
+        kernel.trim(),
+        compiler.unwrap_or_default()
+    )
+}
+
+/// In lines of the width of all pages.
+fn wrapped(text: &str) -> String {
+    let mut lines = String::new();
+    let mut columns = 0;
+    for word in text.split(' ') {
+        let width = word.chars().count();
+        let is_first = columns == 0;
+        if !is_first && columns + 1 + width > COLUMNS_MAX {
+            lines.push('\n');
+            columns = 0;
+        } else if !is_first {
+            lines.push(' ');
+            columns += 1;
+        }
+        lines.push_str(word);
+        columns += width;
+    }
+    lines + "\n"
+}
+
+const COLUMNS_MAX: usize = 100;
+
+const SPREAD_MAX: f64 = 0.15;
