@@ -277,9 +277,7 @@ impl Policy {
             let whole = startup.encoded_len() + self.bound_bytes(tenant);
             startup.parameters.extend_from_slice(context.parameters());
             startup.parameters.push((Bytes::from_static(b"role"), tenant.role.clone()));
-            if mutant!(ContextFirst) {
-                startup.parameters.rotate_right(1 + context.parameters().len());
-            }
+            put_context_first(startup, context);
             assert_eq!(startup.encoded_len(), whole, "the length was judged by another context");
         }
     }
@@ -405,6 +403,13 @@ impl Policy {
 /// The parameter that holds the seal of a variable.
 pub fn seal_name(variable: &str) -> String {
     format!("{variable}_seal")
+}
+
+/// A planted bug.
+fn put_context_first(startup: &mut StartupMessage, context: &Context) {
+    if mutant!(ContextFirst) {
+        startup.parameters.rotate_right(1 + context.parameters().len());
+    }
 }
 
 fn no_address() -> Refusal {

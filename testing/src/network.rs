@@ -353,7 +353,8 @@ impl World {
 
     /// The last leg that was dialled, its attempt successful.
     pub fn upstream(&mut self) -> Wire {
-        let (_, wire) = self.dialled().pop().expect("upstream was dialled");
+        let last = self.shared.0.borrow().dialled.last().cloned();
+        let (_, wire) = last.expect("upstream was dialled");
         wire.connect(Ok(()));
         self.run();
         wire

@@ -9,6 +9,8 @@ use testing::session::{message, startup};
 use super::contains;
 use super::renewal::{settings, take_lines};
 
+/// So many are kept at most.
+const VERDICTS_MAX: usize = 10_000;
 const WITHOUT_GUARD: &str = "guard = off";
 
 /// A login that upstream has let in and that has sent its batch.
@@ -90,6 +92,18 @@ fn asks(world: &mut World, role: &str, database: &str) -> bool {
     let asks = login.asks;
     login.answer(world);
     asks
+}
+
+/// The same with a client that leaves, which must have asked.
+fn ask_and_leave(world: &mut World, database: &str) {
+    let login = begin(world, "app_user", database);
+    assert!(login.asks);
+    let (client, upstream) = (login.client.clone(), login.upstream.clone());
+    login.answer(world);
+    client.end();
+    upstream.end();
+    world.run();
+    assert!(client.is_closed());
 }
 
 #[test]
@@ -252,4 +266,28 @@ fn a_database_without_a_guard_is_warned_of_once() {
     let mut world = world_without_guard();
     begin(&mut world, "app_user", "crm").answer(&mut world);
     assert!(!take_lines().iter().any(|line| line.contains("has no guard")));
+}
+
+#[test]
+fn what_is_out_of_date_makes_room_for_what_is_not() {
+    let mut world = World::new("guard = off\nverify_ttl = 10s");
+    for database in 0..VERDICTS_MAX - 1 {
+        ask_and_leave(&mut world, &database.to_string());
+    }
+    world.wait(Duration::from_secs(10));
+    ask_and_leave(&mut world, "crm");
+    ask_and_leave(&mut world, "shop");
+    assert!(!asks(&mut world, "app_user", "crm") && !asks(&mut world, "app_user", "shop"));
+}
+
+#[test]
+fn there_is_an_end_to_what_is_kept_and_the_newest_is_never_left_out() {
+    let mut world = World::new("guard = off\nverify_ttl = 1min");
+    for database in 0..VERDICTS_MAX {
+        ask_and_leave(&mut world, &database.to_string());
+    }
+    assert!(!asks(&mut world, "app_user", "0"));
+    ask_and_leave(&mut world, "crm");
+    assert!(!asks(&mut world, "app_user", "crm"));
+    assert!(asks(&mut world, "app_user", "0"));
 }
