@@ -274,8 +274,9 @@ fn what_is_out_of_date_makes_room_for_what_is_not() {
     for database in 0..VERDICTS_MAX - 1 {
         ask_and_leave(&mut world, &database.to_string());
     }
-    world.wait(Duration::from_secs(10));
+    world.wait(Duration::from_secs(5));
     ask_and_leave(&mut world, "crm");
+    world.wait(Duration::from_secs(5));
     ask_and_leave(&mut world, "shop");
     assert!(!asks(&mut world, "app_user", "crm") && !asks(&mut world, "app_user", "shop"));
 }
