@@ -49,6 +49,8 @@ pub(super) struct Asking {
 #[derive(Default)]
 pub(super) struct Verdicts {
     held: BTreeMap<Asker, Verdict>,
+    /// When all were forgotten for want of room, refusals too: what was asked before does not count.
+    forgotten: Option<Instant>,
     /// When the last attempt to connect to an address failed: another server may be there now.
     failed: BTreeMap<String, Instant>,
     warned: BTreeSet<Bytes>,
@@ -74,7 +76,8 @@ impl Verdicts {
     fn keep(&mut self, asker: Asker, found: Verdict, ttl: Duration, now: Instant) {
         let age = |verdict: &Verdict| (verdict.since, verdict.findings.is_none());
         let is_outdated = self.held.get(&asker).is_some_and(|known| age(known) >= age(&found))
-            || self.has_failed_since(&asker, found.since);
+            || self.has_failed_since(&asker, found.since)
+            || self.forgotten.is_some_and(|forgotten| forgotten >= found.since);
         if is_outdated || !is_fresh(found.since, ttl, now) {
             return;
         }
@@ -82,8 +85,8 @@ impl Verdicts {
             self.held.retain(|_, verdict| is_fresh(verdict.since, ttl, now));
         }
         if self.held.len() >= VERDICTS_MAX {
-            // A refusal must not be forgotten for want of room.
             self.held.clear();
+            self.forgotten = Some(now);
         }
         self.held.insert(asker, found);
     }

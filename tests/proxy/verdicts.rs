@@ -282,13 +282,18 @@ fn what_is_out_of_date_makes_room_for_what_is_not() {
 }
 
 #[test]
-fn there_is_an_end_to_what_is_kept_and_the_newest_is_never_left_out() {
+fn there_is_an_end_to_what_is_kept_and_no_refusal_is_forgotten_with_it() {
     let mut world = World::new("guard = off\nverify_ttl = 1min");
-    for database in 0..VERDICTS_MAX {
+    let first = begin(&mut world, "app_user", "crm");
+    world.wait(Duration::from_millis(10));
+    begin(&mut world, "app_user", "crm").answer_wrongly(&mut world);
+    for database in 0..VERDICTS_MAX - 1 {
         ask_and_leave(&mut world, &database.to_string());
     }
     assert!(!asks(&mut world, "app_user", "0"));
-    ask_and_leave(&mut world, "crm");
-    assert!(!asks(&mut world, "app_user", "crm"));
-    assert!(asks(&mut world, "app_user", "0"));
+    ask_and_leave(&mut world, "shop");
+    assert!(!asks(&mut world, "app_user", "shop"), "the newest is kept");
+    assert!(asks(&mut world, "app_user", "0"), "there was no room");
+    first.answer(&mut world);
+    assert!(asks(&mut world, "app_user", "crm"));
 }
