@@ -49,7 +49,7 @@ pub(super) struct Asking {
 #[derive(Default)]
 pub(super) struct Verdicts {
     held: BTreeMap<Asker, Verdict>,
-    /// When all were forgotten for want of room, refusals too: what was asked before does not count.
+    /// When all were forgotten for want of room, refusals too: nothing asked before counts.
     forgotten: Option<Instant>,
     /// When the last attempt to connect to an address failed: another server may be there now.
     failed: BTreeMap<String, Instant>,

@@ -11,6 +11,8 @@ use super::renewal::{settings, take_lines};
 
 /// So many are kept at most.
 const VERDICTS_MAX: usize = 10_000;
+/// So many databases are warned of at most.
+const WARNED_MAX: usize = 1_000;
 const WITHOUT_GUARD: &str = "guard = off";
 
 /// A login that upstream has let in and that has sent its batch.
@@ -104,6 +106,18 @@ fn ask_and_leave(world: &mut World, database: &str) {
     upstream.end();
     world.run();
     assert!(client.is_closed());
+}
+
+#[test]
+fn of_more_than_a_thousand_databases_without_a_guard_the_log_says_no_more() {
+    take_lines();
+    let mut world = World::new("");
+    for database in 0..=WARNED_MAX {
+        ask_and_leave(&mut world, &database.to_string());
+    }
+    let lines = take_lines();
+    let warnings = lines.iter().filter(|line| line.contains("has no guard"));
+    assert_eq!(warnings.count(), WARNED_MAX);
 }
 
 #[test]
