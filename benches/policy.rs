@@ -13,7 +13,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use postgres::types::ToSql;
 use postgres::{Client, NoTls, Statement};
 use sha2::Sha256;
-use testing::cluster;
+use testing::{cluster, processor_time};
 
 fn main() {
     // `cargo test --benches` runs this too, and wants to know only that it runs.
@@ -30,7 +30,7 @@ fn main() {
 /// A database with a table of `ROWS` rows of one tenant, and a session in it.
 struct Variant {
     client: Client,
-    backend: i32,
+    backend: u32,
     point: Statement,
     scan: Statement,
     /// What `own` is in the statements above.
@@ -87,7 +87,8 @@ impl Variant {
         let point = format!("select amount from items where id = $1 and {own}");
         let scan = format!("select sum(amount) from items where {own}");
         let (point, scan) = (client.prepare(&point).unwrap(), client.prepare(&scan).unwrap());
-        let backend = client.query_one("select pg_backend_pid()", &[]).unwrap().get(0);
+        let backend: i32 = client.query_one("select pg_backend_pid()", &[]).unwrap().get(0);
+        let backend = backend.unsigned_abs();
         Variant { client, backend, point, scan, own }
     }
 
@@ -116,12 +117,6 @@ struct Cost {
     processor: Option<Duration>,
 }
 
-/// The processor time that a process has used so far.
-fn processor(pid: i32) -> Option<Duration> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
-    text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
-}
-
 /// The median costs of a query in each variant. In each round every variant has its turn, with some
 /// queries in a row: its backend is awake then, and its caches are warm.
 fn times(
@@ -134,13 +129,13 @@ fn times(
     let mut processors = vec![Vec::new(); variants.len()];
     for round in 0..rounds {
         for (at, variant) in variants.iter_mut().enumerate() {
-            let used = processor(variant.backend);
+            let used = processor_time(variant.backend);
             let begin = Instant::now();
             for _ in 0..queries {
                 run(variant, round);
             }
             waits[at].push(begin.elapsed() / queries);
-            let used = processor(variant.backend).zip(used).map(|(now, before)| now - before);
+            let used = processor_time(variant.backend).zip(used).map(|(now, before)| now - before);
             processors[at].extend(used.map(|used| used / queries));
         }
     }

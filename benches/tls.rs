@@ -7,14 +7,12 @@
 
 use std::fs;
 use std::io::Read;
-use std::net::TcpStream;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use postgres::config::SslMode;
 use postgres::{Client, Config, NoTls};
-use testing::{Authority, Cluster, Daemon, Files, Run, TENANTS};
+use testing::{Authority, Cluster, Daemon, Files, Peer, Run, TENANTS, processor_time};
 
 fn main() {
     // `cargo test --benches` runs this too, and wants to know only that it runs.
@@ -66,7 +64,7 @@ struct Way {
 enum Between {
     Nothing,
     Multigres(Daemon),
-    PgBouncer(Child),
+    PgBouncer(Peer),
 }
 
 impl Stage {
@@ -121,46 +119,31 @@ impl Stage {
 
     /// In session mode, each server connection used once, as Multigres does.
     fn pgbouncer(&self, name: &'static str, has_tls: bool) -> Option<Way> {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("it is bound").port();
-        drop(listener);
         let mode = if has_tls { "require" } else { "disable" };
-        let folder = tempfile::TempDir::new().expect("a folder").keep();
-        let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
-        fs::copy(self.file("cert.pem"), &cert).expect("a copy");
-        fs::copy(self.file("key.pem"), &key).expect("a copy");
-        let users = folder.join("users.txt");
-        fs::write(&users, "\"app_user\" \"\"\n").expect("a file");
-        let settings = format!(
-            "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
-             listen_port = {port}\nunix_socket_dir =\nauth_type = trust\nauth_file = {}\n\
-             pool_mode = session\nserver_lifetime = 0\nlog_connections = 0\n\
-             log_disconnections = 0\nserver_tls_sslmode = {mode}\nclient_tls_sslmode = {mode}\n\
-             client_tls_cert_file = {}\nclient_tls_key_file = {}\n",
-            self.cluster.port(),
-            users.display(),
-            cert.display(),
-            key.display(),
-        );
-        let file = folder.join("pgbouncer.ini");
-        fs::write(&file, settings).expect("a file");
-        let mut command = Command::new("pgbouncer");
-        command.arg("-q").arg(&file).stdin(Stdio::null());
-        command.stdout(Stdio::null()).stderr(Stdio::null());
         // It does not run as root.
-        if let Some((uid, gid)) = Cluster::owner() {
-            for path in [&folder, &cert, &key, &users, &file] {
-                std::os::unix::fs::chown(path, Some(uid), Some(gid)).expect("root may");
+        let peer = Peer::start(Path::new("pgbouncer"), Cluster::owner(), |port, folder| {
+            for name in ["cert.pem", "key.pem"] {
+                fs::copy(self.file(name), folder.join(name)).expect("a copy");
             }
-            command.uid(uid).gid(gid);
-        }
-        let child = command.spawn().ok()?;
-        let started = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(started.elapsed() < Duration::from_secs(10), "PgBouncer does not listen");
-            std::thread::yield_now();
-        }
-        let between = Between::PgBouncer(child);
+            let users = folder.join("users.txt");
+            fs::write(&users, "\"app_user\" \"\"\n").expect("a file");
+            let settings = format!(
+                "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
+                 listen_port = {port}\nunix_socket_dir =\nauth_type = trust\nauth_file = {}\n\
+                 pool_mode = session\nserver_lifetime = 0\nlog_connections = 0\n\
+                 log_disconnections = 0\nserver_tls_sslmode = {mode}\n\
+                 client_tls_sslmode = {mode}\nclient_tls_cert_file = {}\n\
+                 client_tls_key_file = {}\n",
+                self.cluster.port(),
+                users.display(),
+                folder.join("cert.pem").display(),
+                folder.join("key.pem").display(),
+            );
+            let file = folder.join("pgbouncer.ini");
+            fs::write(&file, settings).expect("a file");
+            vec!["-q".into(), file.display().to_string()]
+        })?;
+        let (port, between) = (peer.port(), Between::PgBouncer(peer));
         Some(Way { name, port, user: "app_user", has_tls, between })
     }
 }
@@ -179,21 +162,10 @@ impl Way {
 
     /// CPU time of the process between, so far.
     fn cpu(&self) -> Option<Duration> {
-        let pid = match &self.between {
-            Between::Nothing => return None,
-            Between::Multigres(daemon) => daemon.pid(),
-            Between::PgBouncer(child) => child.id(),
-        };
-        let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
-        text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
-    }
-}
-
-impl Drop for Between {
-    fn drop(&mut self) {
-        if let Between::PgBouncer(child) = self {
-            let _ = child.kill();
-            let _ = child.wait();
+        match &self.between {
+            Between::Nothing => None,
+            Between::Multigres(daemon) => processor_time(daemon.pid()),
+            Between::PgBouncer(peer) => processor_time(peer.pid()),
         }
     }
 }

@@ -7,12 +7,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
-/// Listens on a port of its own, says which on standard output, and copies until it is ended.
-pub fn run(upstream: u16) -> io::Result<()> {
+/// Listens on this port and copies until it is ended.
+pub fn run(port: u16, upstream: u16) -> io::Result<()> {
     let upstream = SocketAddr::from((Ipv4Addr::LOCALHOST, upstream));
     let mut poll = Poll::new()?;
-    let mut listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
-    println!("{}", listener.local_addr()?.port());
+    let mut listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     let mut events = Events::with_capacity(256);
     let mut pairs: Vec<Option<Pair>> = Vec::new();

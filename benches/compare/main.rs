@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 
 use load::Protocol;
 use report::{Report, Unit};
-use testing::Cluster;
+use testing::{Cluster, processor_time_with_children};
 use ways::Way;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     if let Some(at) = arguments.iter().position(|argument| argument == "--floor") {
-        let upstream = arguments[at + 1].parse().expect("a port");
-        floor::run(upstream).expect("the floor copies");
+        let port = |argument: &String| argument.parse().expect("a port");
+        floor::run(port(&arguments[at + 1]), port(&arguments[at + 2])).expect("the floor copies");
         return;
     }
     // A client that fails would leave the others waiting for it.
@@ -109,9 +109,8 @@ fn queries(way: &Way, at: usize, scale: &Scale, report: &mut Report) {
     for (protocol, kind) in [(Protocol::Simple, "simple"), (Protocol::Prepared, "prepared")] {
         for clients in [1, 8, 64] {
             let mut samples = Vec::new();
-            let target = (way.port, way.user);
-            let seen = load::queries(target, clients, protocol, scale.queries, || {
-                samples.push(way.pid().map(processes::cpu));
+            let seen = load::queries(way, clients, protocol, scale.queries, || {
+                samples.push(way.processor_time());
             });
             let name = |what: &str| format!("{what}, {kind}, {}", counted(clients));
             if let [Some(before), Some(after)] = samples[..] {
@@ -132,16 +131,16 @@ fn counted(clients: usize) -> String {
 }
 
 fn streams(way: &Way, at: usize, scale: &Scale, report: &mut Report) {
-    type Stream = fn(u16, &str, u32) -> u64;
+    type Stream = fn(&Way, u32) -> u64;
     for (what, stream) in
         [("COPY out", load::copy_out as Stream), ("COPY in", load::copy_in as Stream)]
     {
-        let (before, begin) = (way.pid().map(processes::cpu), Instant::now());
-        let gigabytes = stream(way.port, way.user, scale.rows) as f64 / 1e9;
+        let (before, begin) = (way.processor_time(), Instant::now());
+        let gigabytes = stream(way, scale.rows) as f64 / 1e9;
         let time = begin.elapsed().as_secs_f64() / gigabytes;
         report.add(&format!("{what}, time per GB"), Unit::Milliseconds, at, time * 1e3);
         if let Some(before) = before {
-            let cpu = way.pid().map(processes::cpu).expect("it is there") - before;
+            let cpu = way.processor_time().expect("it is there") - before;
             let cpu = cpu.as_secs_f64() / gigabytes;
             report.add(&format!("{what}, CPU per GB"), Unit::Milliseconds, at, cpu * 1e3);
         }
@@ -149,11 +148,10 @@ fn streams(way: &Way, at: usize, scale: &Scale, report: &mut Report) {
 }
 
 fn logins(way: &Way, at: usize, scale: &Scale, cluster: &Cluster, report: &mut Report) {
-    let postmaster = processes::postmaster(cluster);
     for threads in [1, 32] {
         let each = scale.logins / threads;
-        let before = way.pid().map(processes::cpu);
-        let upstream = processes::cpu_with_children(postmaster);
+        let before = way.processor_time();
+        let upstream = processor_time_with_children(cluster.pid());
         let begin = Instant::now();
         let mut times: Vec<Duration> = std::thread::scope(|scope| {
             let logins = || {
@@ -175,13 +173,13 @@ fn logins(way: &Way, at: usize, scale: &Scale, cluster: &Cluster, report: &mut R
         let half = times[times.len() / 2].as_secs_f64();
         report.add(&name("login p50"), Unit::Milliseconds, at, half * 1e3);
         if let Some(before) = before {
-            let cpu = way.pid().map(processes::cpu).expect("it is there") - before;
+            let cpu = way.processor_time().expect("it is there") - before;
             let cpu = cpu.as_secs_f64() / count;
             report.add(&name("CPU per login, in the middle"), Unit::Microseconds, at, cpu * 1e6);
         }
         // The last backends end.
         std::thread::sleep(Duration::from_millis(100));
-        let cpu = processes::cpu_with_children(postmaster) - upstream;
+        let cpu = processor_time_with_children(cluster.pid()) - upstream;
         let cpu = cpu.as_secs_f64() / count;
         report.add(&name("CPU per login, PostgreSQL"), Unit::Milliseconds, at, cpu * 1e3);
     }
@@ -193,13 +191,11 @@ fn system_calls(way: &Way, at: usize, scale: &Scale, report: &mut Report) {
     for clients in [1, 8, 64] {
         let mut tracer = None;
         let mut calls = None;
-        let target = (way.port, way.user);
-        let seen = load::queries(target, clients, Protocol::Simple, scale.queries, || match tracer
-            .take()
-        {
-            None => tracer = processes::Tracer::start(pid),
-            Some(running) => calls = running.end(),
-        });
+        let seen =
+            load::queries(way, clients, Protocol::Simple, scale.queries, || match tracer.take() {
+                None => tracer = processes::Tracer::start(pid),
+                Some(running) => calls = running.end(),
+            });
         if let Some(calls) = calls {
             let name = format!("system calls per query, {}", counted(clients));
             report.add(&name, Unit::Count, at, calls as f64 / seen.queries as f64);
@@ -210,19 +206,19 @@ fn system_calls(way: &Way, at: usize, scale: &Scale, report: &mut Report) {
 fn idle(way: &Way, at: usize, scale: &Scale, report: &mut Report) {
     let Some(pid) = way.pid() else { return };
     let before = processes::proportional_bytes(pid);
-    let sessions: Vec<_> =
-        (0..scale.idle).map(|_| load::Session::open(way.port, way.user)).collect();
+    let sessions: Vec<_> = (0..scale.idle).map(|_| way.session()).collect();
     let Some((before, after)) = before.zip(processes::proportional_bytes(pid)) else { return };
     let each = (after as f64 - before as f64) / scale.idle as f64;
     let beside = format!("beside {} idle connections", scale.idle);
     report.add(&format!("memory (PSS) each, {beside}"), Unit::Kibibytes, at, each / 1024.0);
-    let cpu = processes::cpu(pid);
+    let used = || way.processor_time().expect("it is there");
+    let before = used();
     std::thread::sleep(scale.queries);
-    let busy = (processes::cpu(pid) - cpu).as_secs_f64() / scale.queries.as_secs_f64();
+    let busy = (used() - before).as_secs_f64() / scale.queries.as_secs_f64();
     report.add(&format!("CPU while idle, {beside}"), Unit::Percent, at, busy * 100.0);
     let mut samples = Vec::new();
-    let seen = load::queries((way.port, way.user), 1, Protocol::Simple, scale.queries, || {
-        samples.push(processes::cpu(pid));
+    let seen = load::queries(way, 1, Protocol::Simple, scale.queries, || {
+        samples.push(used());
     });
     let cpu = (samples[1] - samples[0]).as_secs_f64() / seen.queries as f64;
     report.add(&format!("CPU per query, {beside}"), Unit::Microseconds, at, cpu * 1e6);

@@ -1,47 +1,11 @@
-//! What the kernel says of a process: CPU time, memory, system calls; and where it may run.
-//! Linux's, as all of these figures are.
+//! What Linux says of a process, memory and system calls; and where it may run.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
-use testing::Cluster;
-
-/// CPU time of all threads that it has.
-pub fn cpu(pid: u32) -> Duration {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("the process is there");
-    let nanoseconds = threads.filter_map(|thread| {
-        let text = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
-        text.split(' ').next()?.parse::<u64>().ok()
-    });
-    Duration::from_nanos(nanoseconds.sum())
-}
-
-/// CPU time of a postmaster, of the backends that it has and of those that it had.
-pub fn cpu_with_children(postmaster: u32) -> Duration {
-    let children = fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children"));
-    let children = children.unwrap_or_default();
-    let children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
-    let ticks: u64 = children.map(|pid: u32| ticks(pid, 2)).sum::<u64>() + ticks(postmaster, 4);
-    Duration::from_millis(1000 * ticks / rustix::param::clock_ticks_per_second())
-}
-
-/// The first of utime, stime, cutime and cstime in proc_pid_stat(5); 0 of a process that is gone.
-fn ticks(pid: u32, fields: usize) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The name before them may hold spaces.
-    let behind = text.rsplit(") ").next().unwrap_or_default();
-    behind.split(' ').skip(11).take(fields).filter_map(|ticks| ticks.parse::<u64>().ok()).sum()
-}
-
-pub fn postmaster(cluster: &Cluster) -> u32 {
-    let file = cluster.socket_folder().join("data/postmaster.pid");
-    let text = fs::read_to_string(file).expect("it runs");
-    text.lines().next().and_then(|pid| pid.parse().ok()).expect("its first line is the pid")
-}
+use testing::{Signal, send_signal};
 
 /// Its share of memory, shared pages divided among those who share them.
 pub fn proportional_bytes(pid: u32) -> Option<u64> {
@@ -113,8 +77,7 @@ impl Tracer {
 
     /// All calls so far.
     pub fn end(mut self) -> Option<u64> {
-        let pid = Pid::from_child(&self.process);
-        kill_process(pid, Signal::INT).ok()?;
+        send_signal(Signal::INT, self.process.id());
         self.process.wait().ok()?;
         let text = fs::read_to_string(&self.file).ok()?;
         let total = text.lines().find(|line| line.ends_with(" total"))?;

@@ -69,23 +69,28 @@ impl Report {
     }
 
     fn cell(&self, measure: &Measure, way: usize) -> String {
-        let Some(median) = middle(&measure.figures[way], 0.5) else { return "–".into() };
+        let figures = &measure.figures[way];
+        let Some(median) = middle(figures, 0.5) else { return "–".into() };
         let mut cell = measure.unit.written(median);
-        let mut base = ["floor", "direct"].iter().filter_map(|base| {
-            let place = self.ways.iter().position(|way| way == base)?;
-            middle(&measure.figures[place], 0.5).map(|figure| (place, figure))
-        });
-        // With a direct figure the question is what the middle adds to it.
-        let base = base.next_back().filter(|(place, figure)| *place != way && *figure > 0.0);
-        if let Some((_, base)) = base {
-            let _ = write!(cell, " (×{:.2})", median / base);
+        if let Some((base, figure)) = self.base(measure)
+            && base != way
+            && figure > 0.0
+        {
+            let _ = write!(cell, " (×{:.2})", median / figure);
         }
-        let (low, high) =
-            (middle(&measure.figures[way], 0.25), middle(&measure.figures[way], 0.75));
-        if high.zip(low).is_some_and(|(high, low)| high - low > SPREAD_MAX * median) {
+        let spread = middle(figures, 0.75).zip(middle(figures, 0.25));
+        if spread.is_some_and(|(high, low)| high - low > SPREAD_MAX * median) {
             cell.push('?');
         }
         cell
+    }
+
+    /// The way that the others are compared with, and its figure.
+    fn base(&self, measure: &Measure) -> Option<(usize, f64)> {
+        ["direct", "floor"].iter().find_map(|base| {
+            let way = self.ways.iter().position(|way| way == base)?;
+            Some((way, middle(&measure.figures[way], 0.5)?))
+        })
     }
 }
 

@@ -135,6 +135,13 @@ impl Cluster {
         self.ipv6
     }
 
+    /// The process that PostgreSQL's others are children of.
+    pub fn pid(&self) -> u32 {
+        let file = self.socket_folder().join("data/postmaster.pid");
+        let text = std::fs::read_to_string(file).expect("it is running");
+        text.lines().next().and_then(|pid| pid.parse().ok()).expect("its first line is the pid")
+    }
+
     /// The folder that holds the unix socket `.s.PGSQL.PORT`.
     pub fn socket_folder(&self) -> &Path {
         &self.supervisor.folder
@@ -263,7 +270,8 @@ fn binaries() -> PathBuf {
     }
 }
 
-fn free_port() -> u16 {
+/// A port of 127.0.0.1 that nobody has; somebody may take it before it is used.
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("it is bound").port()
 }

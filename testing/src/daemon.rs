@@ -14,6 +14,7 @@ use postgres::{Client, Config, NoTls};
 use rustix::process::Signal;
 
 use crate::log::Log;
+use crate::processor::ticks;
 use crate::supervised::{Watchdog, send_signal};
 use crate::{Cluster, DEADLINE, LIFETIME_MAX, PASSWORD, Raw, TENANTS, cluster, multigres};
 
@@ -300,12 +301,7 @@ impl Daemon {
 
     /// Processor time it has used, in clock ticks.
     pub fn processor_ticks(&self) -> u64 {
-        let path = format!("/proc/{}/stat", self.pid());
-        let stat = std::fs::read_to_string(path).expect("it is running");
-        let (_, fields) = stat.rsplit_once(") ").expect("the name stands in parentheses");
-        let fields: Vec<&str> = fields.split(' ').collect();
-        let ticks = |index: usize| fields[index].parse::<u64>().expect("a number");
-        ticks(11) + ticks(12)
+        ticks(self.pid())[..2].iter().sum()
     }
 
     /// What it says of itself when sent SIGUSR1.

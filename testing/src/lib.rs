@@ -11,6 +11,8 @@ pub mod linter;
 mod log;
 mod managed;
 pub mod network;
+mod peer;
+mod processor;
 mod raw;
 mod schema_tools;
 mod seal;
@@ -26,6 +28,8 @@ pub use database::{
 };
 pub use fake_upstream::{FakeUpstream, Tamper, relay, swallow};
 pub use managed::Managed;
+pub use peer::Peer;
+pub use processor::{processor_time, processor_time_with_children};
 pub use raw::{ErrorFields, Message, Raw};
 pub use rustix::process::Signal;
 pub use schema_tools::{python_orms, schema_tools};
