@@ -10,7 +10,9 @@
 -- A table counts as protected when it has a policy named multigres_isolation...; whether that
 -- policy is any good is one of the questions. Objects of extensions are not looked at.
 --
--- The parts are PL/pgSQL for its kept plans: planning is most of what a check costs.
+-- The parts are PL/pgSQL for its kept plans: planning is most of what a check costs. A function that
+-- could be dropped and made again within a session is looked up when the query runs: the literal
+-- 'name'::regprocedure would keep its oid in the plan, 'name'::text::regprocedure does not.
 
 
 create or replace function public.multigres_check()

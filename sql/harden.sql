@@ -252,7 +252,7 @@ begin
     into fault
     from pg_class as c
     join pg_roles as r on r.oid = c.relowner
-    join pg_proc as p on p.oid = 'public.multigres_unharden()'::regprocedure
+    join pg_proc as p on p.oid = 'public.multigres_unharden()'::text::regprocedure
     where c.oid = 'multigres.hardening'::regclass;
     if fault is not null then
         raise exception 'multigres.hardening %', fault

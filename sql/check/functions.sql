@@ -24,7 +24,7 @@ begin
                     select s.nspowner from pg_namespace as s where s.nspname = 'multigres'
                     union all
                     select f.proowner from pg_proc as f
-                    where f.oid = 'public.current_tenant_id()'::regprocedure))
+                    where f.oid = 'public.current_tenant_id()'::text::regprocedure))
             and not exists (
                 select from pg_depend as d
                 where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e')

@@ -48,12 +48,12 @@ begin
     return query
     with setup as (
         select p.proowner as owner from pg_proc as p
-        where p.oid = 'public.multigres_protect(regclass, name, text)'::regprocedure
+        where p.oid = 'public.multigres_protect(regclass, name, text)'::text::regprocedure
     ),
     -- Those that multigres_seal() defines anew, so that multigres.release cannot know them.
     context(id) as (
         select unnest(array['public.current_tenant_id()', 'public.multigres_context(text)',
-            'public.multigres_own()', 'public.multigres_own(text)']::regprocedure[]::oid[])
+            'public.multigres_own()', 'public.multigres_own(text)']::text[]::regprocedure[]::oid[])
     ),
     own as (
         select 'function ' || p.oid::regprocedure::text as object, p.proowner as owner,

@@ -24,7 +24,7 @@ begin
         join pg_database as b on b.datname = current_database()
         where d.deptype = 'o' and not r.rolsuper and r.oid <> (
                 select p.proowner from pg_proc as p
-                where p.oid = 'public.current_tenant_id()'::regprocedure)
+                where p.oid = 'public.current_tenant_id()'::text::regprocedure)
             and d.classid not in ('pg_largeobject'::regclass, 'pg_default_acl'::regclass,
                 'pg_statistic_ext'::regclass, 'pg_user_mapping'::regclass)
             -- From 15 on its owner is that of schema public, and is found by it.

@@ -20,7 +20,7 @@ begin
     ),
     setup as (
         select p.proowner as owner from pg_proc as p
-        where p.oid = 'public.current_tenant_id()'::regprocedure
+        where p.oid = 'public.current_tenant_id()'::text::regprocedure
     ),
     flags as (
         select r.*, f.flag, f.fix from roles as r, lateral (values

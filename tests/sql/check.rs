@@ -17,6 +17,20 @@ fn a_database_as_setup_and_protect_leave_it_has_no_findings() {
 }
 
 #[test]
+fn a_check_is_not_misled_by_what_was_there_at_an_earlier_one_of_the_session() {
+    let mut owner = clean("check_again");
+    owner.batch_execute(UNGUARD).unwrap();
+    let gone = ["current_tenant_id()", "multigres_protect(regclass, name, text)"];
+    for function in gone.into_iter().chain(["multigres_own()", "multigres_context(text)"]) {
+        assert_eq!(findings(&mut owner), [""; 0]);
+        owner.batch_execute(&format!("begin; drop function {function} cascade")).unwrap();
+        let error = owner.simple_query("select * from multigres_check()").unwrap_err();
+        assert_eq!(sqlstate(&error), "42883", "{function}");
+        owner.batch_execute("rollback").unwrap();
+    }
+}
+
+#[test]
 fn what_finds_faults_is_not_for_app_user() {
     clean("check_secret");
     let mut client = cluster().direct("app_user", "check_secret").connect(postgres::NoTls).unwrap();
