@@ -56,11 +56,9 @@ fn main() {
     }
     for round in 1..=scale.rounds {
         eprintln!("round {round} of {}", scale.rounds);
-        for (at, way) in ways.iter().enumerate() {
-            queries(way, at, scale, &mut report);
-            streams(way, at, scale, &mut report);
-            logins(way, at, scale, &cluster, &mut report);
-        }
+        queries(&ways, scale, &mut report);
+        streams(&ways, scale, &mut report);
+        logins(&ways, scale, &cluster, &mut report);
     }
     let text = report.markdown(scale.rounds, is_quick);
     match std::env::var_os("BENCHMARKS") {
@@ -105,22 +103,25 @@ fn ways(cluster: &Cluster) -> Vec<Way> {
     ways
 }
 
-fn queries(way: &Way, at: usize, scale: &Scale, report: &mut Report) {
+/// What is compared is measured side by side: the machine changes its pace within seconds.
+fn queries(ways: &[Way], scale: &Scale, report: &mut Report) {
     for (protocol, kind) in [(Protocol::Simple, "simple"), (Protocol::Prepared, "prepared")] {
         for clients in [1, 8, 64] {
-            let mut samples = Vec::new();
-            let seen = load::queries(way, clients, protocol, scale.queries, || {
-                samples.push(way.processor_time());
-            });
             let name = |what: &str| format!("{what}, {kind}, {}", counted(clients));
-            if let [Some(before), Some(after)] = samples[..] {
-                let cpu = (after - before).as_secs_f64() / seen.queries as f64;
-                report.add(&name("CPU per query"), Unit::Microseconds, at, cpu * 1e6);
-            }
-            for (share, label) in [(0.5, "p50"), (0.99, "p99")] {
-                let place = ((seen.latencies.len() - 1) as f64 * share) as usize;
-                let latency = seen.latencies[place].as_secs_f64();
-                report.add(&name(label), Unit::Microseconds, at, latency * 1e6);
+            for (at, way) in ways.iter().enumerate() {
+                let mut samples = Vec::new();
+                let seen = load::queries(way, clients, protocol, scale.queries, || {
+                    samples.push(way.processor_time());
+                });
+                if let [Some(before), Some(after)] = samples[..] {
+                    let cpu = (after - before).as_secs_f64() / seen.queries as f64;
+                    report.add(&name("CPU per query"), Unit::Microseconds, at, cpu * 1e6);
+                }
+                for (share, label) in [(0.5, "p50"), (0.99, "p99")] {
+                    let place = ((seen.latencies.len() - 1) as f64 * share) as usize;
+                    let latency = seen.latencies[place].as_secs_f64();
+                    report.add(&name(label), Unit::Microseconds, at, latency * 1e6);
+                }
             }
         }
     }
@@ -130,59 +131,71 @@ fn counted(clients: usize) -> String {
     if clients == 1 { "1 client".into() } else { format!("{clients} clients") }
 }
 
-fn streams(way: &Way, at: usize, scale: &Scale, report: &mut Report) {
+fn streams(ways: &[Way], scale: &Scale, report: &mut Report) {
     type Stream = fn(&Way, u32) -> u64;
     for (what, stream) in
         [("COPY out", load::copy_out as Stream), ("COPY in", load::copy_in as Stream)]
     {
-        let (before, begin) = (way.processor_time(), Instant::now());
-        let gigabytes = stream(way, scale.rows) as f64 / 1e9;
-        let time = begin.elapsed().as_secs_f64() / gigabytes;
-        report.add(&format!("{what}, time per GB"), Unit::Milliseconds, at, time * 1e3);
-        if let Some(before) = before {
-            let cpu = way.processor_time().expect("it is there") - before;
-            let cpu = cpu.as_secs_f64() / gigabytes;
-            report.add(&format!("{what}, CPU per GB"), Unit::Milliseconds, at, cpu * 1e3);
+        for (at, way) in ways.iter().enumerate() {
+            let (before, begin) = (way.processor_time(), Instant::now());
+            let gigabytes = stream(way, scale.rows) as f64 / 1e9;
+            let time = begin.elapsed().as_secs_f64() / gigabytes;
+            report.add(&format!("{what}, time per GB"), Unit::Milliseconds, at, time * 1e3);
+            if let Some((before, after)) = before.zip(way.processor_time()) {
+                let cpu = (after - before).as_secs_f64() / gigabytes;
+                report.add(&format!("{what}, CPU per GB"), Unit::Milliseconds, at, cpu * 1e3);
+            }
         }
     }
 }
 
-fn logins(way: &Way, at: usize, scale: &Scale, cluster: &Cluster, report: &mut Report) {
+fn logins(ways: &[Way], scale: &Scale, cluster: &Cluster, report: &mut Report) {
     for threads in [1, 32] {
-        let each = scale.logins / threads;
-        let before = way.processor_time();
-        let upstream = processor_time_with_children(cluster.pid());
-        let begin = Instant::now();
-        let mut times: Vec<Duration> = std::thread::scope(|scope| {
-            let logins = || {
-                let time = |_| {
-                    let begin = Instant::now();
-                    way.log_in();
-                    begin.elapsed()
-                };
-                (0..each).map(time).collect::<Vec<_>>()
-            };
-            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(logins)).collect();
-            threads.into_iter().flat_map(|thread| thread.join().expect("logins")).collect()
-        });
-        let elapsed = begin.elapsed();
-        times.sort_unstable();
-        let count = times.len() as f64;
-        let name = |what: &str| format!("{what}, {threads} at once");
-        report.add(&name("logins per second"), Unit::Rate, at, count / elapsed.as_secs_f64());
-        let half = times[times.len() / 2].as_secs_f64();
-        report.add(&name("login p50"), Unit::Milliseconds, at, half * 1e3);
-        if let Some(before) = before {
-            let cpu = way.processor_time().expect("it is there") - before;
-            let cpu = cpu.as_secs_f64() / count;
-            report.add(&name("CPU per login, in the middle"), Unit::Microseconds, at, cpu * 1e6);
+        for (at, way) in ways.iter().enumerate() {
+            logins_at_once((at, way), threads, scale.logins / threads, cluster, report);
         }
-        // The last backends end.
-        std::thread::sleep(Duration::from_millis(100));
-        let cpu = processor_time_with_children(cluster.pid()) - upstream;
-        let cpu = cpu.as_secs_f64() / count;
-        report.add(&name("CPU per login, PostgreSQL"), Unit::Milliseconds, at, cpu * 1e3);
     }
+}
+
+/// So many threads log in, each so many times.
+fn logins_at_once(
+    (at, way): (usize, &Way),
+    threads: usize,
+    each: usize,
+    cluster: &Cluster,
+    report: &mut Report,
+) {
+    let before = way.processor_time();
+    let upstream = processor_time_with_children(cluster.pid());
+    let begin = Instant::now();
+    let mut times: Vec<Duration> = std::thread::scope(|scope| {
+        let logins = || {
+            let time = |_| {
+                let begin = Instant::now();
+                way.log_in();
+                begin.elapsed()
+            };
+            (0..each).map(time).collect::<Vec<_>>()
+        };
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(logins)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("logins")).collect()
+    });
+    let elapsed = begin.elapsed();
+    times.sort_unstable();
+    let count = times.len() as f64;
+    let name = |what: &str| format!("{what}, {threads} at once");
+    report.add(&name("logins per second"), Unit::Rate, at, count / elapsed.as_secs_f64());
+    let half = times[times.len() / 2].as_secs_f64();
+    report.add(&name("login p50"), Unit::Milliseconds, at, half * 1e3);
+    if let Some((before, after)) = before.zip(way.processor_time()) {
+        let cpu = (after - before).as_secs_f64() / count;
+        report.add(&name("CPU per login, in the middle"), Unit::Microseconds, at, cpu * 1e6);
+    }
+    // The last backends end.
+    std::thread::sleep(Duration::from_millis(100));
+    let cpu = processor_time_with_children(cluster.pid()) - upstream;
+    let cpu = cpu.as_secs_f64() / count;
+    report.add(&name("CPU per login, PostgreSQL"), Unit::Milliseconds, at, cpu * 1e3);
 }
 
 /// By strace, hence apart from all that is timed.

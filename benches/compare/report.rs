@@ -51,11 +51,11 @@ impl Report {
         let how = if is_quick { "make bench QUICK=1" } else { "make bench" };
         let what = format!(
             "What `{how}` has measured: every way to PostgreSQL in turn, {rounds} rounds, medians. In \
-             brackets the ratio to PostgreSQL itself (direct), or, where that has no process in the \
-             middle, to the floor, an epoll loop that copies bytes and does nothing else. A figure \
-             whose middle half spreads over more than {:.0} % of it is followed by `?`: the machine \
-             was too busy to tell. PgBouncer has connections to PostgreSQL left from earlier logins, \
-             hence the little that a login costs there.",
+             brackets the median of the rounds' ratios to PostgreSQL itself (direct), or, where that \
+             has no process in the middle, to the floor, an epoll loop that copies bytes and does \
+             nothing else. A ratio whose middle half spreads over more than {:.0} % of it is followed \
+             by `?`: the machine was too busy to tell. PgBouncer has connections to PostgreSQL left \
+             from earlier logins, hence the little that a login costs there.",
             SPREAD_MAX * 100.0,
         );
         let mut text = format!("# Benchmarks\n\n{}\n{}\n", wrapped(&what), wrapped(&machine()));
@@ -72,26 +72,32 @@ impl Report {
         let figures = &measure.figures[way];
         let Some(median) = middle(figures, 0.5) else { return "–".into() };
         let mut cell = measure.unit.written(median);
-        if let Some((base, figure)) = self.base(measure)
-            && base != way
-            && figure > 0.0
-        {
-            let _ = write!(cell, " (×{:.2})", median / figure);
+        let ratios = self.ratios(measure, way);
+        if let Some(ratio) = middle(&ratios, 0.5) {
+            let _ = write!(cell, " (×{ratio:.2})");
         }
-        let spread = middle(figures, 0.75).zip(middle(figures, 0.25));
-        if spread.is_some_and(|(high, low)| high - low > SPREAD_MAX * median) {
+        // The machine may change its pace between rounds; it matters to what is not compared alone.
+        if is_spread(if ratios.is_empty() { figures } else { &ratios }) {
             cell.push('?');
         }
         cell
     }
 
-    /// The way that the others are compared with, and its figure.
-    fn base(&self, measure: &Measure) -> Option<(usize, f64)> {
-        ["direct", "floor"].iter().find_map(|base| {
-            let way = self.ways.iter().position(|way| way == base)?;
-            Some((way, middle(&measure.figures[way], 0.5)?))
-        })
+    /// To PostgreSQL itself or, where that has no figure, to the floor, in each round.
+    fn ratios(&self, measure: &Measure, way: usize) -> Vec<f64> {
+        let places =
+            ["direct", "floor"].map(|base| self.ways.iter().position(|name| *name == base));
+        let base = places.into_iter().flatten().find(|base| !measure.figures[*base].is_empty());
+        let Some(base) = base.filter(|base| *base != way) else { return Vec::new() };
+        let pairs = measure.figures[way].iter().zip(&measure.figures[base]);
+        pairs.filter(|(_, base)| **base > 0.0).map(|(figure, base)| figure / base).collect()
     }
+}
+
+fn is_spread(figures: &[f64]) -> bool {
+    let median = middle(figures, 0.5).unwrap_or_default();
+    let quarters = middle(figures, 0.75).zip(middle(figures, 0.25));
+    quarters.is_some_and(|(high, low)| high - low > SPREAD_MAX * median)
 }
 
 impl Unit {
